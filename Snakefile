@@ -1,0 +1,14 @@
+# Realign: from backbones and raw pairs to the paper's figures, tables and verdicts.
+# Choose a study with --configfile studies/mine.yaml; config.yaml is the embedded one.
+
+
+include: "workflow/rules/common.smk"
+
+
+rule all:
+    input:
+        lambda wc: [path for paths in TARGETS.values() for path in paths],
+    default_target: True
+
+
+# In the order the data flows; each file adds its targets to TARGETS.

@@ -1,0 +1,97 @@
+"""The identity of the code behind a command: every module of the package that it can reach.
+
+Imports are followed over the syntax tree, wherever in a file they stand, and so are the dotted
+names of modules in strings (workers are launched by name). Comments, docstrings and layout are no
+part of it. Neither are rooms that carry settings and bytes but compute nothing (`EXEMPT`): what
+they hand over is hashed as settings and inputs, and their formats carry version constants.
+"""
+
+import ast
+import functools
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGE = "realign"
+ROOT = Path(__file__).resolve().parents[1]
+EXEMPT = (
+    "realign.cli",
+    "realign.commands",
+    "realign.artifacts",
+    "realign.study",
+    "realign.engine.logs",
+    "realign.engine.progress",
+)
+
+
+def is_exempt(module: str) -> bool:
+    """Whether a module is left out of every fingerprint."""
+    return any(module == name or module.startswith(name + ".") for name in EXEMPT)
+
+
+def _file_of(module: str, root: Path) -> Path | None:
+    base = root.joinpath(*module.split(".")[1:])
+    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    parts = module.split(".")
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                kept = len(parts) - node.level + is_package
+                base = ".".join([*parts[:kept], *([base] if base else [])])
+            yield base
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value.startswith(PACKAGE + ".") and node.value.replace(".", "").isidentifier():
+                yield node.value
+
+
+@functools.cache
+def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
+    """A module's hash and the modules of the package that it names."""
+    tree = _without_docstrings(ast.parse(path.read_bytes()))
+    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    names = _named_modules(tree, module, path.name == "__init__.py")
+    return digest, tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
+
+
+def reachable(module: str, root: Path = ROOT) -> dict[str, str]:
+    """Every module that `module` can reach, itself included, with the hash of its code."""
+    found: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _file_of(name, root)
+        if name in found or is_exempt(name) or path is None:
+            continue
+        found[name], named = _read(name, path)
+        parents = [name.rsplit(".", 1)[0]] if "." in name else []
+        waiting.extend([*named, *parents])
+    return dict(sorted(found.items()))
+
+
+def fingerprint(module: str, root: Path = ROOT) -> str:
+    """One hash for the code that a command's module can reach; short, since it stands in plans."""
+    lines = "".join(f"{name} {sha}\n" for name, sha in reachable(module, root).items())
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]

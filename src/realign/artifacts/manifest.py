@@ -1,0 +1,96 @@
+"""The small file beside a large artifact that stands for its content.
+
+`model.manifest.json` lies beside `model/`. It holds the format version, the content hash and each
+file's size and hash, and nothing else, so identical content gives identical bytes. The workflow's
+edges point at manifests: they are small enough to be compared by content.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from realign.artifacts.hashing import canonical_json, files_below, hash_file, hash_tree
+
+VERSION = 1
+
+
+class ManifestError(Exception):
+    """An artifact that is not what its manifest says."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact holds: one file (its name is then '.') or a directory of files."""
+
+    hash: str
+    files: Mapping[str, tuple[int, str]]
+
+    def dump(self) -> str:
+        """The manifest's bytes, a function of the content alone."""
+        files = {name: {"size": size, "sha256": sha} for name, (size, sha) in self.files.items()}
+        return canonical_json({"version": VERSION, "hash": self.hash, "files": files}) + "\n"
+
+    @property
+    def size(self) -> int:
+        """Bytes in all files together."""
+        return sum(size for size, _ in self.files.values())
+
+    def first_difference(self, artifact: Path) -> str | None:
+        """Why the artifact cannot be what this manifest describes, judged by names and sizes."""
+        for name, (size, _) in self.files.items():
+            path = artifact / name if name != "." else artifact
+            if not path.is_file():
+                return f"{path} is missing"
+            if path.stat().st_size != size:
+                return f"{path} has {path.stat().st_size} bytes, and its manifest says {size}"
+        return None
+
+
+def manifest_path(artifact: Path) -> Path:
+    """Where an artifact's manifest lies: beside it."""
+    return artifact.with_name(artifact.name + ".manifest.json")
+
+
+def provenance_path(artifact: Path) -> Path:
+    """Where an artifact's provenance lies: beside it."""
+    return artifact.with_name(artifact.name + ".provenance.json")
+
+
+def make_manifest(artifact: Path) -> Manifest:
+    """Read an artifact whole and describe it."""
+    if artifact.is_dir():
+        files = {n: ((artifact / n).stat().st_size, hash_file(artifact / n)) for n in files_below(artifact)}
+        return Manifest(hash_tree((name, sha) for name, (_, sha) in files.items()), files)
+    sha = hash_file(artifact)
+    return Manifest(sha, {".": (artifact.stat().st_size, sha)})
+
+
+def parse_manifest(text: str, source: str | Path = "manifest") -> Manifest:
+    """The manifest that a text spells out, or `ManifestError`."""
+    try:
+        content = json.loads(text)
+        if content["version"] != VERSION:
+            raise ManifestError(f"{source}: format version {content['version']}, expected {VERSION}")
+        files = {name: (entry["size"], entry["sha256"]) for name, entry in content["files"].items()}
+        return Manifest(content["hash"], files)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ManifestError(f"{source}: not a manifest ({error})") from None
+
+
+def read_manifest(artifact: Path) -> Manifest | None:
+    """The manifest beside an artifact, or nothing where there is none."""
+    path = manifest_path(artifact)
+    return parse_manifest(path.read_text(encoding="utf-8"), path) if path.is_file() else None
+
+
+def content_hash(artifact: Path) -> str:
+    """An input's identity: its manifest's word when names and sizes agree, else read from its bytes."""
+    if not artifact.exists():
+        raise FileNotFoundError(f"{artifact} does not exist")
+    manifest = read_manifest(artifact)
+    if manifest is None:
+        return make_manifest(artifact).hash
+    if difference := manifest.first_difference(artifact):
+        raise ManifestError(f"{difference}; delete it and run its rule again")
+    return manifest.hash

@@ -1,0 +1,207 @@
+"""The work store: where a stage works until its result is whole, and from where it is published.
+
+Snakemake deletes outputs before a job starts and after it fails, and reruns every descendant of a
+rerun job. So work lives in `.work/<command>-<key>/`, where the key is the hash of everything the
+result depends on. `scratch/` holds shards and checkpoints and survives a kill; `out/` holds the
+result. Sealing writes `sealed.json` last, so a killed job never leaves anything that looks
+finished; publishing puts the data in its place first and its manifest last.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realign.artifacts.hashing import canonical_json, files_below, hash_json
+from realign.artifacts.manifest import (
+    Manifest,
+    make_manifest,
+    manifest_path,
+    parse_manifest,
+    provenance_path,
+)
+
+SEAL_VERSION = 1
+# Smaller files are copied: a hard link would share its time stamp with every other place the same
+# result is published to, and the workflow compares time stamps.
+LINK_FROM_BYTES = 1 << 20
+
+
+def work_key(command: str, inputs: Mapping[str, Any], settings: Any, code: str) -> str:
+    """The identity of a piece of work: what goes in, what was asked, and the code that does it."""
+    return hash_json({"command": command, "inputs": inputs, "settings": settings, "code": code})[:24]
+
+
+@dataclass(frozen=True)
+class Seal:
+    """What a finished piece of work consists of."""
+
+    outputs: Mapping[str, Manifest]
+    provenance: Mapping[str, Any]
+
+
+class Work:
+    """One piece of work in the store, finished or not."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.out = folder / "out"
+        self.scratch = folder / "scratch"
+        self._seal = folder / "sealed.json"
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the work for this process; a second process that wants the same work waits."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / "lock").open("w") as stream:
+            fcntl.lockf(stream, fcntl.LOCK_EX)
+            yield
+
+    def begin(self) -> None:
+        """Make room for the work; what an earlier attempt left in `scratch` stays."""
+        shutil.rmtree(self.out, ignore_errors=True)
+        self.out.mkdir(parents=True)
+        self.scratch.mkdir(exist_ok=True)
+
+    def seal(self, outputs: Mapping[str, Path], provenance: Mapping[str, Any]) -> Seal:
+        """Declare the result whole: flush it, describe it, and only then write the seal."""
+        manifests = {}
+        for name, path in outputs.items():
+            if not path.exists():
+                raise FileNotFoundError(f"the command ended without writing its output '{name}'")
+            _flush(path)
+            manifests[name] = make_manifest(path)
+        record = {
+            "version": SEAL_VERSION,
+            "outputs": {name: json.loads(m.dump()) for name, m in manifests.items()},
+            "provenance": provenance,
+        }
+        _write_whole(self._seal, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return Seal(manifests, provenance)
+
+    def sealed(self) -> Seal | None:
+        """The finished result, if there is one and its files are still what the seal says."""
+        if not self._seal.is_file():
+            return None
+        record = json.loads(self._seal.read_text(encoding="utf-8"))
+        if record["version"] != SEAL_VERSION:
+            return None
+        outputs = {
+            name: parse_manifest(canonical_json(m), self._seal) for name, m in record["outputs"].items()
+        }
+        if any(m.first_difference(self.out / name) for name, m in outputs.items()):
+            self._seal.unlink()
+            return None
+        return Seal(outputs, record["provenance"])
+
+    def publish(self, seal: Seal, places: Mapping[str, Path], with_manifest: frozenset[str]) -> None:
+        """Put each output where it was asked for: data, provenance, and the manifest last of all."""
+        for name, place in places.items():
+            manifest_path(place).unlink(missing_ok=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _place(self.out / name, place)
+            _write_whole(provenance_path(place), json.dumps(seal.provenance, indent=1, sort_keys=True) + "\n")
+            if name in with_manifest:
+                _write_whole(manifest_path(place), seal.outputs[name].dump())
+
+
+class WorkStore:
+    """All work of a study: finished results and what killed jobs left to continue from."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def work(self, command: str, key: str) -> Work:
+        """The place of one piece of work, which need not exist yet."""
+        return Work(self.root / f"{command}-{key}")
+
+    def entries(self) -> list["Entry"]:
+        """What lies in the store, largest first."""
+        folders = [p for p in self.root.glob("*-*") if p.is_dir()]
+        return sorted((Entry.read(p) for p in folders), key=lambda e: (-e.size, e.folder.name))
+
+    def prune(self, older_than_days: float, unfinished_only: bool = False) -> list["Entry"]:
+        """Delete work last touched longer ago than that; published results stay where they are."""
+        limit = time.time() - older_than_days * 86400
+        gone = [e for e in self.entries() if e.touched <= limit and not (unfinished_only and e.sealed)]
+        for entry in gone:
+            with Work(entry.folder).locked():
+                shutil.rmtree(entry.folder)
+        return gone
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One folder of the store as a person wants to see it listed."""
+
+    folder: Path
+    command: str
+    sealed: bool
+    size: int
+    touched: float
+
+    @classmethod
+    def read(cls, folder: Path) -> "Entry":
+        """Measure a folder of the store."""
+        stats = [(folder / name).stat() for name in files_below(folder)]
+        return cls(
+            folder,
+            folder.name.rsplit("-", 1)[0],
+            (folder / "sealed.json").is_file(),
+            sum(s.st_size for s in stats),
+            max((s.st_mtime for s in stats), default=folder.stat().st_mtime),
+        )
+
+
+def _flush(path: Path) -> None:
+    for file in [path] if path.is_file() else [path / name for name in files_below(path)]:
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a small file so that it is there whole or not at all."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    if os.stat(source).st_size >= LINK_FROM_BYTES:
+        try:
+            os.link(source, target)
+            os.utime(target)
+            return
+        except OSError:
+            pass  # another file system, or one without hard links: the copy below serves
+    shutil.copyfile(source, target)
+
+
+def _place(source: Path, place: Path) -> None:
+    """Make `place` hold what `source` holds, through a neighbour that is renamed when whole."""
+    beside = place.with_name(f".{place.name}.{os.getpid()}")
+    _remove(beside)
+    if source.is_dir():
+        shutil.copytree(source, beside, copy_function=_link_or_copy)
+        os.utime(beside)
+    else:
+        _link_or_copy(str(source), str(beside))
+    _remove(place)
+    beside.rename(place)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

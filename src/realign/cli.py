@@ -1,0 +1,106 @@
+"""The command line: one command per stage, each imported only when it is called.
+
+A stage command is a `Command` that its room declares; the tools below the line (plan, show, …)
+are plain functions `main(words) -> int`. Only the table of commands is needed for the help.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from realign.commands import STAGES, TOOLS, load_command, resolve
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code is 0 only when it did what was asked."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        from importlib.metadata import version
+
+        print(version("realign"))
+        return 0
+    name, rest = words[0], words[1:]
+    if name in TOOLS:
+        return _run_tool(name, rest)
+    if name in STAGES:
+        return _run_stage(name, rest)
+    import difflib
+
+    close = difflib.get_close_matches(name, [*STAGES, *TOOLS], n=1)
+    hint = f"; did you mean '{close[0]}'?" if close else "; see realign --help"
+    print(f"realign: no command '{name}'{hint}", file=sys.stderr)
+    return 2
+
+
+def _overview() -> str:
+    width = max((len(n) for n in [*STAGES, *TOOLS]), default=8) + 2
+    lines = ["usage: realign COMMAND [options]    (realign COMMAND --help for each)", ""]
+    for title, table in (("Stages, in the order the data flows", STAGES), ("Tools", TOOLS)):
+        lines.append(f"{title}:")
+        lines += [f"  {name:<{width}}{text}" for name, (_, text) in table.items()]
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def _run_tool(name: str, rest: list[str]) -> int:
+    from realign.artifacts.command import UserError
+    from realign.study.errors import StudyError
+
+    try:
+        return int(resolve(TOOLS[name][0])(rest) or 0)
+    except (UserError, StudyError) as error:
+        print(f"realign {name}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run_stage(name: str, rest: list[str]) -> int:
+    from realign.artifacts.arguments import build_parser, read_request
+
+    command = load_command(name)
+    arguments = build_parser(command).parse_args(rest)
+    if arguments.threads:  # before any numeric library is loaded
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+            os.environ[variable] = str(arguments.threads)
+
+    from realign.artifacts.command import Interrupted, UserError, execute
+    from realign.artifacts.manifest import ManifestError
+    from realign.artifacts.run import check_frozen
+    from realign.artifacts.store import WorkStore
+    from realign.engine.logs import start_logging
+
+    start_logging(arguments.log)
+    try:
+        request = read_request(command, arguments)
+        check_frozen(command, request.code)
+        execute(
+            command,
+            request.settings,
+            request.inputs,
+            request.outputs,
+            WorkStore(arguments.store),
+            arguments.threads or 1,
+            arguments.force,
+        )
+    except (UserError, ManifestError, FileNotFoundError) as error:
+        print(f"realign {name}: {error}", file=sys.stderr)
+        _append(arguments.log, f"{name}: {error}")
+        return 1
+    except Interrupted as leaving:
+        print(f"realign {name}: {leaving}", file=sys.stderr)
+        _append(arguments.log, f"{name}: {leaving}")
+        return Interrupted.exit_code
+    return 0
+
+
+def _append(log: Path | None, line: str) -> None:
+    if log is not None:
+        with log.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

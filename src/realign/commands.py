@@ -1,0 +1,25 @@
+"""The table of commands: what each is called, where it is declared, what it does.
+
+The command line, the workflow and the plan all read this table; nothing in it is imported until
+it is asked for.
+"""
+
+import importlib
+from typing import Any
+
+# name → (where its `Command` is declared, what it does), in the order the data flows
+STAGES: dict[str, tuple[str, str]] = {}
+
+# name → (a function `main(words) -> exit code`, what it does)
+TOOLS: dict[str, tuple[str, str]] = {}
+
+
+def resolve(reference: str) -> Any:
+    """What a `module:name` reference points at."""
+    module, name = reference.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+def load_command(name: str) -> Any:
+    """The `Command` of a stage."""
+    return resolve(STAGES[name][0])

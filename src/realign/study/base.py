@@ -1,0 +1,34 @@
+"""What every section of a study shares: strictness, safe names, and a sentence for each value.
+
+A section holds settings and the checks on them, never computation: the package's own code
+fingerprints leave this room out, because what a setting *is* reaches a job by its value.
+"""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+
+# A name becomes a folder, a wildcard and a shell word, so it is kept to letters, digits and ._-
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
+
+
+class Section(BaseModel):
+    """A part of a study: unknown keys are refused, values never change after they are read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+
+    def as_slice(self) -> dict[str, Any]:
+        """The settings as plain JSON values, which is how a rule hands them to its command."""
+        return self.model_dump(mode="json")
+
+
+def setting(default: Any, sentence: str, unit: str = "", **limits: Any) -> Any:
+    """A setting with its default, its sentence and its unit; all three reach the documentation.
+
+    `setting(..., "The learning rate.")` (a literal Ellipsis) makes it required. A mutable default
+    is copied for each section, as pydantic does.
+    """
+    extra: dict[str, Any] | None = {"unit": unit} if unit else None
+    return Field(default, description=sentence, json_schema_extra=extra, **limits)

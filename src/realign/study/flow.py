@@ -1,0 +1,60 @@
+"""The workflow's side of a study: which file it is, and what the Snakefile needs to know of it."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from realign.study.errors import StudyError
+from realign.study.load import load_study
+from realign.study.study import Study
+
+# Keys of --config that steer a run and are no part of a study.
+RUN_KEYS = ("accept_cost",)
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
+
+# One meaning for each wildcard, in every rule.
+WILDCARDS = {
+    "backbone": NAME,
+    "dataset": NAME,
+    "recipe": NAME,
+    "seed": r"\d+",
+    "step": r"\d+",
+    "corpus": NAME,
+    "task": NAME,
+    "attention": "causal|bidirectional",
+    "embedder": EMBEDDER,
+    "model": rf"{NAME}|{EMBEDDER}",
+    "left": rf"{NAME}|{EMBEDDER}",
+    "right": rf"{NAME}|{EMBEDDER}",
+}
+
+
+def choose_study(default: Path, files: Sequence[str | Path]) -> Path:
+    """The study file of a run: the one given with --configfile, else the default one."""
+    if len(files) > 1:
+        names = ", ".join(str(f) for f in files)
+        raise StudyError(names, ["studies are never merged: give one --configfile"])
+    return Path(files[0]) if files else default
+
+
+def changes_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--config key=value` lays over a study; dots in a key reach into sections."""
+    changes: dict[str, Any] = {}
+    for key, value in config.items():
+        if key in RUN_KEYS:
+            continue
+        below = changes
+        *path, last = key.split(".")
+        for step in path:
+            below = below.setdefault(step, {})
+        below[last] = yaml.safe_load(value) if isinstance(value, str) else value
+    return changes
+
+
+def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, Any]) -> Study:
+    """The study of a run, checked; raises `StudyError` with everything that is wrong with it."""
+    return load_study(choose_study(default, files), changes_of(config))

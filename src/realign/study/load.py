@@ -1,0 +1,81 @@
+"""Reading a study file: one file, never merged with another, every error of it at once."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from realign.study.errors import StudyError, describe
+from realign.study.study import Study
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML keeps the last of two equal keys in silence; a study must not."""
+
+
+def _unique_mapping(loader: _UniqueKeys, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: dict[Any, int] = {}
+    for key_node, _ in node.value:
+        if key_node.tag == "tag:yaml.org,2002:merge":
+            continue
+        key = loader.construct_object(key_node)
+        line = key_node.start_mark.line + 1
+        if key in seen:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"'{key}' is given twice, on lines {seen[key]} and {line}"
+            )
+        seen[key] = line
+    loader.flatten_mapping(node)
+    return {loader.construct_object(k): loader.construct_object(v, deep=True) for k, v in node.value}
+
+
+_UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _unique_mapping)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping that a YAML file holds, or a `StudyError` that says why it holds none."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a safe loader)
+    except FileNotFoundError:
+        raise StudyError(path, ["no such file"]) from None
+    except UnicodeDecodeError as error:
+        raise StudyError(path, [f"not UTF-8 text: {error.reason} at byte {error.start}"]) from None
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise StudyError(path, [f"{at}{error.problem}"]) from None
+    except yaml.YAMLError as error:
+        raise StudyError(path, [f"not YAML: {error}"]) from None
+    if not isinstance(content, dict):
+        raise StudyError(path, ["a study is a mapping of sections, and this file holds none"])
+    return content
+
+
+def overlay(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`content` with `changes` laid over it, key by key; lists and values are replaced whole."""
+    merged = dict(content)
+    for key, value in changes.items():
+        below = merged.get(key)
+        merged[key] = (
+            overlay(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        )
+    return merged
+
+
+def parse_study(content: Mapping[str, Any], source: str | Path = "study") -> Study:
+    """A checked study from plain values; raises `StudyError` with all that is wrong."""
+    try:
+        study = Study.model_validate(content)
+    except ValidationError as error:
+        raise StudyError(source, describe(error, Study)) from None
+    if problems := study.problems():
+        raise StudyError(source, problems)
+    return study
+
+
+def load_study(path: str | Path, changes: Mapping[str, Any] | None = None) -> Study:
+    """The study in a YAML file, with command-line changes laid over it."""
+    path = Path(path)
+    return parse_study(overlay(read_yaml(path), changes or {}), path)

@@ -1,0 +1,24 @@
+"""Which backbones are compared with which, and what kind of post-training lies between them."""
+
+from typing import Literal
+
+from realign.study.base import Name, Section, setting
+
+Kind = Literal["sft", "rlvr", "control"]
+
+
+class Pair(Section):
+    """Two backbones of one family: the base on the left, what post-training made of it right."""
+
+    left: Name = setting(..., "The base backbone's name.")
+    right: Name = setting(..., "The post-trained backbone's name.")
+    kind: Kind = setting(..., "What lies between the two: sft, rlvr, or control (a floor).")
+    tags: tuple[Name, ...] = setting((), "Free words that claims can select by, e.g. prolonged.")
+    embed: bool = setting(
+        True, "Train and compare embedders of both sides; off compares the backbones alone."
+    )
+
+    @property
+    def name(self) -> str:
+        """The pair's identity in paths and tables."""
+        return f"{self.left}--vs--{self.right}"

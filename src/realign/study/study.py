@@ -1,0 +1,36 @@
+"""A whole study: its sections, and the checks that need more than one of them."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pydantic import Field
+
+from realign.study.backbones import Backbone
+from realign.study.base import Name, Section
+from realign.study.errors import nearest
+from realign.study.pairs import Pair
+from realign.study.project import Project
+
+
+class Study(Section):
+    """One YAML file: what to compare, trained how, judged by what."""
+
+    study: Project = Field(description="Name, seeds and the question.")
+    backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
+    pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
+
+    def problems(self) -> list[str]:
+        """What is wrong across sections, a line each; nothing when the study is sound."""
+        return list(self._pair_problems())
+
+    def _pair_problems(self) -> Iterator[str]:
+        for i, pair in enumerate(self.pairs):
+            for side in ("left", "right"):
+                name = getattr(pair, side)
+                if name not in self.backbones:
+                    yield f"pairs[{i}].{side}: no backbone '{name}'{nearest(name, self.backbones)}"
+            if pair.left == pair.right:
+                yield f"pairs[{i}]: both sides are '{pair.left}'"
+        for name, count in Counter(pair.name for pair in self.pairs).items():
+            if count > 1:
+                yield f"pairs: '{name}' is listed {count} times"

@@ -1,0 +1,113 @@
+"""What a study amounts to: its models and its comparisons, in a fixed order.
+
+The workflow's targets and the tidy results' `study.json` both come from here, so that what is
+planned and what is drawn cannot differ.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from realign.study.names import EmbedderId
+from realign.study.pairs import Kind
+from realign.study.study import Study
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models whose states are compared, and what the comparison stands for."""
+
+    left: str
+    right: str
+    stage: str  # backbone, embedder or checkpoint
+    pair: str
+    kind: Kind
+    tags: tuple[str, ...] = ()
+    recipe: str | None = None
+    step: int | None = None
+    seed_left: int | None = None
+    seed_right: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The comparison's identity in paths."""
+        return f"{self.left}--vs--{self.right}"
+
+
+def embedded_backbones(study: Study) -> list[str]:
+    """The backbones that embedders are trained from: every side of a pair that asks for it."""
+    names = [name for pair in study.pairs if pair.embed for name in (pair.left, pair.right)]
+    return list(dict.fromkeys(names))
+
+
+def embedders(study: Study) -> list[EmbedderId]:
+    """Every contrastive training of the study: backbone × recipe × seed."""
+    return [
+        EmbedderId(backbone, recipe, seed)
+        for backbone in embedded_backbones(study)
+        for recipe in study.recipes
+        for seed in study.study.seeds
+    ]
+
+
+def checkpoints(study: Study) -> list[EmbedderId]:
+    """Every declared checkpoint of those trainings."""
+    return [
+        EmbedderId(run.backbone, run.recipe, run.seed, step)
+        for run in embedders(study)
+        for step in study.recipes[run.recipe].checkpoints
+    ]
+
+
+def backbone_comparisons(study: Study) -> Iterator[Comparison]:
+    """One comparison for each pair of backbones."""
+    for pair in study.pairs:
+        yield Comparison(pair.left, pair.right, "backbone", pair.name, pair.kind, pair.tags)
+
+
+def embedder_comparisons(study: Study) -> Iterator[Comparison]:
+    """Each pair's embedders, seed by seed."""
+    for pair, recipe, seed in _trained(study):
+        left, right = (str(EmbedderId(b, recipe, seed)) for b in (pair.left, pair.right))
+        yield Comparison(left, right, "embedder", pair.name, pair.kind, pair.tags, recipe, None, seed, seed)
+
+
+def checkpoint_comparisons(study: Study) -> Iterator[Comparison]:
+    """Each pair's declared checkpoints, for the first seed."""
+    for pair, recipe, seed in _trained(study):
+        if seed != study.study.seeds[0]:
+            continue
+        for step in study.recipes[recipe].checkpoints:
+            left, right = (str(EmbedderId(b, recipe, seed, step)) for b in (pair.left, pair.right))
+            yield Comparison(
+                left, right, "checkpoint", pair.name, pair.kind, pair.tags, recipe, step, seed, seed
+            )
+
+
+def seed_controls(study: Study) -> Iterator[Comparison]:
+    """The floor of training noise: one backbone, two contrastive seeds."""
+    if len(study.study.seeds) < 2:
+        return
+    first, second = study.study.seeds[:2]
+    for backbone in embedded_backbones(study):
+        for recipe in study.recipes:
+            left, right = (str(EmbedderId(backbone, recipe, s)) for s in (first, second))
+            yield Comparison(
+                left,
+                right,
+                "embedder",
+                f"{backbone}-seeds",
+                "control",
+                ("seeds",),
+                recipe,
+                None,
+                first,
+                second,
+            )
+
+
+def _trained(study: Study) -> Iterator[tuple]:
+    for pair in study.pairs:
+        if pair.embed:
+            for recipe in study.recipes:
+                for seed in study.study.seeds:
+                    yield pair, recipe, seed

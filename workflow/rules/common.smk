@@ -1,0 +1,46 @@
+# What every rule file uses: the study, the root of its results, and how a rule calls its command.
+
+import functools
+from pathlib import Path
+
+from realign.artifacts.hashing import canonical_json
+from realign.commands import load_command
+from realign.study.flow import WILDCARDS, open_study
+
+STUDY = open_study(
+    Path(workflow.basedir) / "config.yaml",
+    workflow.config_settings.configfiles,
+    workflow.config_settings.config,
+)
+R = f"results/{STUDY.study.name}"
+# Where a command keeps its work.
+STORE = f"{R}/.work"
+
+
+wildcard_constraints:
+    **WILDCARDS,
+
+
+@functools.cache
+def code_of(command):
+    return load_command(command).code
+
+
+def job(command, section):
+    """A rule's one parameter: the settings slice of its command and the code behind it."""
+    return canonical_json({"settings": section.as_slice(), "code": code_of(command)})
+
+
+def artifact(path):
+    """A large artifact as an input: its manifest decides, its data must merely be there."""
+    return dict(manifest=path + ".manifest.json", data=ancient(path))
+
+
+# What `all` asks for, by stage; each rule file adds its own. Large artifacts are listed with their
+# data, so that deleted weights are noticed behind an intact manifest.
+TARGETS = {}
+
+
+def with_manifest(path):
+    """A large artifact as targets: its data and its manifest."""
+    return [path, path + ".manifest.json"]
