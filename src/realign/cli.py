@@ -68,7 +68,7 @@ def _run_stage(name: str, rest: list[str]) -> int:
 
     from realign.artifacts.command import Interrupted, UserError, execute
     from realign.artifacts.manifest import ManifestError
-    from realign.artifacts.run import check_frozen
+    from realign.runs.frozen import check_frozen
     from realign.artifacts.store import WorkStore
     from realign.engine.logs import start_logging
 

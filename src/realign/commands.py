@@ -11,7 +11,13 @@ from typing import Any
 STAGES: dict[str, tuple[str, str]] = {}
 
 # name → (a function `main(words) -> exit code`, what it does)
-TOOLS: dict[str, tuple[str, str]] = {}
+TOOLS: dict[str, tuple[str, str]] = {
+    "init": ("realign.study.starter:main", "Write a commented study to start from."),
+    "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
+    "where": ("realign.runs.tools:where", "Say where a study's results are."),
+    "show": ("realign.runs.tools:show", "Say where a file came from and what it was made of."),
+    "store": ("realign.runs.tools:store", "List or prune the work that commands keep."),
+}
 
 
 def resolve(reference: str) -> Any:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
-from realign.study.flow import WILDCARDS, open_study
+from realign.runs.flow import WILDCARDS, open_study
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",

@@ -10,6 +10,7 @@ from realign.study.base import Name, Section
 from realign.study.errors import nearest
 from realign.study.pairs import Pair
 from realign.study.project import Project
+from realign.study.resources import Resources
 
 
 class Study(Section):
@@ -18,10 +19,20 @@ class Study(Section):
     study: Project = Field(description="Name, seeds and the question.")
     backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
     pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
+    resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
     def problems(self) -> list[str]:
-        """What is wrong across sections, a line each; nothing when the study is sound."""
-        return list(self._pair_problems())
+        """What is wrong across sections, a line each; nothing when the study is sound.
+
+        A section that has something to check against others has a method
+        `problems_in(study) -> Iterator[str]`.
+        """
+        found = list(self._pair_problems())
+        for name in type(self).model_fields:
+            check = getattr(getattr(self, name), "problems_in", None)
+            if check is not None:
+                found.extend(check(self))
+        return found
 
     def _pair_problems(self) -> Iterator[str]:
         for i, pair in enumerate(self.pairs):

@@ -1,0 +1,83 @@
+# Two commands do everything on a fresh machine: `make demo` and `make test`.
+# They need Python 3.11 or newer, make and git; all else is installed into .venv from envs/cpu.lock.
+
+PYTHON ?= python3
+CORES  ?= $(shell nproc 2>/dev/null || sysctl -n hw.ncpu)
+STUDY  ?= config.yaml
+LOCK   ?= envs/cpu.lock
+
+VENV := .venv
+BIN  := $(VENV)/bin
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: setup demo run plan test test-slow test-slurm test-gpu check format docs lock bench clean help
+
+help:
+	@echo "make demo    set up, run the embedded study to its figures and report"
+	@echo "make test    set up, run the tests"
+	@echo "make run     run the study STUDY=studies/mine.yaml"
+	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
+	@echo "make check   formatting, lint, types, workflow lint, generated files"
+	@echo "make docs    generate the configuration reference, the schema and the starter study"
+	@echo "make lock    resolve the locks in envs/ anew"
+	@echo "make bench   speed and memory beside peers, as ratios"
+	@echo "make clean   remove .venv and caches (results stay)"
+
+setup: $(VENV)/ready
+
+$(VENV)/ready: pyproject.toml $(LOCK)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  sys.exit(None if v >= (3, 11) else f"Realign needs Python 3.11 or newer, and {sys.executable} is {v[0]}.{v[1]}; name another with make PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c $(LOCK) -e '.[models,slurm,dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/snakemake --cores $(CORES)
+	@$(BIN)/realign where config.yaml
+
+run: setup
+	$(BIN)/snakemake --cores $(CORES) --configfile $(STUDY)
+
+plan: setup
+	@$(BIN)/realign plan --configfile $(STUDY)
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m 'slow and not slurm and not gpu'
+
+test-slurm: setup
+	$(BIN)/python -m pytest -q -m slurm
+
+test-gpu: setup
+	$(BIN)/python -m pytest -q -m gpu
+
+check: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/snakefmt --check --no-sort Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/python -m realign.study.document --check
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt --no-sort Snakefile workflow
+
+docs: setup
+	$(BIN)/python -m realign.study.document --write
+
+lock: setup
+	$(BIN)/python -m pip install --quiet uv
+	bash envs/lock.sh
+
+bench: setup
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests bench -name __pycache__ -type d -prune -exec rm -rf {} +

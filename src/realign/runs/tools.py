@@ -1,0 +1,115 @@
+"""Small tools around a study's results: show where a file came from, look after the work store,
+say where the report is."""
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from realign.artifacts.command import UserError
+from realign.artifacts.manifest import make_manifest, read_manifest
+from realign.artifacts.provenance import lineage, read_provenance
+from realign.artifacts.store import Entry, WorkStore
+from realign.study.load import load_study
+
+
+def show(words: Sequence[str]) -> int:
+    """Print where an artifact came from and what it was made of."""
+    parser = argparse.ArgumentParser("realign show", description=show.__doc__)
+    parser.add_argument("path", type=Path, help="a file or directory that a study made")
+    parser.add_argument("--json", action="store_true", help="the whole record of this artifact, as JSON")
+    parser.add_argument("--verify", action="store_true", help="read it whole and compare with its manifest")
+    arguments = parser.parse_args(words)
+    path: Path = arguments.path
+    if not path.exists():
+        raise UserError(f"{path} does not exist")
+    record = read_provenance(path)
+    if record is None:
+        raise UserError(f"{path} has no provenance beside it: it was not made by a study's command")
+    if arguments.verify:
+        _verify(path)
+    if arguments.json:
+        print(json.dumps(record, indent=1, sort_keys=True))
+        return 0
+    for depth, place, made in lineage(path):
+        print("  " * depth + _one_line(place, made))
+    print(f"\nsettings: {json.dumps(record['settings'], sort_keys=True)}")
+    print(f"libraries: {', '.join(f'{k} {v}' for k, v in record['libraries'].items())}")
+    print(f"host: {json.dumps(record['host'])}, {record['threads']} threads, {record['seconds']} s")
+    return 0
+
+
+def _one_line(place: Path, made: dict | None) -> str:
+    if made is None:
+        return f"{place}  (given, not made here)"
+    notes = {k: made[k] for k in ("origin", "revision", "licence") if k in made}
+    extra = f"  {json.dumps(notes)}" if notes else ""
+    return f"{place}  made by {made['command']} on {made['made']} (code {made['code']}){extra}"
+
+
+def _verify(path: Path) -> None:
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise UserError(f"{path} has no manifest to compare with")
+    if make_manifest(path) != manifest:
+        raise UserError(f"{path} is not what its manifest says; delete it and run its rule again")
+    print(f"{path}: {len(manifest.files)} files, {manifest.size} bytes, as its manifest says")
+
+
+def store(words: Sequence[str]) -> int:
+    """List or prune what commands keep while they work and after."""
+    parser = argparse.ArgumentParser("realign store", description=store.__doc__)
+    parser.add_argument("action", nargs="?", choices=("list", "prune"), default="list")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="where studies lie")
+    parser.add_argument("--older-than", type=float, default=30.0, metavar="DAYS", help="prune: its age")
+    parser.add_argument("--unfinished", action="store_true", help="prune: only work that no job finished")
+    arguments = parser.parse_args(words)
+    stores = [WorkStore(p) for p in sorted(arguments.results.glob("*/.work")) if p.is_dir()]
+    if not stores:
+        raise UserError(f"no work store below {arguments.results}")
+    for one in stores:
+        if arguments.action == "prune":
+            entries = one.prune(arguments.older_than, arguments.unfinished)
+            print(f"{one.root}: pruned {len(entries)}, {_size(sum(e.size for e in entries))}")
+        else:
+            entries = one.entries()
+            print(f"{one.root}: {len(entries)} entries, {_size(sum(e.size for e in entries))}")
+        for entry in entries:
+            print("  " + _entry(entry))
+    return 0
+
+
+def _entry(entry: Entry) -> str:
+    state = "finished" if entry.sealed else "unfinished"
+    age = (time.time() - entry.touched) / 86400
+    return f"{_size(entry.size):>9}  {state:<10} {age:6.1f} days  {entry.folder.name}"
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def where(words: Sequence[str]) -> int:
+    """Say what of a study's results is there, and which file to open first."""
+    parser = argparse.ArgumentParser("realign where", description=where.__doc__)
+    parser.add_argument("study", type=Path, nargs="?", default=Path("config.yaml"))
+    root = Path("results") / load_study(parser.parse_args(words).study).study.name
+    kinds = {
+        "report": root / "report.html",
+        "figures": root / "figures",
+        "tables": root / "tables",
+        "claims": root / "claims",
+        "numbers": root / "tidy",
+    }
+    made = {what: path for what, path in kinds.items() if path.exists()}
+    if not made:
+        raise UserError(f"nothing is made yet below {root}")
+    for what, path in made.items():
+        count = f" ({sum(1 for p in path.rglob('*') if p.is_file())} files)" if path.is_dir() else ""
+        print(f"{what:<8} {path}{count}")
+    return 0

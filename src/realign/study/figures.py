@@ -1,0 +1,78 @@
+"""How figures and tables look and what they show: one style, one view, and overrides for each.
+
+A figure's job receives the style and its own view, so a change to one figure's settings redraws
+that figure alone.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from realign.study.base import Name, Section, setting
+
+Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+PLATE = r"^(figure|table)_[a-z0-9]+$"
+
+
+class Palette(Section):
+    """One colour for each role; the defaults differ in lightness too, so they survive greyscale."""
+
+    base: Colour = setting("#2B3A4E", "Base backbones and their embedders.")
+    rlvr: Colour = setting("#0077BB", "What reinforcement learning made of them.")
+    sft: Colour = setting("#EE8844", "What supervised fine-tuning made of them.")
+    control: Colour = setting("#BBBBBB", "Floors: seeds of one backbone, random references.")
+
+
+class Style(Section):
+    """The style sheet that all figures share."""
+
+    palette: Palette = Field(default_factory=Palette, description="One palette by role.")
+    heat: Literal["cividis", "viridis", "gray", "magma"] = setting(
+        "cividis", "Colour map of heatmaps; all choices rise evenly in lightness."
+    )
+    font_size: float = setting(8.0, "Size of ordinary text in figures.", "pt", gt=3, le=24)
+    width: float = setting(180.0, "Width of a full-width figure.", "mm", gt=60, le=600)
+    dpi: int = setting(200, "Resolution of the PNG.", "dots per inch", ge=50, le=1200)
+
+
+class View(Section):
+    """What a figure or table shows."""
+
+    pairs: tuple[str, ...] = setting((), "Pairs by name (left--vs--right); none means all of the study.")
+    main_sft: str = setting("", "The SFT pair of the main text; empty means the study's first.")
+    main_rlvr: str = setting(
+        "", "The RLVR pair of the main text; empty means the first tagged prolonged, else the first."
+    )
+    corpora: tuple[Name, ...] = setting((), "Probe corpora, the main one first; none means all.")
+    attention: Literal["causal", "bidirectional"] = setting(
+        "bidirectional", "Attention mode of the states that are shown."
+    )
+    recipe: str = setting("", "The training recipe whose embedders are shown; empty means the first.")
+    preset: str = setting("", "Rows of this preset only; empty means the study's own, not the published one.")
+    first_layer: Literal[0, 1] = setting(
+        1, "First layer that means over layers count: 1, or 0 to count the embedding output as published."
+    )
+    neighbours: tuple[int, ...] = setting((5, 10, 50), "Neighbourhood sizes k; those not measured are left out.")
+    probe_task: str = setting("", "The probe's task; empty means the first that was measured.")
+    heat_from: float = setting(0.0, "The value at the dark end of heatmaps; lower ones are marked.", ge=-1, lt=1)
+    margin: float = setting(1.0, "Half width of the band of equivalence around no gain.", "points of 100", gt=0)
+    paper: bool = setting(True, "Show the published value beside this study's where the pair is the same.")
+
+
+class Figures(Section):
+    """The look and the content of all figures and tables."""
+
+    style: Style = Field(default_factory=Style, description="The style sheet.")
+    view: View = Field(default_factory=View, description="What all figures and tables show.")
+    plates: dict[Annotated[str, StringConstraints(pattern=PLATE)], dict[str, Any]] = setting(
+        {}, "Settings of `view` for one figure or table by its name, e.g. figure_10: {neighbours: [10]}."
+    )
+
+    def view_of(self, plate: str) -> View:
+        """The view of one figure or table: the common one with its own settings laid over it."""
+        return View.model_validate(self.view.as_slice() | self.plates.get(plate, {}))
+
+    def model_post_init(self, _: Any) -> None:
+        """Refuse overrides that no view knows, when the study is read rather than when it is drawn."""
+        for plate in self.plates:
+            self.view_of(plate)

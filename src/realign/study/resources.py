@@ -1,0 +1,51 @@
+"""What jobs may use: threads, memory, time and GPUs, by rule and, where it matters, by backbone.
+
+None of it makes anything stale: it says how a result is made, never what it is.
+"""
+
+from realign.study.base import Name, Section, setting
+
+
+class RuleResources(Section):
+    """The resources of one rule's jobs; what is left out keeps the rule's own default."""
+
+    threads: int | None = setting(None, "CPU threads of a job.", unit="threads", ge=1)
+    memory_gb: float | None = setting(None, "Memory of a job.", unit="GB", gt=0)
+    gpus: int | None = setting(None, "GPUs of a job, on each of its nodes.", unit="GPUs", ge=0)
+    gpu_model: str | None = setting(None, "The kind of GPU to ask for, as the cluster names it.")
+    nodes: int | None = setting(None, "Nodes of a job (training only).", unit="nodes", ge=1)
+    hours: float | None = setting(
+        None,
+        "The time limit of a job on a cluster, and its cost in plans until it has been measured.",
+        unit="hours",
+        gt=0,
+    )
+    partition: str | None = setting(None, "The cluster's partition for these jobs.")
+
+    def over(self, below: "RuleResources") -> "RuleResources":
+        """These resources, with `below` where they say nothing."""
+        return below.model_copy(update=self.model_dump(exclude_none=True))
+
+
+class Resources(Section):
+    """Resources by rule, and by backbone for the models that need more."""
+
+    rules: dict[Name, RuleResources] = setting(
+        {}, "By rule name, for every job of that rule."
+    )
+    backbones: dict[Name, dict[Name, RuleResources]] = setting(
+        {}, "By backbone and rule name: over what `rules` says."
+    )
+    ask_above_gpu_hours: float = setting(
+        8.0,
+        "A run that would redo more than this because of changed code alone asks for "
+        "`--config accept_cost=HOURS`.",
+        unit="GPU-hours",
+        ge=0,
+    )
+
+    def of(self, rule: str, backbone: str | None = None) -> RuleResources:
+        """The resources that the study asks for a rule's jobs on a backbone."""
+        general = self.rules.get(rule, RuleResources())
+        special = self.backbones.get(backbone or "", {}).get(rule, RuleResources())
+        return special.over(general)

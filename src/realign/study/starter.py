@@ -1,0 +1,98 @@
+"""`realign init`: a commented study to start from, made from the sections themselves.
+
+What a user must say stands there as YAML; every other setting stands as a comment with its
+sentence, its unit and its default, so that changing one is taking its '#' away.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from realign.study.base import NAME_PATTERN
+from realign.study.errors import StudyError
+from realign.study.load import load_study
+from realign.study.study import Study
+
+HEAD = """\
+# A study: which backbones to compare, trained how, judged by what.
+# Plan it with `realign plan --configfile {file}`, run it with `make run STUDY={file}`.
+study:
+  name: {name}
+  seeds: [0]
+
+# Where each backbone comes from: a hub (pin the revision), a folder, or a recipe that makes it here.
+backbones:
+  base: {{hub: Qwen/Qwen2.5-0.5B}}
+  reasoning: {{hub: hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo}}
+
+# What is compared with what; kind is sft, rlvr or control.
+pairs:
+  - {{left: base, right: reasoning, kind: rlvr}}
+"""
+
+
+def starter(file: str, name: str) -> str:
+    """The text of a starter study."""
+    lines = [HEAD.format(file=file, name=name)]
+    for key, info in Study.model_fields.items():
+        if key in ("study", "backbones", "pairs"):
+            continue
+        lines.append(f"# --- {key}: {info.description}")
+        default = info.get_default(call_default_factory=True)
+        if isinstance(default, BaseModel):
+            lines.append(f"# {key}:")
+            lines += [f"# {line}" for line in _settings(default, 1)]
+        else:
+            lines.append(f"# {key}: {_flow(default)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _settings(section: BaseModel, depth: int) -> Iterator[str]:
+    pad = "  " * depth
+    for name, info in type(section).model_fields.items():
+        value = getattr(section, name)
+        extra = info.json_schema_extra
+        unit = f" [{extra['unit']}]" if isinstance(extra, dict) and "unit" in extra else ""
+        yield f"{pad}# {info.description}{unit}"
+        if isinstance(value, BaseModel):
+            yield f"{pad}{name}:"
+            yield from _settings(value, depth + 1)
+        else:
+            yield f"{pad}{name}: {_flow(value)}"
+
+
+def _flow(value: Any) -> str:
+    """A default on one line, as YAML reads it (JSON is YAML)."""
+    if value is PydanticUndefined:
+        return "{}"
+    return json.dumps(value, default=_plain, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
+
+
+def main(words: Sequence[str]) -> int:
+    """Write a commented study and check that it reads back."""
+    parser = argparse.ArgumentParser("realign init", description=main.__doc__)
+    parser.add_argument("file", type=Path, help="the study file to write")
+    parser.add_argument("--name", help="the study's name (default: the file's)")
+    arguments = parser.parse_args(words)
+    file: Path = arguments.file
+    name = arguments.name or file.stem
+    if not re.match(NAME_PATTERN, name):
+        raise StudyError(file, [f"'{name}' is no usable name: letters, digits, '.', '_' and '-'"])
+    if file.exists():
+        raise StudyError(file, ["exists already; choose another name or delete it first"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(starter(file.as_posix(), name), encoding="utf-8")
+    load_study(file)
+    print(f"{file} written; next: realign plan --configfile {file}")
+    return 0
