@@ -1,0 +1,157 @@
+"""Checkpoints of long jobs: tensors in safetensors and a state in JSON, whole or not there at all.
+
+A checkpoint is written into a hidden neighbour and renamed when everything is on the disk; its
+`state.json` names the size and the hash of the tensors. What a killed job left half-written, or
+what a disk spoiled, is passed over with a warning, and the checkpoint before it is used.
+"""
+
+import json
+import logging
+import os
+import random
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from realign.artifacts.hashing import hash_file
+
+log = logging.getLogger(__name__)
+VERSION = 1
+_NAME = re.compile(r"^step-(\d{9,})$")
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """One whole checkpoint on the disk."""
+
+    step: int
+    folder: Path
+    state: Mapping[str, Any]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """All its tensors, on the CPU."""
+        return load_file(self.folder / "tensors.safetensors")
+
+
+class Checkpoints:
+    """The checkpoints of one job, newest last; only the last `keep` of them stay."""
+
+    def __init__(self, folder: Path, keep: int = 2):
+        if keep < 1:
+            raise ValueError("at least one checkpoint has to be kept")
+        self.folder = folder
+        self.keep = keep
+
+    def save(self, step: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> Checkpoint:
+        """Write a checkpoint; afterwards it is there whole, and older ones beyond `keep` are gone."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        beside = self.folder / f".writing-{step:09d}"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        file = beside / "tensors.safetensors"
+        save_file({name: _plain(tensor) for name, tensor in tensors.items()}, file)
+        _flush(file)
+        record: dict[str, Any] = {
+            "version": VERSION,
+            "step": step,
+            "size": file.stat().st_size,
+            "sha256": hash_file(file),
+            "state": dict(state),
+        }
+        (beside / "state.json").write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
+        _flush(beside / "state.json")
+        place = self.folder / f"step-{step:09d}"
+        shutil.rmtree(place, ignore_errors=True)
+        beside.rename(place)
+        _flush(self.folder)
+        for _, old in self._folders()[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+        return Checkpoint(step, place, record["state"])
+
+    def latest(self) -> Checkpoint | None:
+        """The newest checkpoint that is whole, or nothing."""
+        return next(self._whole(), None)
+
+    def _whole(self) -> Iterator[Checkpoint]:
+        for step, folder in reversed(self._folders()):
+            try:
+                yield Checkpoint(step, folder, _read_state(step, folder))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("checkpoint %s is not usable (%s); looking for an earlier one", folder, error)
+
+    def _folders(self) -> list[tuple[int, Path]]:
+        if not self.folder.is_dir():
+            return []
+        named = ((_NAME.match(path.name), path) for path in self.folder.iterdir())
+        return sorted((int(found[1]), path) for found, path in named if found)
+
+
+def _read_state(step: int, folder: Path) -> Mapping[str, Any]:
+    record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+    file = folder / "tensors.safetensors"
+    if record["version"] != VERSION:
+        raise ValueError(f"format version {record['version']}, expected {VERSION}")
+    if record["step"] != step:
+        raise ValueError(f"its state is of step {record['step']}")
+    if file.stat().st_size != record["size"] or hash_file(file) != record["sha256"]:
+        raise ValueError("its tensors are not the ones that were written")
+    return record["state"]
+
+
+def _plain(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu").contiguous()
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def rng_state(prefix: str = "rng/") -> dict[str, torch.Tensor]:
+    """The state of this process's random generators (Python, NumPy, torch, CUDA) as byte tensors."""
+    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
+    numpy_state = [kind, np.asarray(keys).tolist(), position, has_gauss, cached]
+    states = {
+        "python": _bytes(random.getstate()),
+        "numpy": _bytes(numpy_state),
+        "torch": torch.get_rng_state(),
+    }
+    if torch.cuda.is_available():
+        states["cuda"] = torch.cuda.get_rng_state()
+    return {prefix + name: state for name, state in states.items()}
+
+
+def restore_rng(tensors: Mapping[str, torch.Tensor], prefix: str = "rng/") -> None:
+    """Set this process's random generators to what `rng_state` took down."""
+    version, internal, gauss = _json(tensors[prefix + "python"])
+    random.setstate((version, tuple(internal), gauss))
+    kind, keys, position, has_gauss, cached = _json(tensors[prefix + "numpy"])
+    np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, cached))  # noqa: NPY002
+    torch.set_rng_state(tensors[prefix + "torch"])
+    if torch.cuda.is_available() and prefix + "cuda" in tensors:
+        torch.cuda.set_rng_state(tensors[prefix + "cuda"])
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every random generator of this process."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002 (libraries draw from it)
+    torch.manual_seed(seed)
+
+
+def _bytes(value: Any) -> torch.Tensor:
+    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
+
+
+def _json(tensor: torch.Tensor) -> Any:
+    return json.loads(tensor.numpy().tobytes())

@@ -1,0 +1,215 @@
+"""DeepSpeed as this package uses it: a generated configuration, and whole tensors in and out.
+
+Every ZeRO stage is entered by `initialize`, with a torch optimizer, so that nothing is compiled.
+`training_tensors` and `restore_optimizer` read and write parameters and optimizer states whole and
+by parameter name: checkpoints are plain safetensors, and any number of processes, at any stage,
+can go on from them. DeepSpeed's own checkpoints are pickles bound to a number of processes.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from realign.artifacts.command import UserError
+
+log = logging.getLogger(__name__)
+Precision = Literal["fp32", "bf16"]
+PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
+# Keys of a user's own configuration that this package sets, since its loop owns the batch.
+_OWN = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
+
+
+def build_config(
+    stage: int,
+    precision: Precision,
+    processes: int,
+    parameters: int,
+    clip: float = 0.0,
+    own: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """DeepSpeed's configuration; what a user's own one says wins, except for the batch, which is ours.
+
+    `parameters` is the number of trainable ones: DeepSpeed's buckets of half a billion elements
+    would be allocated whole for a small model too.
+    """
+    bucket = max(1, min(parameters, 500_000_000))
+    config: dict[str, Any] = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "train_batch_size": processes,
+        "gradient_clipping": clip,
+        "steps_per_print": 10**9,
+        "wall_clock_breakdown": False,
+        "zero_allow_untested_optimizer": True,
+        "zero_optimization": {
+            "stage": stage,
+            "overlap_comm": precision == "bf16",
+            "reduce_bucket_size": bucket,
+            "allgather_bucket_size": bucket,
+            "stage3_prefetch_bucket_size": bucket,
+            "stage3_max_live_parameters": max(bucket, 1_000_000_000),
+        },
+    }
+    if precision == "bf16":
+        # Chunks of one batch add up in fp32; bf16 would lose the small ones.
+        config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+    if taken := [key for key in _OWN if own and own.get(key, "auto") != "auto"]:
+        raise UserError(f"the DeepSpeed configuration sets {', '.join(taken)}; leave that to the recipe")
+    config = _overlay(config, own or {})
+    if precision == "bf16" and config["zero_optimization"]["stage"] == 0:
+        raise UserError("bf16 with fp32 master weights needs ZeRO stage 1, 2 or 3; stage 0 keeps none")
+    return config
+
+
+def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        if isinstance(value, Mapping):
+            merged[key] = _overlay(merged.get(key) or {}, value)
+        elif value != "auto":
+            merged[key] = value
+    return merged
+
+
+def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups with weight decay on matrices only, as is usual: no norms, no biases."""
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def initialize(
+    model: nn.Module,
+    groups: Iterable[dict[str, Any]],
+    make_optimizer: Callable[[list[dict[str, Any]]], torch.optim.Optimizer],
+    config: Mapping[str, Any],
+) -> Any:
+    """The DeepSpeed engine of a model; an optimizer that the configuration names goes before ours."""
+    import deepspeed
+
+    groups = list(groups)
+    given = None if "optimizer" in config else make_optimizer(groups)
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=given,
+        model_parameters=groups if given is None else None,
+        config=dict(config),
+        dist_init_required=False,
+    )
+    return engine
+
+
+def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that training changes, by name."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def full_parameter(parameter: nn.Parameter) -> torch.Tensor:
+    """A parameter's master value, whole, on every process."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    value = safe_get_full_fp32_param(parameter)
+    return parameter.detach() if value is None else value
+
+
+def full_gradient(parameter: nn.Parameter) -> torch.Tensor | None:
+    """A parameter's gradient of the whole step, after the last backward and before the step."""
+    from deepspeed.utils import safe_get_full_grad
+
+    return safe_get_full_grad(parameter)
+
+
+def _inner_optimizer(engine: Any) -> torch.optim.Optimizer:
+    """The torch optimizer below whatever ZeRO wraps around it."""
+    optimizer = engine.optimizer
+    return optimizer.optimizer if hasattr(optimizer, "optimizer") else optimizer
+
+
+def _flat_partitions(engine: Any) -> list[torch.Tensor] | None:
+    """The flat tensors that ZeRO gives the optimizer in place of parameters; none at stage 0."""
+    names = ("single_partition_of_fp32_groups", "fp32_partitioned_groups_flat", "fp32_groups_flat_partition")
+    for name in names:
+        if hasattr(engine.optimizer, name):
+            return list(getattr(engine.optimizer, name))
+    return None
+
+
+def _state_kinds(engine: Any) -> tuple[list[str], dict[str, float]]:
+    """Which optimizer states have a parameter's shape, and the scalar ones with their values."""
+    shaped: dict[str, None] = {}
+    scalars: dict[str, float] = {}
+    for owner, states in _inner_optimizer(engine).state.items():
+        for key, value in states.items():
+            if torch.is_tensor(value) and value.shape == owner.shape:
+                shaped[key] = None
+            elif value is not None:
+                scalars[key] = float(value)
+    return list(shaped), scalars
+
+
+def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Everything that a step changes: tensors by parameter name, and scalars; whole on every process.
+
+    All processes must call it together.
+    """
+    from deepspeed.utils import safe_get_full_optimizer_state
+
+    shaped, scalars = _state_kinds(engine)
+    partitioned = _flat_partitions(engine) is not None
+    inner = _inner_optimizer(engine)
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in trainable(engine.module).items():
+        tensors[PARAMETER + name] = full_parameter(parameter).to("cpu", copy=True)
+        for key in shaped:
+            value = (
+                safe_get_full_optimizer_state(parameter, key) if partitioned else inner.state[parameter][key]
+            )
+            tensors[f"{OPTIMIZER}{key}/{name}"] = value.to("cpu", copy=True)
+    groups = [{k: v for k, v in group.items() if k == "step"} for group in inner.param_groups]
+    return tensors, {"states": shaped, "scalars": scalars, "groups": groups}
+
+
+def restore_parameters(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Give a model that DeepSpeed has not seen yet the parameters of a checkpoint."""
+    with torch.no_grad():
+        for name, parameter in trainable(model).items():
+            parameter.copy_(tensors[PARAMETER + name])
+
+
+def restore_optimizer(engine: Any, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+    """Give a fresh engine the master weights and optimizer states of a checkpoint.
+
+    Its model must have been through `restore_parameters` before `initialize`.
+    """
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+    shaped, scalars = state["states"], state["scalars"]
+    inner, flats = _inner_optimizer(engine), _flat_partitions(engine)
+    parameters = trainable(engine.module)
+    for owner in parameters.values() if flats is None else flats:
+        if shaped or scalars:
+            inner.state[owner] = {key: torch.zeros_like(owner) for key in shaped}
+            inner.state[owner] |= {key: torch.tensor(value) for key, value in scalars.items()}
+    for group, saved in zip(inner.param_groups, state["groups"], strict=True):
+        group.update(saved)
+    if shaped and hasattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+    for name, parameter in parameters.items():
+        if flats is not None:
+            safe_set_full_fp32_param(parameter, _like(tensors[PARAMETER + name], engine))
+        for key in shaped:
+            value = _like(tensors[f"{OPTIMIZER}{key}/{name}"], engine)
+            if flats is None:
+                inner.state[parameter][key].copy_(value)
+            else:
+                safe_set_full_optimizer_state(parameter, value, key)
+
+
+def _like(tensor: torch.Tensor, engine: Any) -> torch.Tensor:
+    return tensor.to(engine.device)

@@ -1,0 +1,159 @@
+"""Starting a worker module on one process, on many of this machine, or on many machines.
+
+One process is started directly; several through torchrun; several machines inside a SLURM
+allocation through `srun` with one torchrun each. Signals that ask this process to leave are handed
+to the workers as a notice file, which reaches other machines as well. How each worker ended is
+read from the files they write, because launchers in between lose exit codes.
+"""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from realign.artifacts.command import Interrupted, UserError
+from realign.artifacts.hashing import canonical_json
+from realign.engine.signals import Leaving
+
+log = logging.getLogger(__name__)
+POLL_SECONDS = 0.05
+
+
+class WorkerFailed(RuntimeError):
+    """A worker process failed for a reason of its own; its log says which."""
+
+
+class OutOfMemory(WorkerFailed):
+    """A worker ran out of memory; smaller chunks of the same batch may do."""
+
+
+def outcome_path(spec: Path, rank: int) -> Path:
+    """Where a worker says how it ended."""
+    return spec.with_name(f"{spec.name}.outcome-{rank}.json")
+
+
+def notice_path(spec: Path) -> Path:
+    """The file whose existence asks the workers to save and leave."""
+    return spec.with_name(f"{spec.name}.leave")
+
+
+def launch(
+    module: str,
+    spec: Mapping[str, Any],
+    path: Path,
+    processes: int = 1,
+    nodes: int = 1,
+    threads: int | None = None,
+) -> None:
+    """Run `python -m module path` on all processes, with `spec` as the JSON that `path` holds.
+
+    `processes` counts those on each machine, `threads` those of each process. Returns when all are
+    done; raises `Interrupted` when they saved and left, `OutOfMemory`, `UserError` or `WorkerFailed`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for old in path.parent.glob(f"{path.name}.*"):
+        old.unlink()
+    path.write_text(canonical_json({**spec, "threads": threads or spec.get("threads")}), encoding="utf-8")
+    command = command_line(module, path, processes, nodes)
+    log.debug("launching %s", " ".join(command))
+    with Leaving() as leaving:
+        code = _watch(command, path, leaving, _environment(processes * nodes, threads))
+    _judge(path, code, leaving)
+
+
+def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> list[str]:
+    """The words that start a worker module on so many processes and machines."""
+    worker = ["-m", module, str(spec)]
+    if processes == nodes == 1:
+        return [sys.executable, *worker]
+    torchrun = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=0",
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+    ]
+    if nodes == 1:
+        return [*torchrun, "--standalone", *worker]
+    job, head = _allocation(nodes)
+    return [
+        *("srun", "--overlap", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
+        *torchrun,
+        f"--nnodes={nodes}",
+        f"--rdzv-id={job}",
+        "--rdzv-backend=c10d",
+        f"--rdzv-endpoint={head}:{20000 + int(job) % 20000}",
+        *worker,
+    ]
+
+
+def _allocation(nodes: int) -> tuple[str, str]:
+    """The SLURM job that this process runs in and the machine where its workers meet."""
+    job, names = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NODELIST")
+    if not job or not names:
+        raise UserError(f"{nodes} machines are asked for, and this process runs in no SLURM allocation")
+    hosts = subprocess.run(
+        ["scontrol", "show", "hostnames", names], check=True, capture_output=True, text=True
+    ).stdout.split()
+    if len(hosts) < nodes:
+        raise UserError(f"{nodes} machines are asked for, and the SLURM allocation holds {len(hosts)}")
+    return job, hosts[0]
+
+
+def _environment(processes: int, threads: int | None) -> dict[str, str]:
+    environment = dict(os.environ)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        environment.pop(name, None)
+    if processes > 1 or threads:
+        # Spinning OpenMP threads of several processes on the same cores slow each other down many times.
+        environment |= {name: str(threads or 1) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    return environment
+
+
+def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Mapping[str, str]) -> int:
+    # A session of its own: a signal to this process's group reaches the workers once, as a notice.
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    told = False
+    try:
+        while (code := process.poll()) is None:
+            if leaving.asked and not told:
+                log.info("asked to leave (%s): the workers save after this step", leaving.received)
+                notice_path(spec).touch()
+                told = True
+            time.sleep(POLL_SECONDS)
+        return code
+    finally:
+        if process.poll() is None:  # this process fails or is interrupted: leave no orphans
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _judge(spec: Path, code: int, leaving: Leaving) -> None:
+    outcomes = [
+        json.loads(file.read_text(encoding="utf-8")) for file in spec.parent.glob(f"{spec.name}.outcome-*")
+    ]
+    said = {entry["outcome"]: entry["message"] for entry in sorted(outcomes, key=lambda e: -e["rank"])}
+    if code == 0:
+        return
+    if "user_error" in said:
+        raise UserError(said["user_error"])
+    if "out_of_memory" in said:
+        raise OutOfMemory(said["out_of_memory"])
+    if "failed" in said:
+        raise WorkerFailed(said["failed"])
+    if "interrupted" in said:
+        raise Interrupted(said["interrupted"])
+    if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        raise WorkerFailed("a worker was killed (SIGKILL); perhaps the machine ran out of memory")
+    raise WorkerFailed(f"the workers ended with exit code {code} and left no word; see the log")

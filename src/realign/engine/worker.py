@@ -1,0 +1,64 @@
+"""What every worker process does around its work: logging, threads, and saying how it ended.
+
+A worker module ends in `if __name__ == "__main__": work(main)`. It is started as
+`python -m module spec.json`; how it ended is written beside the spec, since launchers between a
+worker and its parent lose exit codes.
+"""
+
+import json
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.artifacts.command import Interrupted, UserError
+from realign.engine.launch import outcome_path
+from realign.engine.logs import start_logging
+
+log = logging.getLogger(__name__)
+OUT_OF_MEMORY = 76  # exit code: distinct from failure and from `Interrupted`
+_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that the device or the machine had no more memory to give."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_OUT_OF_MEMORY)
+
+
+def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
+    """Run a worker's `main(spec, path of the spec)` and leave with an exit code that tells how it went."""
+    path = Path(sys.argv[1])
+    spec = json.loads(path.read_text(encoding="utf-8"))
+    rank = int(os.environ.get("RANK", 0))
+    start_logging(Path(spec["log"]) if spec.get("log") else None, quiet=rank > 0)
+    if threads := spec.get("threads"):
+        torch.set_num_threads(int(threads))
+    try:
+        main(spec, path)
+    except Interrupted as leaving:
+        _leave(path, rank, "interrupted", str(leaving), Interrupted.exit_code)
+    except UserError as error:
+        _leave(path, rank, "user_error", str(error), 1)
+    except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
+        traceback.print_exc()
+        if is_out_of_memory(error):
+            _leave(path, rank, "out_of_memory", str(error).splitlines()[0], OUT_OF_MEMORY)
+        _leave(path, rank, "failed", f"{type(error).__name__}: {error}", 1)
+    _leave(path, rank, "done", "", 0)
+
+
+def _leave(spec: Path, rank: int, outcome: str, message: str, code: int) -> None:
+    text = json.dumps({"outcome": outcome, "message": message, "rank": rank})
+    outcome_path(spec, rank).write_text(text, encoding="utf-8")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    # A worker that failed must not wait in some library's exit handler for peers that are gone.
+    os._exit(code) if code else sys.exit(0)

@@ -1,0 +1,97 @@
+import json
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from realign.engine.checkpoints import Checkpoints, restore_rng, rng_state
+
+
+def save(store, step, value=None):
+    return store.save(
+        step, {"w": torch.full((3,), float(step if value is None else value))}, {"lr": step / 10}
+    )
+
+
+def test_latest_is_the_newest_and_reads_back(tmp_path):
+    store = Checkpoints(tmp_path)
+    assert store.latest() is None
+    for step in (1, 2, 10):
+        save(store, step)
+    found = store.latest()
+    assert found.step == 10
+    assert found.state == {"lr": 1.0}
+    assert torch.equal(found.tensors()["w"], torch.full((3,), 10.0))
+
+
+def test_only_the_last_ones_are_kept(tmp_path):
+    store = Checkpoints(tmp_path, keep=2)
+    for step in range(5):
+        save(store, step)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["step-000000003", "step-000000004"]
+
+
+def spoil_tensors(folder):
+    file = folder / "tensors.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+
+
+def cut_tensors(folder):
+    file = folder / "tensors.safetensors"
+    file.write_bytes(file.read_bytes()[:-4])
+
+
+def cut_state(folder):
+    file = folder / "state.json"
+    file.write_text(file.read_text()[:20])
+
+
+def lose_state(folder):
+    (folder / "state.json").unlink()
+
+
+def other_version(folder):
+    file = folder / "state.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 99}))
+
+
+@pytest.mark.parametrize("harm", [spoil_tensors, cut_tensors, cut_state, lose_state, other_version])
+def test_a_spoiled_checkpoint_is_passed_over_loudly(tmp_path, caplog, harm):
+    store = Checkpoints(tmp_path)
+    save(store, 1)
+    harm(save(store, 2).folder)
+    with caplog.at_level("WARNING"):
+        assert store.latest().step == 1
+    assert "step-000000002" in caplog.text
+
+
+def test_an_unfinished_checkpoint_is_no_checkpoint(tmp_path):
+    store = Checkpoints(tmp_path)
+    save(store, 1).folder.rename(tmp_path / ".writing-000000001")
+    assert store.latest() is None
+    save(store, 1)  # and does not stand in the way
+    assert store.latest().step == 1
+
+
+def test_saving_a_step_again_replaces_it(tmp_path):
+    store = Checkpoints(tmp_path)
+    save(store, 1)
+    save(store, 1, 7)
+    assert store.latest().tensors()["w"][0] == 7
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(3).tolist()  # noqa: NPY002
+
+
+def test_random_generators_go_on_where_they_were(tmp_path):
+    store = Checkpoints(tmp_path)
+    random.gauss(0, 1)
+    draw()
+    store.save(1, rng_state(), {})
+    expected = [draw() for _ in range(3)]
+    restore_rng(store.latest().tensors())
+    assert [draw() for _ in range(3)] == expected
