@@ -1,0 +1,62 @@
+"""The commands of the text room: embedded corpora, problems, training pairs, probe corpora, fetching."""
+
+from realign.artifacts.command import Command, Input, Output
+from realign.study.data import FetchJob, PairsJob
+from realign.study.text import SHAPES, SPLITS, TASKS, CorporaJob, ProbeJob, ProblemsJob
+
+CORPORA = Command(
+    name="corpora",
+    help="Make corpora, training pairs and evaluation sets from the installed packages' text.",
+    run="realign.text.build:run",
+    settings=CorporaJob,
+    outputs={
+        "pretrain": Output("Text for pretraining, JSONL."),
+        **{shape: Output(f"Pairs {shape}, JSONL.") for shape in SHAPES},
+        **{task: Output(f"Evaluation set ({kind}), a directory.", manifest=True) for task, kind in TASKS.items()},
+        "docs": Output("Documentation to take probe texts from, JSONL."),
+        "stats": Output("Counts and lengths of all of these, JSON."),
+    },
+    formats={"pairs": 1, "tasks": 1, "texts": 1},
+)
+
+PROBLEMS = Command(
+    name="problems",
+    help="Make reasoning problems with verifiable answers and worked traces.",
+    run="realign.text.generate:run",
+    settings=ProblemsJob,
+    outputs={
+        **{split: Output(f"Problems, split {split}, JSONL.") for split in SPLITS},
+        "reasoning": Output("Problems with traces to take probe texts from, JSONL."),
+        "stats": Output("Counts and lengths, JSON."),
+    },
+    formats={"problems": 1, "texts": 1},
+)
+
+FETCH_DATASET = Command(
+    name="fetch_dataset",
+    help="Fetch a dataset of a hub at its pinned revision, as one Parquet file.",
+    run="realign.text.fetch:run",
+    settings=FetchJob,
+    outputs={"table": Output("The split that was asked for, Parquet.", manifest=True)},
+    formats={"table": 1},
+)
+
+PAIRS = Command(
+    name="pairs",
+    help="Make one dataset's raw pairs from its source: checked, without duplicates, with its instruction.",
+    run="realign.text.datasets:run",
+    settings=PairsJob,
+    inputs={"source": Input("The dataset's source: pairs, JSONL, Parquet or a saved dataset.")},
+    outputs={"pairs": Output("Raw pairs, JSONL."), "stats": Output("Counts and lengths, JSON.")},
+    formats={"pairs": 1},
+)
+
+PROBE_CORPUS = Command(
+    name="probe_corpus",
+    help="Make one probe corpus from its source.",
+    run="realign.text.probes:run",
+    settings=ProbeJob,
+    inputs={"source": Input("Rows with texts: JSONL, Parquet or a saved dataset.")},
+    outputs={"texts": Output("Texts, JSONL."), "stats": Output("Counts and lengths, JSON.")},
+    formats={"texts": 1},
+)

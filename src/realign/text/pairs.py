@@ -1,0 +1,143 @@
+"""Training pairs: `{"query": [instruction, text], "pos": [text, …], "neg": [text, …]}` a line.
+
+Rows are read one at a time from plain, gzip or zstd files, and every row is checked. What is wrong
+names the file and the line; by choice such rows are dropped and counted instead.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from realign.text.streams import (
+    MAX_LINE_BYTES,
+    LineError,
+    dump_line,
+    open_for_lines,
+    read_objects,
+)
+
+Invalid = Literal["error", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class PairRow:
+    """One query with what answers it and what does not."""
+
+    query: str
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...] = ()
+    instruction: str = ""
+
+    def dump(self) -> dict[str, Any]:
+        """The row as the format spells it."""
+        return {
+            "query": [self.instruction, self.query],
+            "pos": list(self.positives),
+            "neg": list(self.negatives),
+        }
+
+
+def parse_pair(value: dict[str, Any]) -> PairRow:
+    """The row in a JSON object; raises ValueError with the reason when it is none."""
+    instruction, query = _query(value.get("query"))
+    positives = _passages(value, "pos")
+    if not positives:
+        raise ValueError("'pos' is missing or empty: a row needs a positive")
+    return PairRow(query, positives, _passages(value, "neg"), instruction)
+
+
+def _query(given: Any) -> tuple[str, str]:
+    if isinstance(given, str):
+        instruction, text = "", given
+    elif isinstance(given, list) and len(given) == 2 and all(isinstance(x, str) for x in given):
+        instruction, text = given
+    elif given is None:
+        raise ValueError("'query' is missing")
+    else:
+        raise ValueError("'query' is neither a text nor [instruction, text]")
+    if not text.strip():
+        raise ValueError("the query is empty")
+    return instruction, text
+
+
+def _passages(value: dict[str, Any], key: str) -> tuple[str, ...]:
+    given = value.get(key)
+    if given is None:
+        return ()
+    if isinstance(given, str) or not isinstance(given, list):
+        raise ValueError(f"'{key}' is no list of texts")
+    return tuple(_passage(item, key) for item in given)
+
+
+def _passage(item: Any, key: str) -> str:
+    # GritLM writes a passage as [instruction, text] too
+    if isinstance(item, list) and len(item) == 2 and all(isinstance(x, str) for x in item):
+        item = "".join(item)
+    if not isinstance(item, str):
+        raise ValueError(f"'{key}' holds something that is no text")
+    if not item.strip():
+        raise ValueError(f"'{key}' holds an empty text")
+    return item
+
+
+def read_pairs(
+    path: Path,
+    invalid: Invalid = "error",
+    refused: Counter[str] | None = None,
+    max_line_bytes: int = MAX_LINE_BYTES,
+) -> Iterator[PairRow]:
+    """The rows of a file, one at a time.
+
+    A line that is no usable row (not UTF-8, too long, not JSON, an empty query, no positive, an
+    empty passage) raises `LineError`; with `invalid="drop"` it is left out and counted by its
+    reason in `refused`.
+    """
+    for number, value in read_objects(path, max_line_bytes):
+        problem = value if isinstance(value, LineError) else None
+        if problem is None:
+            try:
+                yield parse_pair(value)  # type: ignore[arg-type]
+                continue
+            except ValueError as error:
+                problem = LineError(path, number, str(error))
+        if invalid == "error":
+            raise problem
+        if refused is not None:
+            refused[problem.reason.split(" (")[0]] += 1
+
+
+def write_pairs(path: Path, rows: Iterable[PairRow]) -> int:
+    """Write rows, packed as the path's suffix says; returns how many."""
+    count = 0
+    with open_for_lines(path) as stream:
+        for row in rows:
+            stream.write(dump_line(row.dump()))
+            count += 1
+    return count
+
+
+def normalised(text: str) -> str:
+    """A text for comparing: case and white space do not make two texts differ."""
+    return " ".join(text.casefold().split())
+
+
+def text_key(*texts: str) -> bytes:
+    """Sixteen bytes that stand for texts up to case and white space."""
+    joined = "\0".join(map(normalised, texts)).encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(joined, digest_size=16).digest()
+
+
+def without_duplicates(rows: Iterable[PairRow], dropped: Counter[str] | None = None) -> Iterator[PairRow]:
+    """The rows without repetitions of a query with the same positives; the first one stays."""
+    seen: set[bytes] = set()
+    for row in rows:
+        key = text_key(row.query, *sorted(row.positives))
+        if key in seen:
+            if dropped is not None:
+                dropped["duplicate"] += 1
+            continue
+        seen.add(key)
+        yield row

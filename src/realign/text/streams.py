@@ -1,0 +1,145 @@
+"""Lines in and out of files, whatever they are packed with.
+
+What a file is packed with is read from its first bytes, since published files often carry no
+suffix; what is written follows the suffix and holds no time stamp, so equal rows give equal bytes.
+"""
+
+import contextlib
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from realign.artifacts.command import UserError
+
+MAX_LINE_BYTES = 16 << 20
+
+GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+
+
+class LineError(UserError):
+    """One line of a file that cannot be used: the file, the line's number and the reason."""
+
+    def __init__(self, path: Path | str, line: int, reason: str, advice: str = ""):
+        self.line, self.reason = line, reason
+        super().__init__(f"{path}, line {line}: {reason}" + (f"; {advice}" if advice else ""))
+
+
+def first_bytes(path: Path, count: int = 4) -> bytes:
+    """The first bytes of a file, by which its packing is told."""
+    with path.open("rb") as stream:
+        return stream.read(count)
+
+
+@contextlib.contextmanager
+def open_packed(path: Path) -> Iterator[BinaryIO]:
+    """The bytes of a plain, gzip or zstd file, told apart by their first bytes."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist or is no file")
+    magic = first_bytes(path)
+    if magic == PARQUET:
+        raise UserError(f"{path} is a Parquet file where lines of text are expected; name its columns")
+    with contextlib.ExitStack() as stack:
+        raw: Any = stack.enter_context(path.open("rb"))
+        if magic[:2] == GZIP:
+            raw = stack.enter_context(gzip.open(raw))
+        elif magic == ZSTD:
+            import zstandard
+
+            raw = stack.enter_context(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+        yield stack.enter_context(io.BufferedReader(raw, 1 << 18))
+
+
+def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, str | LineError]]:
+    """Every line that holds something, with its number; a line that is no text comes as its error.
+
+    A line longer than `max_bytes` is skipped without being held in memory.
+    """
+    with open_packed(path) as stream:
+        number = 0
+        while True:
+            number += 1
+            try:
+                line = stream.readline(max_bytes + 1)
+                if len(line) > max_bytes and not line.endswith(b"\n"):
+                    _skip_line(stream, max_bytes)
+                    yield number, LineError(path, number, f"longer than {max_bytes} bytes")
+                    continue
+            except (EOFError, gzip.BadGzipFile, OSError) as error:
+                raise LineError(path, number, f"the packed data is damaged ({error})") from None
+            except Exception as error:  # zstandard's own error type is not importable without it
+                if type(error).__name__ != "ZstdError":
+                    raise
+                raise LineError(path, number, f"the packed data is damaged ({error})") from None
+            if not line:
+                return
+            if line.isspace():
+                continue
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                yield number, LineError(path, number, f"not UTF-8 at byte {error.start} of the line")
+
+
+def _skip_line(stream: BinaryIO, step: int) -> None:
+    while (rest := stream.readline(step)) and not rest.endswith(b"\n"):
+        pass
+
+
+def read_objects(
+    path: Path, max_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, dict[str, Any] | LineError]]:
+    """Every JSON object of a JSONL file with its line; what is none comes as its error."""
+    for number, line in read_lines(path, max_bytes):
+        if isinstance(line, LineError):
+            yield number, line
+            continue
+        try:
+            value = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            yield number, LineError(path, number, f"not JSON ({error})")
+            continue
+        if isinstance(value, dict):
+            yield number, value
+        else:
+            yield number, LineError(path, number, f"a JSON {type(value).__name__} where an object is expected")
+
+
+@contextlib.contextmanager
+def open_for_lines(path: Path) -> Iterator[BinaryIO]:
+    """A file to write bytes into, packed as its suffix says (`.gz`, `.zst`, else plain)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        raw: Any = stack.enter_context(path.open("wb"))
+        if path.suffix == ".gz":
+            raw = stack.enter_context(gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
+        elif path.suffix == ".zst":
+            import zstandard
+
+            raw = stack.enter_context(zstandard.ZstdCompressor(level=6).stream_writer(raw, closefd=False))
+        yield raw
+
+
+def dump_line(value: Any) -> bytes:
+    """One JSON value as the bytes of a line; keys keep their order."""
+    return (json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) + "\n").encode(
+        "utf-8", "surrogatepass"
+    )
+
+
+def write_objects(path: Path, rows: Iterable[dict[str, Any]]) -> int:
+    """Write rows as JSONL; returns how many there were."""
+    count = 0
+    with open_for_lines(path) as stream:
+        for row in rows:
+            stream.write(dump_line(row))
+            count += 1
+    return count
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a small JSON file for people and programs, keys in the order given."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
