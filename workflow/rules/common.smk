@@ -6,6 +6,7 @@ from pathlib import Path
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.runs.flow import WILDCARDS, open_study
+from realign.runs.frozen import freeze, name_run
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",
@@ -44,3 +45,11 @@ TARGETS = {}
 def with_manifest(path):
     """A large artifact as targets: its data and its manifest."""
     return [path, path + ".manifest.json"]
+
+
+# A run's study and code are frozen when it starts; its jobs find the record by environment.
+RUN_RECORD = name_run(Path(R) / ".runs")
+
+
+onstart:
+    freeze(RUN_RECORD, STUDY.model_dump(mode="json"))

@@ -9,11 +9,13 @@ they hand over is hashed as settings and inputs, and their formats carry version
 import ast
 import functools
 import hashlib
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGE = "realign"
 ROOT = Path(__file__).resolve().parents[1]
+_MODULE_NAME = re.compile(rf"^{PACKAGE}(?:\.\w+)+(?=$|:)")  # also as in `module:function`
 EXEMPT = (
     "realign.cli",
     "realign.commands",
@@ -63,8 +65,7 @@ def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value.startswith(PACKAGE + ".") and node.value.replace(".", "").isidentifier():
-                yield node.value
+            yield from _MODULE_NAME.findall(node.value)
 
 
 @functools.cache

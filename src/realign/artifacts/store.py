@@ -177,7 +177,7 @@ def _write_whole(path: Path, text: str) -> None:
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    if os.stat(source).st_size >= LINK_FROM_BYTES:
+    if Path(source).stat().st_size >= LINK_FROM_BYTES:
         try:
             os.link(source, target)
             os.utime(target)
@@ -189,8 +189,9 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _place(source: Path, place: Path) -> None:
     """Make `place` hold what `source` holds, through a neighbour that is renamed when whole."""
+    for left_by_a_kill in place.parent.glob(f".{place.name}.*"):
+        _remove(left_by_a_kill)
     beside = place.with_name(f".{place.name}.{os.getpid()}")
-    _remove(beside)
     if source.is_dir():
         shutil.copytree(source, beside, copy_function=_link_or_copy)
         os.utime(beside)

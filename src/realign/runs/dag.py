@@ -14,7 +14,8 @@ from typing import Any
 
 from realign.artifacts.command import UserError
 
-TRIGGERS = ("mtime", "input", "params")
+TRIGGERS = ("mtime", "input", "params")  # and this size: as in every profile
+CHECKSUM_BYTES = 200_000_000
 
 
 @dataclass(frozen=True)
@@ -51,31 +52,39 @@ def planned_jobs(
         DAGSettings,
         OutputSettings,
         Quietness,
-        ResourceSettings,
         RerunTrigger,
+        ResourceSettings,
         StorageSettings,
     )
 
     triggers = frozenset(RerunTrigger.parse_choice(t) for t in TRIGGERS)
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
-            with SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api:
-                workflow = api.workflow(
-                    ResourceSettings(cores=1),
-                    config_settings=ConfigSettings(
-                        config=dict(config or {}), configfiles=[configfile] if configfile else []
-                    ),
-                    storage_settings=StorageSettings(),
-                    snakefile=snakefile,
-                    workdir=workdir,
+        with (
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+            SnakemakeApi(OutputSettings(quiet={Quietness.ALL})) as api,
+        ):
+            workflow = api.workflow(
+                ResourceSettings(cores=1),
+                config_settings=ConfigSettings(
+                    config=dict(config or {}), configfiles=[configfile] if configfile else []
+                ),
+                storage_settings=StorageSettings(),
+                snakefile=snakefile,
+                workdir=workdir,
+            )
+            workflow.dag(
+                DAGSettings(
+                    targets=set(targets),
+                    rerun_triggers=triggers,
+                    force_incomplete=True,
+                    max_checksum_file_size=CHECKSUM_BYTES,
                 )
-                workflow.dag(
-                    DAGSettings(targets=set(targets), rerun_triggers=triggers, force_incomplete=True)
-                ).execute_workflow(executor="dryrun")
-                dag = workflow._workflow.dag
-                jobs = dag.needrun_jobs(exclude_finished=False)
-                return [_planned(dag, job) for job in jobs if not job.rule.norun]
+            ).execute_workflow(executor="dryrun")
+            dag = workflow._workflow.dag
+            jobs = dag.needrun_jobs(exclude_finished=False)
+            return [_planned(dag, job) for job in jobs if not job.rule.norun]
     except Exception as error:  # Snakemake raises many kinds; all mean that there is no plan
         raise UserError(f"the workflow can't be planned: {error}\n{said.getvalue()}".rstrip()) from error
 

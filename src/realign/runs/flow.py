@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
+from realign.runs.frozen import read_frozen
 from realign.study.errors import StudyError
-from realign.study.load import load_study
+from realign.study.load import load_study, parse_study
 from realign.study.study import Study
 
 # Keys of --config that steer a run and are no part of a study.
@@ -56,5 +57,11 @@ def changes_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, Any]) -> Study:
-    """The study of a run, checked; raises `StudyError` with everything that is wrong with it."""
+    """The study of a run, checked; raises `StudyError` with everything that is wrong with it.
+
+    A job of a run that is under way (on a cluster each job reads the workflow anew) gets the study
+    as the run froze it at its start, whatever has become of the file since.
+    """
+    if frozen := read_frozen():
+        return parse_study(frozen["study"], "the study as this run began with it")
     return load_study(choose_study(default, files), changes_of(config))

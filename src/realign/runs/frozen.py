@@ -1,33 +1,42 @@
-"""What a workflow run froze at its start, and the check that a job still runs that code.
+"""What a run of the workflow froze at its start, and the check that a job still runs that code.
 
-On a cluster a job may start hours after it was planned and reads the package anew. The run
-records every command's fingerprint when it starts; a job whose own differs stops and says so,
-instead of making a result that nobody planned.
+On a cluster a job may start hours after it was planned, and reads study and package anew. So the
+run records its study and every command's fingerprint when it starts. Its jobs use the study as
+recorded; a job whose code differs stops and says so, instead of making what nobody planned.
 """
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import Command, UserError
 from realign.artifacts.fingerprint import reachable
+from realign.commands import STAGES, load_command
 
-VARIABLE = "REALIGN_RUN"
+VARIABLE = "REALIGN_RUN"  # where the record of the run lies; passed to jobs by environment
 
 
-def freeze(folder: Path, run_id: str, study: Mapping[str, Any], commands: Mapping[str, Command[Any]]) -> Path:
-    """Record a run's settings and fingerprints; returns the record that jobs compare with."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run_id}.json"
+def name_run(folder: Path) -> Path:
+    """Choose where a run's record will lie and tell its jobs; writes nothing."""
+    place = Path(folder).absolute() / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
+    return Path(os.environ.setdefault(VARIABLE, str(place)))
+
+
+def freeze(place: Path, study: Mapping[str, Any]) -> None:
+    """Record a run's study and fingerprints, once, when it starts."""
+    if place.exists():
+        return
+    commands = {name: load_command(name) for name in STAGES}
     record = {
         "study": study,
         "code": {name: command.code for name, command in commands.items()},
         "modules": {n: reachable(c.run.split(":")[0]) for n, c in commands.items()},
     }
-    path.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return path
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_frozen() -> dict[str, Any] | None:

@@ -85,7 +85,7 @@ def explain(job: PlannedJob) -> str:
     """Why a job would run, in words: which setting, which module, which input."""
     if job.follows:
         return "follows what runs before it"
-    whys = []
+    whys: list[str] = []
     if "params have changed since last execution" in job.reasons:
         whys.extend(_changed_parameter(job))
     words = {

@@ -4,8 +4,9 @@ say where the report is."""
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from realign.artifacts.command import UserError
 from realign.artifacts.manifest import make_manifest, read_manifest
@@ -40,7 +41,7 @@ def show(words: Sequence[str]) -> int:
     return 0
 
 
-def _one_line(place: Path, made: dict | None) -> str:
+def _one_line(place: Path, made: Mapping[str, Any] | None) -> str:
     if made is None:
         return f"{place}  (given, not made here)"
     notes = {k: made[k] for k in ("origin", "revision", "licence") if k in made}

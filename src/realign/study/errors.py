@@ -37,9 +37,9 @@ def _known_keys(model: type[BaseModel], location: Sequence[int | str]) -> list[s
     """The keys that are allowed where `location` points, found by walking the sections."""
     models = [model]
     for step in location:
-        named = [m for m in models if isinstance(step, str) and step in m.model_fields]
-        if named:
-            models = [x for m in named for x in _models_in(m.model_fields[step].annotation)]
+        fields = [m.model_fields[str(step)] for m in models if str(step) in m.model_fields]
+        if fields:
+            models = [m for info in fields for m in _models_in(info.annotation)]
         # any other step is a list index, a mapping's key or a union's tag: the section stays
     return sorted({key for m in models for key in m.model_fields})
 

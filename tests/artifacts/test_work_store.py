@@ -1,0 +1,223 @@
+"""The work store: publishing again, continuing after a kill, and never passing half for whole."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from realign.artifacts import command as commands
+from realign.artifacts.command import Command, Input, Job, Output, execute
+from realign.artifacts.manifest import (
+    ManifestError,
+    content_hash,
+    make_manifest,
+    manifest_path,
+    provenance_path,
+    read_manifest,
+)
+from realign.artifacts.store import WorkStore
+from realign.study.base import Section, setting
+
+RUNS = []
+
+
+class Settings(Section):
+    factor: int = setting(2, "How many times.")
+
+
+def run(job: Job[Settings]) -> None:
+    RUNS.append(job.settings.factor)
+    text = job.input("source").read_text() * job.settings.factor
+    (job.output("model")).mkdir()
+    (job.output("model") / "weights").write_text(text)
+    job.output("report").write_text(json.dumps({"length": len(text)}))
+    job.note(origin="a test")
+
+
+COMMAND = Command(
+    name="toy",
+    help="A toy.",
+    run=f"{__name__}:run",
+    settings=Settings,
+    inputs={"source": Input("Text.")},
+    outputs={"model": Output("A directory.", manifest=True), "report": Output("Counts.")},
+)
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    RUNS.clear()
+    monkeypatch.setattr(commands, "_function", lambda reference: run)
+    monkeypatch.setattr(Command, "code", "c0de")
+    source = tmp_path / "source.txt"
+    source.write_text("words")
+    outputs = {"model": tmp_path / "made/model", "report": tmp_path / "made/report.json"}
+
+    def go(factor=2, **more):
+        execute(COMMAND, Settings(factor=factor), {"source": source}, outputs, WorkStore(tmp_path / ".work"), **more)
+        return outputs
+
+    go.source, go.outputs, go.root = source, outputs, tmp_path
+    return go
+
+
+def test_outputs_manifest_and_provenance_are_published(toy):
+    made = toy()
+    assert (made["model"] / "weights").read_text() == "wordswords"
+    manifest = read_manifest(made["model"])
+    assert manifest == make_manifest(made["model"])
+    assert content_hash(made["model"]) == manifest.hash
+    assert not manifest_path(made["report"]).exists()
+    record = json.loads(provenance_path(made["report"]).read_text())
+    assert record["settings"] == {"factor": 2}
+    assert record["origin"] == "a test"
+    assert record["inputs"]["source"][0]["hash"] == content_hash(toy.source)
+
+
+def test_equal_work_is_published_again_without_being_done(toy):
+    made = toy()
+    first = manifest_path(made["model"]).read_bytes()
+    (made["model"] / "weights").unlink()
+    made["report"].unlink()
+    toy()
+    assert len(RUNS) == 1
+    assert (made["model"] / "weights").read_text() == "wordswords"
+    assert manifest_path(made["model"]).read_bytes() == first
+
+
+def test_an_input_rewritten_with_the_same_bytes_costs_nothing(toy):
+    toy()
+    toy.source.write_text("words")
+    toy()
+    assert len(RUNS) == 1
+
+
+@pytest.mark.parametrize("change", ["input", "settings", "code"])
+def test_changed_input_settings_or_code_is_other_work(toy, change, monkeypatch):
+    toy()
+    if change == "input":
+        toy.source.write_text("other")
+    if change == "code":
+        monkeypatch.setattr(Command, "code", "0ther")
+    toy(factor=3 if change == "settings" else 2)
+    assert len(RUNS) == 2
+
+
+def test_force_does_the_work_again(toy):
+    toy()
+    toy(force=True)
+    assert len(RUNS) == 2
+
+
+def test_damaged_sealed_work_is_done_again(toy):
+    toy()
+    sealed = next((toy.root / ".work").glob("toy-*/out/model/weights"))
+    sealed.unlink()
+    toy()
+    assert len(RUNS) == 2
+
+
+def test_weights_that_do_not_fit_their_manifest_are_refused(toy):
+    made = toy()
+    (made["model"] / "weights").write_text("cut")
+    with pytest.raises(ManifestError, match="delete it and run its rule again"):
+        content_hash(made["model"])
+
+
+def test_a_missing_output_is_an_error_and_nothing_is_published(toy, monkeypatch):
+    monkeypatch.setattr(commands, "_function", lambda reference: lambda job: job.output("model").mkdir())
+    with pytest.raises(FileNotFoundError, match="report"):
+        toy()
+    assert not toy.outputs["model"].exists()
+    assert not manifest_path(toy.outputs["model"]).exists()
+
+
+def test_scratch_survives_a_failure_and_goes_with_success(toy, monkeypatch):
+    def fails(job):
+        (job.scratch / "shard").write_text("done")
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(commands, "_function", lambda reference: fails)
+    with pytest.raises(RuntimeError):
+        toy()
+
+    def continues(job):
+        assert (job.scratch / "shard").read_text() == "done"
+        run(job)
+
+    monkeypatch.setattr(commands, "_function", lambda reference: continues)
+    toy()
+    assert not list((toy.root / ".work").glob("*/scratch"))
+
+
+def test_prune_takes_old_work_and_leaves_what_is_published(toy):
+    made = toy()
+    store = WorkStore(toy.root / ".work")
+    assert store.prune(older_than_days=1) == []
+    assert [e.command for e in store.prune(older_than_days=-1)] == ["toy"]
+    assert store.entries() == []
+    assert (made["model"] / "weights").read_text() == "wordswords"
+
+
+def test_large_files_are_linked_not_copied(toy, monkeypatch):
+    monkeypatch.setattr("realign.artifacts.store.LINK_FROM_BYTES", 1)
+    made = toy()
+    sealed = next((toy.root / ".work").glob("toy-*/out/model/weights"))
+    assert sealed.stat().st_ino == (made["model"] / "weights").stat().st_ino
+
+
+PUBLISHER = textwrap.dedent(
+    """
+    import sys
+    from pathlib import Path
+    from realign.artifacts.store import WorkStore
+    root, place = Path(sys.argv[1]), Path(sys.argv[2])
+    work = WorkStore(root).work("kill", "key")
+    with work.locked():
+        seal = work.sealed()
+        if seal is None:
+            work.begin()
+            model = work.out / "model"
+            model.mkdir()
+            for i in range(60):
+                (model / f"part{i}").write_bytes(bytes([i]) * 20000)
+            seal = work.seal({"model": model}, {})
+        print("sealed", flush=True)
+        work.publish(seal, {"model": place}, frozenset({"model"}))
+    """
+)
+
+
+def test_a_killed_publish_never_passes_for_finished(tmp_path):
+    """SIGKILL at ten random moments: a manifest is there only with all that it lists."""
+    chooser = random.Random(7)
+    place = tmp_path / "made/model"
+    arguments = [sys.executable, "-c", PUBLISHER, str(tmp_path / ".work"), str(place)]
+    started = time.monotonic()
+    subprocess.run(arguments, check=True, capture_output=True)
+    whole = time.monotonic() - started
+    reference = make_manifest(place)
+    killed = 0
+    for attempt in range(10):
+        if attempt % 2:  # from nothing, or from work that is sealed already
+            subprocess.run(["rm", "-r", str(tmp_path / ".work"), str(tmp_path / "made")], check=False)
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
+        time.sleep(chooser.uniform(0.3, 1.0) * whole)
+        process.send_signal(signal.SIGKILL)
+        killed += process.wait() == -signal.SIGKILL
+        manifest = read_manifest(place)
+        if manifest is not None:
+            assert manifest == reference
+            assert make_manifest(place) == reference
+    assert killed
+    subprocess.run(arguments, check=True, capture_output=True)
+    assert make_manifest(place) == read_manifest(place) == reference
+    left = {"model", "model.manifest.json", "model.provenance.json"}
+    assert set(os.listdir(place.parent)) == left

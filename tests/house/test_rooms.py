@@ -1,0 +1,96 @@
+"""The house keeps its order: who may import whom, and what the light doors never load."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[2] / "src" / "realign"
+STAGES = {"backbones", "mining", "training", "evaluation", "states", "hrsa", "paper"}
+SHARED = {"study", "artifacts", "text", "engine", "vectors", "embedder"}
+HEAVY = ("torch", "transformers", "deepspeed", "mteb", "sentence_transformers")
+MODULES = sorted(p for p in SRC.rglob("*.py"))
+
+
+def imported_rooms(path: Path) -> set[str]:
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        rooms |= {n.split(".")[1] for n in names if n.startswith("realign.")}
+    return rooms
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SRC).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+def test_no_stage_room_imports_another():
+    crossings = {
+        str(p.relative_to(SRC)): sorted(imported_rooms(p) & (STAGES - {room_of(p)}))
+        for p in MODULES
+        if room_of(p) in STAGES | SHARED and imported_rooms(p) & (STAGES - {room_of(p)})
+    }
+    assert crossings == {}
+
+
+def test_nothing_imports_the_command_line():
+    assert [str(p) for p in MODULES if "cli" in imported_rooms(p)] == []
+
+
+def test_package_files_hold_no_code():
+    # One lazy door is allowed: the public comparison API.
+    allowed = {SRC / "hrsa" / "__init__.py"}
+    bodies = {p: ast.parse(p.read_text()).body for p in SRC.rglob("__init__.py") if p not in allowed}
+    code = [p for p, body in bodies.items() if any(not isinstance(n, ast.Expr) for n in body)]
+    assert code == []
+
+
+def test_study_and_command_declarations_are_light():
+    declarations = [f"realign.{p.parent.name}.commands" for p in SRC.glob("*/commands.py")]
+    code = (
+        "import sys, importlib\n"
+        f"for name in {['realign.cli', 'realign.study.study', *declarations]!r}: importlib.import_module(name)\n"
+        f"print([m for m in {HEAVY!r} if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_help_loads_almost_nothing():
+    code = "import sys\nfrom realign.cli import main\nmain(['--help'])\nprint(len(sys.modules), file=sys.stderr)"
+    said = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC.parent)})
+    assert said.returncode == 0, said.stderr
+    assert int(said.stderr) < 200
+    assert "usage: realign COMMAND" in said.stdout
+
+
+@pytest.mark.parametrize("table", ["STAGES", "TOOLS"])
+def test_every_command_in_the_table_resolves(table):
+    from realign import commands
+
+    for name, (reference, text) in getattr(commands, table).items():
+        found = commands.resolve(reference)
+        assert text.endswith("."), name
+        if table == "STAGES":
+            assert found.name == name
+            assert found.help == text
+
+
+def test_every_stage_command_runs_code_that_exists():
+    from realign.artifacts.fingerprint import reachable
+    from realign.commands import STAGES as commands
+    from realign.commands import load_command
+
+    for name in commands:
+        module, function = load_command(name).run.split(":")
+        assert module in reachable(module), f"{name}: {module} is not in the package"
+        source = SRC.joinpath(*module.split(".")[1:]).with_suffix(".py").read_text()
+        names = {n.name for n in ast.parse(source).body if isinstance(n, ast.FunctionDef)}
+        assert function in names, f"{name}: no function {function} in {module}"

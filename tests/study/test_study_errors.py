@@ -1,0 +1,86 @@
+"""What a user is told about a broken study: the file, the place, and what would do."""
+
+import pytest
+import yaml
+
+from realign.study.errors import StudyError
+from realign.study.load import load_study, overlay
+
+GOOD = {
+    "study": {"name": "mine", "seeds": [0, 1]},
+    "backbones": {"base": {"path": "models/base"}, "tuned": {"path": "models/tuned"}},
+    "pairs": [{"left": "base", "right": "tuned", "kind": "rlvr"}],
+}
+
+
+def told(tmp_path, content):
+    path = tmp_path / "mine.yaml"
+    path.write_text(content if isinstance(content, str) else yaml.safe_dump(content))
+    with pytest.raises(StudyError) as caught:
+        load_study(path)
+    assert str(caught.value).startswith(str(path))
+    return caught.value.problems
+
+
+def changed(**changes):
+    return overlay(GOOD, changes)
+
+
+def test_the_good_study_is_good(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    assert load_study(path).pairs[0].name == "base--vs--tuned"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (changed(studdy={}), "studdy: unknown key (did you mean 'study'?)"),
+        (changed(study={"seedz": [1]}), "study.seedz: unknown key (did you mean 'seeds'?)"),
+        (changed(study={"seed": "many"}), "study.seed: input should be a valid integer"),
+        (changed(study={"seed": -1}), "study.seed: input should be greater than or equal to 0 (got -1)"),
+        (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),
+        (changed(study={"seeds": [1, 1]}), "study.seeds: a seed is listed twice"),
+        (
+            changed(pairs=[{"left": "base", "right": "tunde", "kind": "rlvr"}]),
+            "pairs[0].right: no backbone 'tunde' (did you mean 'tuned'?)",
+        ),
+        (changed(pairs=[GOOD["pairs"][0]] * 2), "pairs: 'base--vs--tuned' is listed 2 times"),
+        (
+            changed(pairs=[{"left": "base", "right": "tuned", "kind": "dpo"}]),
+            "pairs[0].kind: input should be 'sft', 'rlvr' or 'control' (got 'dpo')",
+        ),
+        (changed(pairs=[{"left": "base", "kind": "rlvr"}]), "pairs[0].right: missing, and has no default"),
+        (
+            changed(resources={"rules": {"train": {"memory_gb": -4}}}),
+            "resources.rules.train.memory_gb: input should be greater than 0 (got -4)",
+        ),
+        (
+            changed(resources={"rules": {"train": {"gpu": 1}}}),
+            "resources.rules.train.gpu: unknown key (did you mean 'gpus'?)",
+        ),
+        ("study: {name: a}\nstudy: {name: b}\n", "'study' is given twice, on lines 1 and 2"),
+        ("study: [\n", "line 2, column 1: "),
+        ("- just\n- a list\n", "a study is a mapping of sections"),
+    ],
+)
+def test_each_mistake_is_told_with_its_place(tmp_path, content, expected):
+    problems = told(tmp_path, content)
+    assert any(expected in problem for problem in problems), problems
+
+
+def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
+    content = changed(study={"name": "a b", "seed": -1}, colour="red", resources={"rulez": {}})
+    problems = told(tmp_path, content)
+    assert len(problems) == 4
+
+
+def test_a_missing_file_says_so(tmp_path):
+    with pytest.raises(StudyError, match="no such file"):
+        load_study(tmp_path / "none.yaml")
+
+
+def test_a_file_that_is_no_text_says_so(tmp_path):
+    (tmp_path / "bytes.yaml").write_bytes(b"study: \xff\xfe")
+    with pytest.raises(StudyError, match="not UTF-8"):
+        load_study(tmp_path / "bytes.yaml")
