@@ -81,7 +81,7 @@ def _run_stage(name: str, rest: list[str]) -> int:
             request.settings,
             request.inputs,
             request.outputs,
-            WorkStore(arguments.store),
+            WorkStore(request.store),
             arguments.threads or 1,
             arguments.force,
         )

@@ -36,7 +36,7 @@ def test_the_good_study_is_good(tmp_path):
     ("content", "expected"),
     [
         (changed(studdy={}), "studdy: unknown key (did you mean 'study'?)"),
-        (changed(study={"seedz": [1]}), "study.seedz: unknown key (did you mean 'seeds'?)"),
+        (changed(study={"seedz": [1]}), "study.seedz: unknown key (did you mean 'seed'?)"),
         (changed(study={"seed": "many"}), "study.seed: input should be a valid integer"),
         (changed(study={"seed": -1}), "study.seed: input should be greater than or equal to 0 (got -1)"),
         (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),

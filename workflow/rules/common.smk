@@ -18,6 +18,10 @@ R = f"results/{STUDY.study.name}"
 STORE = f"{R}/.work"
 
 
+# What `apptainer build realign.sif` makes by envs/Dockerfile; used only when containers are asked for.
+container: "realign.sif"
+
+
 wildcard_constraints:
     **WILDCARDS,
 
@@ -28,8 +32,10 @@ def code_of(command):
 
 
 def job(command, section):
-    """A rule's one parameter: the settings slice of its command and the code behind it."""
-    return canonical_json({"settings": section.as_slice(), "code": code_of(command)})
+    """A rule's one parameter: its command's settings, the code behind it, and where it may work."""
+    return canonical_json(
+        {"settings": section.as_slice(), "code": code_of(command), "store": STORE}
+    )
 
 
 def artifact(path):

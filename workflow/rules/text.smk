@@ -28,7 +28,7 @@ rule corpora:
     resources:
         mem_mb=3000,
     shell:
-        "realign corpora --job {params.job:q} --store {STORE} --log {log:q} --threads {threads}"
+        "realign corpora --job {params.job:q} --log {log:q} --threads {threads}"
         " --pretrain {output.pretrain:q} --docs {output.docs:q} --stats {output.stats:q}"
         + "".join(f" --{shape} {TEXT}/embedded/{shape}.jsonl" for shape in SHAPES)
         + "".join(f" --{task} {TEXT}/tasks/{task}" for task in TASKS)
@@ -50,6 +50,6 @@ rule problems:
     resources:
         mem_mb=1500,
     shell:
-        "realign problems --job {params.job:q} --store {STORE} --log {log:q} --threads {threads}"
+        "realign problems --job {params.job:q} --log {log:q} --threads {threads}"
         " --pretrain {output.pretrain:q} --train {output.train:q} --heldout {output.heldout:q}"
         " --reasoning {output.reasoning:q} --stats {output.stats:q}"

@@ -23,6 +23,7 @@ class Request:
     inputs: dict[str, Path | list[Path]]
     outputs: dict[str, Path]
     code: str | None
+    store: Path
 
 
 def _flags(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -68,7 +69,7 @@ def build_parser(command: Command[Any]) -> argparse.ArgumentParser:
         settings.add_argument(f"--{flag}", dest="set:" + ".".join(path), help=text, metavar="VALUE")
     run = parser.add_argument_group("run")
     run.add_argument("--job", help="settings and code as a workflow rule passes them (JSON)")
-    run.add_argument("--store", type=Path, default=Path("results/.work"), help="work store (%(default)s)")
+    run.add_argument("--store", type=Path, help="work store (default: results/.work)")
     run.add_argument("--log", type=Path, help="also write the log to this file")
     run.add_argument("--threads", type=int, default=0, help="CPU threads (default: the machine's)")
     run.add_argument("--force", action="store_true", help="do the work again even if it is sealed")
@@ -102,6 +103,7 @@ def read_request(command: Command[Any], arguments: argparse.Namespace) -> Reques
         {k[3:]: v for k, v in given.items() if k.startswith("in:") and v not in (None, [])},
         {k[4:]: v for k, v in given.items() if k.startswith("out:") and v is not None},
         job.get("code"),
+        arguments.store or Path(job.get("store", "results/.work")),
     )
 
 
