@@ -10,6 +10,7 @@ from realign.study.base import Name, Section
 from realign.study.errors import nearest
 from realign.study.pairs import Pair
 from realign.study.project import Project
+from realign.study.recipe import Recipe
 from realign.study.resources import Resources
 
 
@@ -19,6 +20,7 @@ class Study(Section):
     study: Project = Field(description="Name, seeds and the question.")
     backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
     pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
+    recipes: dict[Name, Recipe] = Field({}, description="Ways to train an embedder, by name.")
     resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
     def problems(self) -> list[str]:

@@ -1,0 +1,223 @@
+"""How a backbone becomes an embedder: batches, loss, optimiser, and what a run may use.
+
+Everything but `hardware` decides the result and is part of a training's identity. `hardware` says
+how the same result is computed, up to rounding, and makes nothing stale.
+"""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from realign.study.base import Name, Section, setting
+from realign.study.errors import nearest
+
+Attention = Literal["bidirectional", "causal"]
+Pooling = Literal["mean", "last", "cls", "weighted_mean"]
+Schedule = Literal["cosine", "linear", "constant"]
+
+
+class Batches(Section):
+    """Which samples make a batch, and what is taken of each sample."""
+
+    size: int = setting(2048, "Queries in a global batch, over all processes.", unit="queries", ge=2)
+    negatives: int = setting(3, "Hard negatives drawn for each query.", unit="passages", ge=0)
+    mixed_leftovers: bool = setting(
+        True,
+        "Fill batches from what remains of several datasets; off drops what fills no batch of its own.",
+    )
+    query_tokens: int = setting(
+        512, "Longest query, instruction included; the rest is cut.", unit="tokens", ge=2
+    )
+    passage_tokens: int = setting(512, "Longest passage; the rest is cut.", unit="tokens", ge=1)
+    characters_per_token: int = setting(
+        10,
+        "Texts are cut at this many characters per allowed token before they are tokenised.",
+        unit="characters",
+        ge=1,
+    )
+    epochs: int = setting(1, "Passes over the data; each draws positives and negatives anew.", ge=1)
+    steps: int | None = setting(
+        None,
+        "Stop after this many steps, the schedule being laid over them; nothing means all epochs.",
+        unit="steps",
+        ge=1,
+    )
+
+
+class Loss(Section):
+    """InfoNCE over in-batch and hard negatives, and its variants."""
+
+    temperature: float = setting(0.02, "Cosines are divided by this.", gt=0)
+    symmetric: bool = setting(False, "Also from each positive to its query among all queries.")
+    mask_same_text: bool = setting(
+        False, "Leave out passages whose text is that of the query's own positive."
+    )
+    mask_margin: float | None = setting(
+        None, "Leave out passages whose cosine exceeds the positive's by more than this."
+    )
+    matryoshka: tuple[int, ...] = setting(
+        (), "Also train the first so many dimensions as vectors of their own; the loss is the mean.",
+        unit="dimensions",
+    )  # fmt: skip
+    debias: float = setting(
+        0.0,
+        "Share of the negatives that is assumed to be positive (debiased loss); 0 is plain InfoNCE.",
+        ge=0,
+        lt=1,
+    )
+
+
+class Optimizer(Section):
+    """AdamW and its schedule."""
+
+    learning_rate: float = setting(2e-5, "The highest learning rate.", gt=0)
+    schedule: Schedule = setting("cosine", "How it falls after the warm-up.")
+    warmup: float = setting(0.03, "Share of the steps in which it rises, rounded up.", ge=0, lt=1)
+    weight_decay: float = setting(0.05, "On matrices; never on norms and biases.", ge=0)
+    betas: tuple[float, float] = setting((0.9, 0.999), "AdamW's two averaging factors.")
+    epsilon: float = setting(1e-8, "AdamW's epsilon.", gt=0)
+    clip: float = setting(1.0, "Norm at which the gradient of the global batch is clipped; 0 is off.", ge=0)
+    gradient_scale: float = setting(
+        1.0,
+        "Multiplies the gradient before clipping; 1/GPUs gives the published code's clipping.",
+        gt=0,
+    )
+
+
+class Lora(Section):
+    """Low-rank adapters in place of full fine-tuning; merged into the weights at the end."""
+
+    rank: int = setting(16, "Rank of the adapters.", ge=1)
+    alpha: float = setting(32.0, "Scale of the adapters.", gt=0)
+    dropout: float = setting(0.1, "Dropout before the adapters.", ge=0, lt=1)
+    targets: tuple[str, ...] | Literal["all-linear"] = setting(
+        "all-linear", "Names of the modules that get adapters."
+    )
+
+
+class Validation(Section):
+    """A small held-out set, scored during training."""
+
+    samples: int = setting(
+        0, "Samples held out of the training data, shared over the datasets.", unit="samples", ge=0
+    )
+    every: int = setting(50, "Score them every so many steps, and at the end.", unit="steps", ge=1)
+
+
+class Safety(Section):
+    """When a training stops by itself."""
+
+    collapse_cosine: float = setting(
+        0.995, "Stop when queries of a batch have a mean pairwise cosine above this, after the warm-up."
+    )
+    collapse_patience: int = setting(5, "For so many steps on end.", unit="steps", ge=1)
+    compare_every: int = setting(
+        50, "Compare the parameters of all processes every so many steps.", unit="steps", ge=1
+    )
+
+
+class Hardware(Section):
+    """How the same result is computed; makes nothing stale."""
+
+    processes: int | None = setting(
+        None, "Processes on each machine; nothing means one for each GPU, or one on CPUs.", ge=1
+    )
+    token_budget: int = setting(
+        16384,
+        "Tokens in one chunk of a batch, padding included; halved by itself when memory runs out.",
+        unit="tokens",
+        ge=1,
+    )
+    zero_stage: Literal[0, 1, 2, 3] = setting(2, "DeepSpeed's ZeRO stage.")
+    reduce_once: bool = setting(
+        False,
+        "At ZeRO 2 and 3, reduce gradients once a step rather than once a chunk; "
+        "holds a whole gradient on each process.",
+    )
+    gradient_cache: Literal["auto", "always", "never"] = setting(
+        "auto", "Two forward passes over chunks; auto saves one where the batch fits into one chunk."
+    )
+    activation_checkpointing: bool = setting(
+        False, "Recompute activations in the backward pass to save memory."
+    )
+    attention_kernel: Literal["auto", "flash_attention_2", "sdpa", "eager"] = setting(
+        "auto",
+        "Attention implementation; auto is FlashAttention-2 where it is installed and fits, else SDPA.",
+    )
+    unpadded: bool = setting(
+        False, "Pack texts without padding where the attention implementation can (FlashAttention-2)."
+    )
+    save_every: int = setting(
+        100, "Save a checkpoint to resume from every so many steps.", unit="steps", ge=1
+    )
+    tensorboard: bool = setting(True, "Write TensorBoard events beside the log.")
+    wandb_project: str | None = setting(None, "Also log to this Weights & Biases project.")
+
+
+class Recipe(Section):
+    """One way to train an embedder; a study may have several."""
+
+    attention: Attention = setting("bidirectional", "Whether a token sees those after it.")
+    pooling: Pooling = setting("mean", "How token states become one vector.")
+    datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
+    batches: Batches = setting(Batches(), "Which samples make a batch.")
+    loss: Loss = setting(Loss(), "The contrastive loss.")
+    optimizer: Optimizer = setting(Optimizer(), "AdamW and its schedule.")
+    lora: Lora | None = setting(None, "Low-rank adapters; nothing means full fine-tuning.")
+    precision: Literal["auto", "bf16", "fp32"] = setting(
+        "auto", "bf16 keeps fp32 master weights; auto is bf16 on GPUs and fp32 on CPUs."
+    )
+    checkpoints: tuple[int, ...] = setting(
+        (), "Steps after which the embedder is kept as one of its own.", unit="steps"
+    )
+    validation: Validation = setting(Validation(), "Scores during training.")
+    safety: Safety = setting(Safety(), "When a training stops by itself.")
+    deepspeed: str | None = setting(
+        None, "A DeepSpeed configuration of your own (JSON file); what it says goes before ours."
+    )
+    hardware: Hardware = setting(Hardware(), "How it is computed; makes nothing stale.")
+
+    @model_validator(mode="after")
+    def _checkpoints_in_order(self) -> "Recipe":
+        steps = self.checkpoints
+        if list(steps) != sorted(set(steps)) or any(step < 1 for step in steps):
+            raise ValueError("checkpoints are distinct steps in rising order, the first at least 1")
+        if self.batches.steps is not None and steps and steps[-1] > self.batches.steps:
+            raise ValueError(f"checkpoint {steps[-1]} lies beyond the last step, {self.batches.steps}")
+        return self
+
+    def as_slice(self) -> dict[str, Any]:
+        """All that decides the result."""
+        slice_ = super().as_slice()
+        del slice_["hardware"]
+        return slice_
+
+
+class Train(Section):
+    """One contrastive training: which backbone, by which recipe, with which seed."""
+
+    study: Name = setting("study", "The study's name, for the tidy results.")
+    backbone: Name = setting("backbone", "The backbone's name, for the tidy results.")
+    recipe_name: Name = setting("recipe", "The recipe's name, for the tidy results.")
+    seed: int = setting(0, "The training's seed.", ge=0)
+    study_seed: int = setting(0, "The study's seed.", ge=0)
+    recipe: Recipe = setting(Recipe(), "How to train.")
+
+    def as_slice(self) -> dict[str, Any]:
+        """All that decides the result: the hardware does not."""
+        return {**super().as_slice(), "recipe": self.recipe.as_slice()}
+
+
+class PublishCheckpoint(Section):
+    """Which declared checkpoint of a training becomes an embedder of its own."""
+
+    step: int = setting(1, "The step.", unit="steps", ge=1)
+
+
+def recipe_problems(recipes: dict[str, Recipe], datasets: set[str]) -> Iterator[str]:
+    """Datasets that a recipe names and the study does not have."""
+    for name, recipe in recipes.items():
+        for dataset in recipe.datasets:
+            if dataset not in datasets:
+                yield f"recipes.{name}.datasets: no dataset '{dataset}'{nearest(dataset, datasets)}"
