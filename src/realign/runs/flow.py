@@ -6,7 +6,10 @@ from typing import Any
 
 import yaml
 
-from realign.runs.frozen import read_frozen
+from realign.artifacts.hashing import canonical_json
+from realign.commands import load_command
+from realign.runs.frozen import name_run, read_frozen
+from realign.study.base import Section
 from realign.study.errors import StudyError
 from realign.study.load import load_study, parse_study
 from realign.study.study import Study
@@ -65,3 +68,33 @@ def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, 
     if frozen := read_frozen():
         return parse_study(frozen["study"], "the study as this run began with it")
     return load_study(choose_study(default, files), changes_of(config))
+
+
+class Flow:
+    """What the rules share: the study, the root of its results, and how a rule calls its command."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.results = f"results/{study.study.name}"
+        self._code: dict[str, str] = {}
+
+    def job(self, command: str, section: Section) -> str:
+        """A rule's one parameter: its command's settings, the code behind it, and where it may work."""
+        if command not in self._code:
+            self._code[command] = load_command(command).code
+        return canonical_json(
+            {
+                "settings": section.as_slice(),
+                "code": self._code[command],
+                "store": f"{self.results}/.work",
+            }
+        )
+
+    def record(self) -> Path:
+        """Where this run's study and code are frozen when it starts; its jobs are told by environment."""
+        return name_run(Path(self.results) / ".runs")
+
+
+def with_manifest(path: str) -> list[str]:
+    """A large artifact as targets: its data and its manifest."""
+    return [path, f"{path}.manifest.json"]
