@@ -1,0 +1,104 @@
+"""Which tokens a token sees: the library's own switch, the kernel that serves it, and proof of both.
+
+A decoder-only model is made bidirectional by `config.is_causal = False`, which transformers
+honours natively. Nothing is taken on trust: at load a later token must change an earlier state
+(or must not, in causal mode), and padding on either side must change nothing.
+"""
+
+import logging
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from realign.artifacts.command import UserError
+
+log = logging.getLogger(__name__)
+
+# Relative to a state's length; half precision rounds, and its kernels differ with and without a mask.
+PADDING_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
+HALF_TOLERANCE = 5e-2
+SEES = 1e-4  # a state that saw another token differs by far more than this, and by 0 if it did not
+
+
+def choose_implementation(asked: str, dtype: torch.dtype, device: torch.device) -> str:
+    """The attention kernel: what was asked for, or for `auto` the fastest that works here."""
+    if asked != "auto":
+        return asked
+    from transformers.utils import is_flash_attn_2_available
+
+    fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
+    if fits and is_flash_attn_2_available() and torch.cuda.get_device_capability(device) >= (8, 0):
+        return "flash_attention_2"
+    return "sdpa"
+
+
+def set_attention(config: Any, attention: str) -> None:
+    """Switch a model's configuration to causal or bidirectional attention, without a cache."""
+    config.is_causal = attention == "causal"
+    config.use_cache = False
+
+
+@torch.inference_mode()
+def assert_attention(model: Any, attention: str, source: object = "model") -> None:
+    """Stop unless the model really attends as asked and ignores padding on both sides."""
+    ids = _probe(model)
+    states = _states(model, ids)
+    other = ids.clone()
+    other[0, -1] = ids[0, 0]
+    seen = _difference(_states(model, other)[:, :-1], states[:, :-1])
+    if attention == "bidirectional" and seen < SEES:
+        raise UserError(
+            f"{source}: attention was to be bidirectional, and a later token changes no earlier state; "
+            f"this model type ({model.config.model_type}) or its attention kernel "
+            f"({model.config._attn_implementation}) ignores the switch `is_causal`"
+        )
+    if attention == "causal" and seen > SEES:
+        raise UserError(
+            f"{source}: attention was to be causal, and a later token changes earlier states by {seen:.1e}"
+        )
+    tolerance = PADDING_TOLERANCE.get(model.dtype, HALF_TOLERANCE)
+    for side in ("right", "left"):
+        moved = _padding_effect(model, ids, states, side)
+        if not moved <= tolerance:
+            raise UserError(
+                f"{source}: padding on the {side} changes states by {moved:.1e} (allowed: {tolerance:.0e}); "
+                f"the attention kernel {model.config._attn_implementation} ignores the padding mask"
+            )
+        log.debug("%s: padding on the %s changes states by %.1e", source, side, moved)
+
+
+def _probe(model: Any, length: int = 6) -> Tensor:
+    """A few different tokens, none of them the first ids, where special tokens tend to lie."""
+    vocabulary = model.get_input_embeddings().num_embeddings
+    ids = [(vocabulary // 3 + 7 * i) % vocabulary for i in range(length)]
+    return torch.tensor([ids], device=model.device)
+
+
+def _states(model: Any, ids: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+    mask = torch.ones_like(ids) if mask is None else mask
+    given = {} if places is None else {"position_ids": places}
+    return model(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+
+
+def _padding_effect(model: Any, ids: Tensor, states: Tensor, side: str, by: int = 3) -> float:
+    """How far states move when the text stands beside a longer one, padded on a side."""
+    filler = ids[:, :1].expand(1, by)
+    none = torch.zeros_like(filler)
+    parts = (ids, filler) if side == "right" else (filler, ids)
+    masks = (torch.ones_like(ids), none) if side == "right" else (none, torch.ones_like(ids))
+    padded, mask = torch.cat(parts, dim=1), torch.cat(masks, dim=1)
+    longer = torch.cat([ids, filler], dim=1)
+    both = torch.cat([longer, padded])
+    both_mask = torch.cat([torch.ones_like(longer), mask])
+    places = (both_mask.cumsum(dim=1) - 1).clamp(min=0)
+    moved = _states(model, both, both_mask, places if side == "left" else None)[1:]
+    length = ids.shape[1]
+    return _difference(moved[:, :length] if side == "right" else moved[:, -length:], states)
+
+
+def _difference(left: Tensor, right: Tensor) -> float:
+    """The largest distance between two states, relative to their length."""
+    left, right = left.double(), right.double()
+    norms = right.norm(dim=-1).clamp(min=1e-12)
+    return float(((left - right).norm(dim=-1) / norms).max())

@@ -1,0 +1,53 @@
+"""From token states to one vector a text, defined so that sentence-transformers agrees.
+
+Tokens of the instruction can be left out: they are the first tokens of a text, as many as the
+instruction has when it is tokenized alone. Positions of a weighted mean count from the text's
+first token, also when an instruction is left out.
+"""
+
+import torch
+from torch import Tensor
+
+# What each pooling is called in sentence-transformers.
+NAMES_ELSEWHERE = {"mean": "mean", "last": "lasttoken", "cls": "cls", "weightedmean": "weightedmean"}
+
+
+def pooled_tokens(attention_mask: Tensor, prompt_lengths: Tensor) -> Tensor:
+    """Which tokens are pooled: those of the text, after its instruction; padding on either side."""
+    present = attention_mask.bool()
+    return present & (_positions(present) >= prompt_lengths.unsqueeze(1))
+
+
+def pool(states: Tensor, attention_mask: Tensor, prompt_lengths: Tensor, how: str) -> Tensor:
+    """One vector a text, in float32 or wider, from states of shape (texts, tokens, width).
+
+    A text of which nothing is left after its instruction gives zeros (`mean`, `last`,
+    `weightedmean`) or its first token (`cls`).
+    """
+    kept = pooled_tokens(attention_mask, prompt_lengths)
+    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    if how == "mean":
+        return _weighted(states, kept.to(states.dtype))
+    if how == "weightedmean":
+        return _weighted(states, kept * (_positions(attention_mask.bool()) + 1).to(states.dtype))
+    if how == "cls":
+        return _pick(states, kept.to(torch.int8).argmax(dim=1))
+    if how == "last":
+        last = kept.shape[1] - 1 - kept.flip(1).to(torch.int8).argmax(dim=1)
+        return _pick(states, last) * kept.any(dim=1, keepdim=True)
+    raise ValueError(f"no pooling is called {how!r}")
+
+
+def _positions(present: Tensor) -> Tensor:
+    """Each token's place in its text, from 0; padding on the left is before 0."""
+    places = torch.arange(present.shape[1], device=present.device).unsqueeze(0)
+    return places - present.to(torch.int8).argmax(dim=1, keepdim=True)
+
+
+def _weighted(states: Tensor, weights: Tensor) -> Tensor:
+    total = weights.sum(dim=1, keepdim=True).clamp(min=1e-9)
+    return torch.bmm(weights.unsqueeze(1), states).squeeze(1) / total
+
+
+def _pick(states: Tensor, index: Tensor) -> Tensor:
+    return states[torch.arange(len(states), device=states.device), index]
