@@ -44,7 +44,9 @@ def code(root):
 
 def test_follows_imports_wherever_they_stand_and_survives_cycles(package):
     found = fp.reachable("realign.stage.work", package)
-    assert {"realign.stage.work", "realign.stage.helper", "realign.late", "realign.stage.worker"} <= set(found)
+    assert {"realign.stage.work", "realign.stage.helper", "realign.late", "realign.stage.worker"} <= set(
+        found
+    )
     assert "realign.stage.unrelated" not in found
     assert not any(name.startswith("realign.artifacts") for name in found)
 
@@ -79,7 +81,9 @@ def test_relative_imports_are_followed(package):
 
 def test_a_new_module_that_is_reached_counts(package):
     before = code(package)
-    (package / "stage/helper.py").write_text("from realign.stage import unrelated\n\ndef double(x):\n    return 2 * x\n")
+    (package / "stage/helper.py").write_text(
+        "from realign.stage import unrelated\n\ndef double(x):\n    return 2 * x\n"
+    )
     after = code(package)
     assert after != before
     (package / "stage/unrelated.py").write_text("VALUE = 3\n")

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from pathlib import Path
 
 import pytest
 
@@ -61,7 +60,14 @@ def toy(tmp_path, monkeypatch):
     outputs = {"model": tmp_path / "made/model", "report": tmp_path / "made/report.json"}
 
     def go(factor=2, **more):
-        execute(COMMAND, Settings(factor=factor), {"source": source}, outputs, WorkStore(tmp_path / ".work"), **more)
+        execute(
+            COMMAND,
+            Settings(factor=factor),
+            {"source": source},
+            outputs,
+            WorkStore(tmp_path / ".work"),
+            **more,
+        )
         return outputs
 
     go.source, go.outputs, go.root = source, outputs, tmp_path

@@ -64,8 +64,15 @@ def test_study_and_command_declarations_are_light():
 
 
 def test_help_loads_almost_nothing():
-    code = "import sys\nfrom realign.cli import main\nmain(['--help'])\nprint(len(sys.modules), file=sys.stderr)"
-    said = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, env={"PYTHONPATH": str(SRC.parent)})
+    code = (
+        "import sys\nfrom realign.cli import main\nmain(['--help'])\nprint(len(sys.modules), file=sys.stderr)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-S", "-c", code],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(SRC.parent)},
+    )
     assert said.returncode == 0, said.stderr
     assert int(said.stderr) < 200
     assert "usage: realign COMMAND" in said.stdout

@@ -1,0 +1,129 @@
+"""The plan: what would run and why, read from Snakemake's own objects."""
+
+import json
+import shutil
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from realign.artifacts.command import UserError
+from realign.runs import plan
+from realign.runs.cost import Cost, cost_of, measured_hours, total
+from realign.runs.dag import PlannedJob, planned_jobs
+from realign.study.resources import Resources
+
+SNAKEFILE = """
+    import json
+    SETTINGS = json.load(open("settings.json"))
+    def job(name):
+        return json.dumps(dict(settings=SETTINGS[name], code=SETTINGS["code"], store="s"))
+    rule all:
+        input: "results/toy/figure.txt", "results/toy/model"
+    rule train:
+        output: model=directory("results/toy/model"), manifest="results/toy/model.manifest.json"
+        params: job=lambda wc: job("train")
+        benchmark: "results/toy/benchmarks/train/one.tsv"
+        resources: gpu=4
+        shell: "mkdir {output.model}; echo w > {output.model}/weights; echo same > {output.manifest}"
+    rule figure:
+        input: manifest="results/toy/model.manifest.json", data=ancient("results/toy/model")
+        output: "results/toy/figure.txt"
+        params: job=lambda wc: job("figure")
+        shell: "echo done > {output}"
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    settings = {"train": {"temperature": 0.02, "nested": {"k": [1, 2]}}, "figure": {"dpi": 200}, "code": "c0"}
+
+    def change(**sections):
+        for name, value in sections.items():
+            settings[name] = {**settings[name], **value} if isinstance(value, dict) else value
+        (tmp_path / "settings.json").write_text(json.dumps(settings))
+
+    def run():
+        words = [
+            sys.executable,
+            "-m",
+            "snakemake",
+            "-c1",
+            "-q",
+            "all",
+            "--rerun-triggers",
+            "mtime",
+            "input",
+            "params",
+        ]
+        subprocess.run(words, check=True, capture_output=True)
+
+    def whys():
+        return {step.rule: step.why for step in plan.make_plan(tmp_path / "Snakefile")}
+
+    change()
+    toy.change, toy.run, toy.whys = change, run, whys
+    return toy
+
+
+def test_what_is_not_made_is_planned_then_nothing_is(toy):
+    assert toy.whys() == {"train": "not made yet", "figure": "not made yet; follows what runs before it"}
+    toy.run()
+    assert toy.whys() == {}
+    assert plan.render([]) == "Nothing to be done."
+
+
+def test_a_changed_setting_is_named_and_only_its_rule_is_stale(toy):
+    toy.run()
+    toy.change(figure={"dpi": 300})
+    assert toy.whys() == {"figure": "settings: dpi 200 → 300"}
+
+
+def test_a_setting_upstream_reaches_what_follows(toy):
+    toy.run()
+    toy.change(train={"nested": {"k": [1, 3]}})
+    assert toy.whys() == {
+        "train": "settings: nested.k [1, 2] → [1, 3]",
+        "figure": "follows what runs before it",
+    }
+
+
+def test_changed_code_is_said(toy):
+    toy.run()
+    toy.change(code="c1")
+    assert toy.whys()["train"] == "code: changed since its last run"
+
+
+def test_deleted_weights_behind_an_intact_manifest_are_noticed(toy, tmp_path):
+    toy.run()
+    shutil.rmtree(tmp_path / "results/toy/model")
+    assert "train" in toy.whys()
+
+
+def test_a_manifest_rewritten_with_equal_bytes_makes_nothing_stale(toy, tmp_path):
+    toy.run()
+    manifest = tmp_path / "results/toy/model.manifest.json"
+    manifest.write_bytes(manifest.read_bytes())
+    assert toy.whys() == {}
+
+
+def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path):
+    toy.run()
+    measured = measured_hours(tmp_path / "results/toy/benchmarks")
+    assert 0 < measured["train"] < 0.1
+    job = PlannedJob("train", {}, (), (), False, {"gpu": 4})
+    study = Resources.model_validate({"rules": {"train": {"hours": 3}}})
+    assert cost_of(job, measured, study) == Cost(measured["train"], 4 * measured["train"], "measured")
+    assert cost_of(job, {}, study) == Cost(3, 12, "study")
+    assert cost_of(job, {}, Resources()).source == "guess"
+    assert total([Cost(1, 2, "measured"), Cost(1, 0, "guess")]) == Cost(2, 2, "guess")
+
+
+def test_a_workflow_that_cannot_be_planned_is_a_clear_error(toy, tmp_path):
+    (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nowhere.txt'\n")
+    with pytest.raises(UserError, match="can't be planned"):
+        planned_jobs(tmp_path / "Snakefile", tmp_path)
