@@ -58,15 +58,20 @@ class Scan:
         best = _Best(len(queries), min(width, len(self.corpus)), self.precision, self.device)
         on_device = rounded.to(self.device)
         longest = most_lost = largest_bias = 0.0
+        tile = on_device.new_empty((len(queries), min(self.block, len(self.corpus))))
         with _full_precision():
             for start in range(0, len(self.corpus), self.block):
                 block = self._block(start)
                 longest, most_lost = max(longest, block.longest), max(most_lost, block.most_lost)
                 largest_bias = max(largest_bias, block.largest_bias)
-                tile = on_device @ block.rows.T
+                tile = torch.mm(
+                    on_device, block.rows.T, out=tile if len(block.rows) == tile.shape[1] else None
+                )
                 if block.bias is not None:
                     tile -= block.bias
-                best.absorb(tile, start)
+                for piece in _pieces(start, tile.shape[1], width):
+                    best.absorb(tile[:, piece], start + piece.start)
+            best.settle()
         values, places = best.values.double().cpu().numpy(), best.places.cpu().numpy()
         lengths = torch.linalg.vector_norm(widened, dim=1).numpy()
         lost = torch.linalg.vector_norm(prepared - widened, dim=1).numpy()
@@ -139,54 +144,74 @@ class _Block:
 
 
 class _Best:
-    """The best candidates so far of a block of queries, best first."""
+    """The best candidates so far of a block of queries."""
 
     def __init__(self, queries: int, width: int, precision: torch.dtype, device: torch.device):
         kept = torch.float64 if precision == torch.float64 else torch.float32
         self.values = torch.empty((queries, 0), dtype=kept, device=device)
         self.places = torch.empty((queries, 0), dtype=torch.int64, device=device)
         self.width = width
+        self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def absorb(self, tile: torch.Tensor, start: int) -> None:
         """Take from a tile of products what is better than what is held."""
         new = self._few_better(tile) if tile.device.type == "cpu" else None
         values, columns = new if new is not None else tile.topk(min(self.width, tile.shape[1]), dim=1)
-        if values.shape[1] == 0:
-            return
-        values = torch.cat([self.values, values.to(self.values.dtype)], dim=1)
-        places = torch.cat([self.places, columns + start], dim=1)
+        self._waiting.append((values.to(self.values.dtype), columns + start))
+        if self.values.shape[1] < self.width or sum(v.shape[1] for v, _ in self._waiting) >= self.width:
+            self.settle()
+
+    def settle(self) -> None:
+        """Merge what was taken since the last time, and order it, best first."""
+        values = torch.cat([self.values, *(v for v, _ in self._waiting)], dim=1)
+        places = torch.cat([self.places, *(p for _, p in self._waiting)], dim=1)
+        self._waiting = []
         self.values, order = values.topk(min(self.width, values.shape[1]), dim=1)
         self.places = places.gather(1, order)
 
     def _few_better(self, tile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The values above each row's threshold, padded to the widest row; nothing if they are many.
 
-        After a few tiles almost nothing passes the threshold, and finding that out costs a tenth
+        After a few tiles almost nothing passes the threshold, and finding that out costs a fraction
         of selecting from the whole tile.
         """
         if self.values.shape[1] < self.width:
             return None
-        flat = np.flatnonzero(_above(tile, self.values[:, -1:].to(tile.dtype)).numpy())
+        flat = np.flatnonzero(_above(tile, self.values[:, -1:].to(tile.dtype)))
         rows, columns = np.divmod(flat, tile.shape[1])
         counts = np.bincount(rows, minlength=len(tile))
         widest = int(counts.max())
-        if widest > self.width:
+        if widest > 4 * self.width:
             return None
         within = np.arange(len(flat)) - (np.cumsum(counts) - counts)[rows]
         where = (torch.from_numpy(rows), torch.from_numpy(within))
         values = torch.full((len(tile), widest), -torch.inf, dtype=tile.dtype)
         places = torch.zeros((len(tile), widest), dtype=torch.int64)
-        values[where] = tile.flatten()[torch.from_numpy(flat)]
+        values[where] = tile[where[0], torch.from_numpy(columns)]
         places[where] = torch.from_numpy(columns)
         return values, places
 
 
-def _above(tile: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
-    """Which values exceed their row's threshold."""
-    if tile.dtype == torch.bfloat16 and bool((thresholds > 0).all()):
-        # the bits of floats order like integers above zero, and integers compare faster
-        return tile.view(torch.int16) > thresholds.contiguous().view(torch.int16)
-    return tile > thresholds
+def _pieces(start: int, columns: int, width: int) -> Iterator[slice]:
+    """A tile's columns in pieces: while little of the corpus was seen, none larger than that.
+
+    Selecting from a large first tile would cost more than all the products; a threshold from a
+    small piece lets most of the next one pass unselected.
+    """
+    done = 0
+    while done < columns:
+        size = max(start + done, 4 * width)
+        yield slice(done, min(done + size, columns))
+        done += size
+
+
+def _above(tile: torch.Tensor, thresholds: torch.Tensor) -> np.ndarray:
+    """Which values exceed their row's threshold; numpy compares several times faster than torch."""
+    if tile.dtype != torch.bfloat16:
+        return tile.numpy() > thresholds.numpy()
+    if bool((thresholds > 0).all()):  # the bits of floats above zero order like integers
+        return tile.view(torch.int16).numpy() > thresholds.contiguous().view(torch.int16).numpy()
+    return (tile > thresholds).numpy()
 
 
 def _unit(rows: Floats, norms: Floats) -> Floats:
