@@ -27,7 +27,7 @@ def test_a_later_token_is_seen_only_in_bidirectional_attention(backbones, family
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("pooling", ["mean", "last", "cls", "weightedmean"])
+@pytest.mark.parametrize("pooling", ["mean", "last", "cls", "weighted_mean"])
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])
 def test_padding_on_either_side_changes_no_vector(backbones, texts, family, pooling, attention):
     embedder = Embedder.load(backbones[family], EmbedderSettings(attention=attention, pooling=pooling))

@@ -86,9 +86,14 @@ class Embedder(nn.Module):
         """The id that fills up a batch; attention never sees it."""
         return int(self.tokenizer.pad_token_id)
 
-    def tokenize(self, texts: Sequence[str], instructions: Sequence[str] | str | None = None) -> Rows:
+    def tokenize(
+        self,
+        texts: Sequence[str],
+        instructions: Sequence[str] | str | None = None,
+        max_length: int | None = None,
+    ) -> Rows:
         """Rows of token ids, cut to the maximal length, each with the length of its instruction."""
-        return tokenize(self.tokenizer, texts, instructions, self.settings.max_length)
+        return tokenize(self.tokenizer, texts, instructions, max_length or self.settings.max_length)
 
     def batch(self, rows: Rows) -> Batch:
         """Rows as a padded batch on the model's device."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 # What each pooling is called in sentence-transformers.
-NAMES_ELSEWHERE = {"mean": "mean", "last": "lasttoken", "cls": "cls", "weightedmean": "weightedmean"}
+NAMES_ELSEWHERE = {"mean": "mean", "last": "lasttoken", "cls": "cls", "weighted_mean": "weightedmean"}
 
 
 def pooled_tokens(attention_mask: Tensor, prompt_lengths: Tensor) -> Tensor:
@@ -22,13 +22,13 @@ def pool(states: Tensor, attention_mask: Tensor, prompt_lengths: Tensor, how: st
     """One vector a text, in float32 or wider, from states of shape (texts, tokens, width).
 
     A text of which nothing is left after its instruction gives zeros (`mean`, `last`,
-    `weightedmean`) or its first token (`cls`).
+    `weighted_mean`) or its first token (`cls`).
     """
     kept = pooled_tokens(attention_mask, prompt_lengths)
     states = states.to(torch.promote_types(states.dtype, torch.float32))
     if how == "mean":
         return _weighted(states, kept.to(states.dtype))
-    if how == "weightedmean":
+    if how == "weighted_mean":
         return _weighted(states, kept * (_positions(attention_mask.bool()) + 1).to(states.dtype))
     if how == "cls":
         return _pick(states, kept.to(torch.int8).argmax(dim=1))

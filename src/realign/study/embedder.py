@@ -5,7 +5,7 @@ from typing import Literal
 from realign.study.base import Section, setting
 
 Attention = Literal["bidirectional", "causal"]
-Pooling = Literal["mean", "last", "cls", "weightedmean"]
+Pooling = Literal["mean", "last", "cls", "weighted_mean"]
 Implementation = Literal["auto", "flash_attention_2", "sdpa", "eager"]
 
 
