@@ -17,6 +17,10 @@ RUN_RECORD = FLOW.record()
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job
 
+# A rule's threads and resources: its own defaults unless the study says otherwise.
+limits = FLOW.limits
+threads_of = FLOW.threads
+
 # A large artifact as an input: its manifest decides, its data must merely be there.
 artifact = lambda path: dict(manifest=f"{path}.manifest.json", data=ancient(path))
 

@@ -12,6 +12,7 @@ from realign.runs.frozen import name_run, read_frozen
 from realign.study.base import Section
 from realign.study.errors import StudyError
 from realign.study.load import load_study, parse_study
+from realign.study.resources import RuleResources
 from realign.study.study import Study
 
 # Keys of --config that steer a run and are no part of a study.
@@ -90,6 +91,32 @@ class Flow:
             }
         )
 
+    def limits(self, rule: str, memory_gb: float, hours: float = 1.0, gpus: int = 0) -> dict[str, Any]:
+        """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone."""
+        own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus)
+
+        def asked(wildcards: Any) -> RuleResources:
+            return self.study.resources.of(rule, backbone_in(wildcards)).over(own)
+
+        limits: dict[str, Any] = {
+            "mem_mb": lambda wildcards: round((asked(wildcards).memory_gb or 0) * 1000),
+            "runtime": lambda wildcards: round((asked(wildcards).hours or 0) * 60),
+            "gpu": lambda wildcards: asked(wildcards).gpus or 0,
+        }
+        named = self.study.resources.named(rule)
+        if any(r.gpu_model for r in named):
+            limits["gpu_model"] = lambda wildcards: asked(wildcards).gpu_model or ""
+        if any(r.nodes for r in named):
+            limits["nodes"] = lambda wildcards: asked(wildcards).nodes or 1
+        if any(r.partition for r in named):
+            limits["slurm_partition"] = lambda wildcards: asked(wildcards).partition or ""
+        return limits
+
+    def threads(self, rule: str, default: int) -> Any:
+        """A rule's `threads:`, its own default unless the study says otherwise for its backbone."""
+        resources = self.study.resources
+        return lambda wildcards: resources.of(rule, backbone_in(wildcards)).threads or default
+
     def record(self) -> Path:
         """Where this run's study and code are frozen when it starts; its jobs are told by environment."""
         return name_run(Path(self.results) / ".runs")
@@ -98,3 +125,11 @@ class Flow:
 def with_manifest(path: str) -> list[str]:
     """A large artifact as targets: its data and its manifest."""
     return [path, f"{path}.manifest.json"]
+
+
+def backbone_in(wildcards: Mapping[str, str]) -> str | None:
+    """The backbone that a job works on, whichever of its wildcards says so."""
+    for name in ("backbone", "embedder", "model", "left"):
+        if name in wildcards:
+            return str(wildcards[name]).split("+", 1)[0]
+    return None

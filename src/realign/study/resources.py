@@ -30,9 +30,7 @@ class RuleResources(Section):
 class Resources(Section):
     """Resources by rule, and by backbone for the models that need more."""
 
-    rules: dict[Name, RuleResources] = setting(
-        {}, "By rule name, for every job of that rule."
-    )
+    rules: dict[Name, RuleResources] = setting({}, "By rule name, for every job of that rule.")
     backbones: dict[Name, dict[Name, RuleResources]] = setting(
         {}, "By backbone and rule name: over what `rules` says."
     )
@@ -43,6 +41,11 @@ class Resources(Section):
         unit="GPU-hours",
         ge=0,
     )
+
+    def named(self, rule: str) -> list[RuleResources]:
+        """Everything that the study says of a rule, in general and for single backbones."""
+        special = [rules[rule] for rules in self.backbones.values() if rule in rules]
+        return [*([self.rules[rule]] if rule in self.rules else []), *special]
 
     def of(self, rule: str, backbone: str | None = None) -> RuleResources:
         """The resources that the study asks for a rule's jobs on a backbone."""
