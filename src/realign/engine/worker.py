@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
     path = Path(sys.argv[1])
     spec = json.loads(path.read_text(encoding="utf-8"))
     rank = int(os.environ.get("RANK", 0))
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     start_logging(Path(spec["log"]) if spec.get("log") else None, quiet=rank > 0)
     if threads := spec.get("threads"):
         torch.set_num_threads(int(threads))

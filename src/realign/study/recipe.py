@@ -10,10 +10,9 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
+from realign.study.embedder import Attention, Implementation, Pooling
 from realign.study.errors import nearest
 
-Attention = Literal["bidirectional", "causal"]
-Pooling = Literal["mean", "last", "cls", "weighted_mean"]
 Schedule = Literal["cosine", "linear", "constant"]
 
 
@@ -141,7 +140,7 @@ class Hardware(Section):
     activation_checkpointing: bool = setting(
         False, "Recompute activations in the backward pass to save memory."
     )
-    attention_kernel: Literal["auto", "flash_attention_2", "sdpa", "eager"] = setting(
+    attention_kernel: Implementation = setting(
         "auto",
         "Attention implementation; auto is FlashAttention-2 where it is installed and fits, else SDPA.",
     )

@@ -1,0 +1,210 @@
+"""The gradient of a whole global batch, however little of it fits into memory at once.
+
+The gradient cache: vectors of all texts without a graph; the loss and its gradient on the vectors
+of all processes; then a second forward pass, chunk by chunk, whose backward pass starts from those
+gradients. What the parameters receive is the gradient of the whole batch, not an approximation.
+Chunks are filled by a budget of tokens over queries and passages together, sorted by length, so
+almost nothing is padding.
+
+DeepSpeed averages gradients over processes, so each process hands in its part times their number.
+"""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from realign.embedder.model import Embedder
+from realign.embedder.tokens import Batch, Rows, by_token_budget
+from realign.engine.distributed import World, shares
+from realign.study.recipe import Loss
+from realign.training.loss import Scored, contrastive_loss
+
+Cache = Literal["auto", "always", "never"]
+
+
+@dataclass(frozen=True)
+class LocalBatch:
+    """This process's part of a global batch: its queries' rows first, then their passages'."""
+
+    rows: Rows
+    queries: int
+    counts: tuple[int, ...]  # queries of each process
+    group: int  # passages of each query, its positive first
+    texts: Tensor  # a number for each passage's text, equal for equal texts
+
+    @classmethod
+    def of(cls, queries: Rows, passages: Rows, texts: Tensor, size: int, world: World) -> "LocalBatch":
+        """The part that `world` says is ours of a batch of `size` queries."""
+        counts = tuple(part.stop - part.start for part in shares(size, world.size))
+        group = len(passages) // max(1, len(queries))
+        return cls(queries + passages, len(queries), counts, group, texts)
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """What one step's forward passes showed."""
+
+    loss: float
+    accuracy: float
+    masked: float
+    mean_cosine: float  # between different queries of the global batch: near 1 is collapse
+    chunks: int
+    tokens: int  # of this process, without padding
+    padded: int  # of this process, with it
+
+
+class ContrastiveStep:
+    """Puts the gradient of a global batch into a DeepSpeed engine, ready for `engine.step()`."""
+
+    def __init__(
+        self,
+        engine: Any,
+        world: World,
+        loss: Loss,
+        token_budget: int,
+        cache: Cache = "auto",
+        reduce_once: bool = False,
+        gradient_scale: float = 1.0,
+    ):
+        self.engine, self.world, self.loss = engine, world, loss
+        self.embedder: Embedder = engine.module
+        self.token_budget, self.cache = token_budget, cache
+        self.reduce_once = reduce_once and engine.zero_optimization_stage() > 0
+        self.gradient_scale = gradient_scale
+
+    def __call__(self, batch: LocalBatch) -> StepFacts:
+        """Forward and backward of a whole batch; all processes must call it together."""
+        chunks, padded = self._chunks(batch.rows)
+        if len(chunks) == 1 and self.cache != "always":
+            scored, cosine = self._direct(batch, chunks[0])
+        else:
+            scored, cosine = self._cached(batch, chunks)
+        return StepFacts(
+            scored.loss.item(),
+            scored.accuracy,
+            scored.masked,
+            cosine,
+            len(chunks),
+            sum(batch.rows.lengths),
+            padded,
+        )
+
+    def _chunks(self, rows: Rows) -> tuple[list[list[int]], int]:
+        """The chunks of our rows, as many as the process with the most has: empty ones fill up.
+
+        Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
+        """
+        everything = [sorted(range(len(rows)), key=lambda i: -len(rows.ids[i]))] if len(rows) else []
+        budgeted = list(by_token_budget(rows.lengths, self.token_budget))
+        chunks = everything if self.cache == "never" else budgeted
+        padded = sum(len(chunk) * len(rows.ids[chunk[0]]) for chunk in chunks)
+        missing = int(self.world.largest(len(chunks))) - len(chunks)
+        return chunks + [[]] * missing, padded
+
+    def _batch(self, rows: Rows, chunk: Sequence[int]) -> Batch:
+        """A chunk as tensors; an empty chunk is one token whose vector nobody uses."""
+        return self.embedder.batch(rows.take(chunk) if chunk else Rows([[self.embedder.pad_id]], [0]))
+
+    def _direct(self, batch: LocalBatch, chunk: Sequence[int]) -> tuple[Scored, float]:
+        """One forward pass with its graph kept: nothing to cache."""
+        made = self.engine(self._batch(batch.rows, chunk))
+        if chunk:
+            place = torch.empty(len(chunk), dtype=torch.long)
+            place[list(chunk)] = torch.arange(len(chunk))
+            own = made[place.to(made.device)]
+        else:
+            own = made[:0]
+        queries, passages, texts = self._gathered(batch, own)
+        scored = contrastive_loss(queries, passages, self.loss, texts)
+        self.engine.set_gradient_accumulation_boundary(True)
+        self.engine.backward(scored.loss * (self.world.size * self.gradient_scale))
+        return scored, mean_cosine(queries.detach())
+
+    def _cached(self, batch: LocalBatch, chunks: Sequence[Sequence[int]]) -> tuple[Scored, float]:
+        """Vectors first, then their gradient, then the parameters' chunk by chunk."""
+        vectors, states = self._vectors(batch.rows, chunks)
+        vectors.requires_grad_()
+        queries, passages, texts = self._gathered(batch, vectors)
+        scored = contrastive_loss(queries, passages, self.loss, texts)
+        scored.loss.backward()
+        assert vectors.grad is not None
+        gradients = vectors.grad * (self.world.size * self.gradient_scale)
+        last = len(chunks) - 1
+        with self._reduction():
+            for number, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+                _set_random(state)
+                if not self.reduce_once:
+                    self.engine.set_gradient_accumulation_boundary(number == last)
+                made = self.engine(self._batch(batch.rows, chunk))
+                wanted = gradients[list(chunk)] if chunk else torch.zeros_like(made)
+                self.engine.backward((made * wanted).sum())
+        return scored, mean_cosine(queries.detach())
+
+    @torch.no_grad()
+    def _vectors(self, rows: Rows, chunks: Sequence[Sequence[int]]) -> tuple[Tensor, list[Any]]:
+        """All our vectors without a graph, and the random state before each chunk."""
+        vectors = torch.empty(len(rows), self.embedder.width, device=self.world.device)
+        states = []
+        for chunk in chunks:
+            states.append(_get_random(self.world.device))
+            made = self.engine(self._batch(rows, chunk))
+            if chunk:
+                vectors[list(chunk)] = made
+        return vectors, states
+
+    def _gathered(self, batch: LocalBatch, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of all processes; only ours carry a graph."""
+        queries, passages = own[: batch.queries], own[batch.queries :]
+        counts = batch.counts
+        rows = [n * batch.group for n in counts]
+        texts = batch.texts.to(own.device)
+        if self.world.size > 1 and self.loss.mask_same_text:
+            texts = self.world.gather_rows(texts, rows)
+        return self._spliced(queries, counts), self._spliced(passages, rows), texts
+
+    def _spliced(self, own: Tensor, counts: Sequence[int]) -> Tensor:
+        if self.world.size == 1:
+            return own
+        everyone = self.world.gather_rows(own.detach(), counts)
+        start = sum(counts[: self.world.rank])
+        return torch.cat([everyone[:start], own, everyone[start + len(own) :]])
+
+    def _reduction(self) -> contextlib.AbstractContextManager[None]:
+        if self.reduce_once:
+            return self.engine.coalesce_grad_reduction()
+        return contextlib.nullcontext()
+
+
+@torch.no_grad()
+def mean_cosine(vectors: Tensor) -> float:
+    """The mean cosine between different ones of these unit vectors."""
+    unit = torch.nn.functional.normalize(vectors.double(), dim=-1)
+    count = len(unit)
+    if count < 2:
+        return 0.0
+    return float((unit.sum(dim=0).square().sum() - count) / (count * (count - 1)))
+
+
+def _get_random(device: torch.device) -> tuple[Tensor, Tensor | None]:
+    return torch.get_rng_state(), torch.cuda.get_rng_state() if device.type == "cuda" else None
+
+
+def _set_random(state: tuple[Tensor, Tensor | None]) -> None:
+    torch.set_rng_state(state[0])
+    if state[1] is not None:
+        torch.cuda.set_rng_state(state[1])
+
+
+@contextlib.contextmanager
+def evaluating(engine: Any) -> Iterator[None]:
+    """Without gradients and without dropout, for as long as the block lasts."""
+    engine.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        engine.train()

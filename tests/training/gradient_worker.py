@@ -1,0 +1,73 @@
+"""Runs on every process of the gradient table: each case's gradients and stepped parameters, whole."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from realign.embedder.model import Embedder
+from realign.embedder.tokens import Rows
+from realign.engine.deepspeed_setup import build_config, full_gradient, full_parameter, initialize, trainable
+from realign.engine.distributed import joined
+from realign.engine.worker import work
+from realign.study.embedder import EmbedderSettings
+from realign.study.recipe import Loss
+from realign.training.step import ContrastiveStep, LocalBatch
+
+OPTIMIZERS = {
+    "sgd": lambda groups: torch.optim.SGD(groups, lr=0.1),
+    "adamw": lambda groups: torch.optim.AdamW(groups, lr=1e-3, weight_decay=0.05),
+}
+
+
+def rows(ids, prompts):
+    return Rows([list(i) for i in ids], list(prompts))
+
+
+def local(data, world):
+    part = world.share(len(data["queries"]))
+    group = data["group"]
+    wide = slice(part.start * group, part.stop * group)
+    queries = rows(data["queries"][part], data["prompts"][part])
+    passages = rows(data["passages"][wide], [0] * (wide.stop - wide.start))
+    texts = torch.tensor(data["texts"][wide])
+    batch = LocalBatch.of(queries, passages, texts, len(data["queries"]), world)
+    return batch if len(queries) else LocalBatch(batch.rows, 0, batch.counts, group, texts)
+
+
+def run_case(case, batches, spec, world):
+    model = Embedder.load(spec["model"], EmbedderSettings(**spec["settings"]), device="cpu", check=False)
+    model.train()
+    parameters = sum(p.numel() for p in model.parameters())
+    config = build_config(case["stage"], "fp32", world.size, parameters, case.get("clip", 0.0))
+    groups = [{"params": list(model.parameters())}]
+    engine = initialize(model, groups, OPTIMIZERS[case["optimizer"]], config)
+    step = ContrastiveStep(
+        engine, world, Loss(**case["loss"]), case["budget"], case["cache"], case["reduce_once"]
+    )
+    found, facts = {}, []
+    for number, data in enumerate(batches):
+        facts.append(step(local(data, world)).__dict__)
+        if number == 0:
+            for name, parameter in trainable(engine.module).items():
+                found["gradient/" + name] = full_gradient(parameter).clone()
+        engine.step()
+    for name, parameter in trainable(engine.module).items():
+        found["stepped/" + name] = full_parameter(parameter).clone()
+    engine.destroy()
+    return found, facts
+
+
+def main(spec, path):
+    with joined() as world:
+        for name, case in spec["cases"].items():
+            torch.manual_seed(0)
+            found, facts = run_case(case, spec["batches"][case["data"]], spec, world)
+            if world.is_main:
+                save_file(found, Path(spec["out"], f"{name}.safetensors"))
+                Path(spec["out"], f"{name}.json").write_text(json.dumps(facts))
+
+
+if __name__ == "__main__":
+    work(main)
