@@ -1,0 +1,132 @@
+"""`realign archive`: the numbers, drawings and provenance of a study in one file, ready for a DOI.
+
+No weights and no states go in. Files are sorted and carry no dates, so the same results make the
+same bytes; SHA256SUMS inside lets anyone check what they received.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import json
+import logging
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from realign.artifacts.command import UserError
+from realign.artifacts.hashing import hash_file
+from realign.engine.logs import start_logging
+
+log = logging.getLogger(__name__)
+
+FOLDERS = ("tidy", "figures", "tables", "claims", "scores", "mined", "benchmarks")
+SUFFIXES = {".parquet", ".json", ".csv", ".md", ".tex", ".pdf", ".png", ".svg", ".html", ".tsv"}
+SUMS = "SHA256SUMS"
+EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def members(results: Path) -> list[Path]:
+    """What goes into an archive: tidy results, drawings, the report, and every provenance record."""
+    found = {results / "report.html"} if (results / "report.html").is_file() else set()
+    for folder in FOLDERS:
+        found |= {p for p in (results / folder).rglob("*") if p.is_file() and _kept(p, results)}
+    for record in results.rglob("*.provenance.json"):
+        if ".work" not in record.relative_to(results).parts:
+            found.add(record)
+    return sorted(found)
+
+
+def _kept(path: Path, results: Path) -> bool:
+    inside = path.relative_to(results)
+    candidates = inside.parts[0] == "mined" and path.suffix == ".parquet"  # holds texts, not numbers
+    return path.suffix in SUFFIXES and not candidates and not any(p.startswith(".") for p in inside.parts)
+
+
+def _readme(name: str, count: int) -> str:
+    return (
+        f"# {name}: tidy results, figures and provenance\n\n"
+        f"{count} files made by Realign; their checksums are in `{SUMS}` (`sha256sum -c {SUMS}`).\n\n"
+        "- `tidy/`: every number, in long Parquet tables; `tidy/study.json` says what the study is made of\n"
+        "- `figures/`, `tables/`, `claims/`, `report.html`: what is drawn and judged from them\n"
+        "- `*.provenance.json`: how each file was made: command, settings, inputs, versions, seconds\n\n"
+        "Draw everything again, without models: `realign figures --results THIS_FILE --out DIR`.\n"
+    )
+
+
+def write_archive(results: Path, place: Path) -> int:
+    """Write the archive of a folder of results; returns how many files it holds."""
+    if not (results / "tidy/study.json").is_file():
+        raise UserError(f"{results}/tidy/study.json: no such file; run the workflow's target `tidy` first")
+    files = members(results)
+    name = json.loads((results / "tidy/study.json").read_text(encoding="utf-8"))["name"]
+    readme = _readme(name, len(files))
+    sums = {str(p.relative_to(results)): hash_file(p) for p in files}
+    sums["README.md"] = hashlib.sha256(readme.encode()).hexdigest()
+    place.parent.mkdir(parents=True, exist_ok=True)
+    beside = place.with_name(f".{place.name}.part")
+    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
+        _add(archive, f"{name}/README.md", readme.encode())
+        _add(archive, f"{name}/{SUMS}", "".join(f"{h}  {n}\n" for n, h in sorted(sums.items())).encode())
+        for path in files:
+            _add(archive, f"{name}/{path.relative_to(results).as_posix()}", path.read_bytes())
+    beside.replace(place)
+    return len(files)
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    info = zipfile.ZipInfo(name, EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    info.external_attr = 0o644 << 16
+    archive.writestr(info, content)
+
+
+def check(results: Path) -> None:
+    """Compare every file of an unpacked archive with its checksum."""
+    for line in (results / SUMS).read_text(encoding="utf-8").splitlines():
+        wanted, name = line.split("  ", 1)
+        path = results / name
+        if not path.is_file():
+            raise UserError(f"{name}: listed in {SUMS} and not in the archive")
+        if hash_file(path) != wanted:
+            raise UserError(f"{name}: its bytes are not those that {SUMS} lists; fetch the archive again")
+
+
+@contextlib.contextmanager
+def opened(place: Path) -> Iterator[Path]:
+    """The folder of results behind a path: itself, or an archive unpacked and checked."""
+    if place.is_dir():
+        yield place
+        return
+    if not zipfile.is_zipfile(place):
+        raise UserError(f"{place}: neither a folder of results nor an archive made by `realign archive`")
+    folder = Path(tempfile.mkdtemp(prefix="realign-"))
+    try:
+        with zipfile.ZipFile(place) as archive:
+            archive.extractall(folder)  # noqa: S202 (zipfile refuses paths that leave the folder)
+        inside = next(p for p in sorted(folder.iterdir()) if p.is_dir())
+        check(inside)
+        yield inside
+    finally:
+        shutil.rmtree(folder)
+
+
+def main(words: Sequence[str]) -> int:
+    """Parse the command line and write or check an archive."""
+    parser = argparse.ArgumentParser(
+        "realign archive", description="Put tidy results, drawings and provenance into one checked file."
+    )
+    parser.add_argument("--results", type=Path, required=True, help="folder of results (results/<study>)")
+    parser.add_argument("--out", type=Path, help="the archive to write (default: <study>.zip)")
+    parser.add_argument("--check", action="store_true", help="check an archive given as --results instead")
+    given = parser.parse_args(list(words))
+    start_logging()
+    if given.check:
+        with opened(given.results):
+            log.info("%s: every checksum agrees", given.results)
+        return 0
+    place = given.out or Path(f"{given.results.resolve().name}.zip")
+    count = write_archive(given.results, place)
+    log.info("%s: %d files, %.1f MB, sha256 %s", place, count, place.stat().st_size / 1e6, hash_file(place))
+    return 0

@@ -1,0 +1,93 @@
+"""What a score costs: mean benchmark score against the cost of training, with the Pareto line."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from realign.artifacts.command import Job
+from realign.paper.panels import Drawing, empty, publish, sheet, shorten, stack
+from realign.paper.plan import PlateJob
+from realign.paper.style import FAINT, role_colour
+from realign.paper.tidy import Tidy, task_scores
+
+MARKS = {"base": "o", "rlvr": "s", "sft": "^", "control": "x"}
+
+
+def run(job: Job[PlateJob]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def costs(tidy: Tidy) -> tuple[pd.Series, str]:
+    """The cost of each embedder (backbone, recipe), in the best currency the results hold."""
+    for metric, scale, label in (
+        ("gpu_hours", 1.0, "Training, GPU hours"),
+        ("seconds", 1 / 3600, "Training, hours"),
+        ("flops", 1.0, "Training, floating-point operations"),
+    ):
+        rows = tidy.training[tidy.training["metric"] == metric]
+        if len(rows):
+            last = rows.groupby(["backbone", "recipe", "seed"])["value"].max() * scale
+            return last.groupby(level=[0, 1]).mean(), label
+    sizes = tidy.backbones[tidy.backbones["metric"] == "parameters"]
+    return sizes.groupby("backbone")["value"].max(), "Parameters of the backbone"
+
+
+def pareto(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
+    """The indexes that nothing beats on both cost and score, cheapest first."""
+    order = np.lexsort((-score, cost))
+    best, kept = -np.inf, []
+    for index in order:
+        if score[index] > best:
+            best = score[index]
+            kept.append(index)
+    return np.array(kept, int)
+
+
+def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
+    """A panel for each benchmark, a point for each backbone."""
+    made = {p.right: p.kind for p in asked.pairs}
+    scores = task_scores(tidy.scores, asked.view.preset)
+    scores = scores[scores["recipe"] == asked.view.recipe]
+    means = scores.groupby(["benchmark", "backbone", "seed"], sort=False)["value"].mean()
+    means = means.groupby(level=[0, 1], sort=False).mean().rename("score").reset_index()
+    cost, label = costs(tidy)
+    keys = [(b, asked.view.recipe) if cost.index.nlevels == 2 else b for b in means["backbone"]]
+    means["cost"] = [float(cost.get(k, np.nan)) for k in keys]
+    means["role"] = [made.get(b, "base") for b in means["backbone"]]
+    means["currency"] = label
+    means = means.dropna(subset=["cost"])
+    benchmarks = list(dict.fromkeys(means["benchmark"])) or [""]
+    figure = sheet(asked.style, 78)
+    grid = figure.subplots(1, len(benchmarks), squeeze=False)[0]
+    for axes, benchmark in zip(grid, benchmarks, strict=True):
+        rows = means[means["benchmark"] == benchmark].reset_index(drop=True)
+        axes.set_title(benchmark)
+        if rows.empty:
+            empty(axes, "scores and costs of any embedder")
+            continue
+        best = pareto(rows["cost"].to_numpy(), rows["score"].to_numpy())
+        axes.plot(rows["cost"][best], rows["score"][best], color=FAINT, linewidth=0.8, drawstyle="steps-post")
+        for _, row in rows.iterrows():
+            axes.plot(row["cost"], row["score"], MARKS[row["role"]], color=role_colour(asked.style, row["role"]), markersize=5)
+        for index in best:
+            row = rows.loc[index]
+            name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 20)
+            right = row["cost"] > np.sqrt(rows["cost"].min() * rows["cost"].max())
+            axes.annotate(
+                name, (row["cost"], row["score"]), xytext=(-4 if right else 4, 5), textcoords="offset points",
+                fontsize="xx-small", color=FAINT, ha="right" if right else "left",
+            )  # fmt: skip
+        axes.set_xscale("log")
+        axes.margins(0.15, 0.15)
+        axes.set_xlabel(label)
+    grid[0].set_ylabel("Mean score (points of 100)")
+    handles = [
+        Line2D([], [], linestyle="", marker=MARKS[r], color=role_colour(asked.style, r), label=r if r == "base" else r.upper())
+        for r in dict.fromkeys(means["role"])
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return Drawing(figure, stack([means]))

@@ -1,0 +1,106 @@
+"""Each measure of each pair beside its floors: two seeds of one backbone, and chance."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from realign.artifacts.command import Job
+from realign.paper.panels import Drawing, empty, pair_label, publish, sheet, stack
+from realign.paper.plan import PlateJob
+from realign.paper.style import FAINT, role_colour
+from realign.paper.tidy import TITLES, Tidy, chance, readings, summary
+from realign.study.description import PairEntry
+
+MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
+MARKS = {"backbone": "o", "embedder": "s"}
+
+
+def run(job: Job[PlateJob]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def _near(asked: PlateJob, tidy: Tidy) -> int:
+    measured = sorted({int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()})
+    return next((k for k in asked.view.neighbours[1:2] if k in measured), measured[0] if measured else 0)
+
+
+def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
+    """One row per pair × measure × what it is: backbone, embedder, seeds (floor) or chance."""
+    near, rows = _near(asked, tidy), []
+
+    def add(pair: PairEntry, measure: str, what: str, frame: pd.DataFrame) -> None:
+        if measure == "knn_overlap":
+            frame = frame[frame["k"] == near]
+        read = summary(readings(frame, measure, asked.view.preset), measure, asked.view.first_layer)
+        if np.isfinite(read["value"]):
+            rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": what, **read})
+
+    corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
+    for pair in asked.pairs:
+        own = corpus[corpus["pair"] == pair.name]
+        seeds = corpus[(corpus["kind"] == "control") & corpus["pair"].isin([f"{pair.left}-seeds", f"{pair.right}-seeds"])]
+        for measure in MEASURES:
+            add(pair, measure, "backbone", own[own["stage"] == "backbone"])
+            add(pair, measure, "embedder", own[own["stage"] == "embedder"])
+            add(pair, measure, "seeds", seeds)
+            by_chance = chance(own[own["stage"] == "backbone"], measure, near)
+            if np.isfinite(by_chance):
+                rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",
+                             "value": by_chance, "ci_low": np.nan, "ci_high": np.nan})  # fmt: skip
+    return pd.DataFrame(rows, columns=["pair", "kind", "measure", "what", "value", "ci_low", "ci_high"])
+
+
+def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
+    """A panel for each measure, a row for each pair."""
+    data = collect(asked, tidy)
+    figure = sheet(asked.style, 30 + 11 * max(len(asked.pairs), 1))
+    grid = figure.subplots(1, len(MEASURES), sharey=True)
+    for axes, measure in zip(grid, MEASURES, strict=True):
+        rows = data[data["measure"] == measure]
+        axes.set_title(TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""))
+        if rows.empty:
+            empty(axes, f"{measure} of any pair")
+            continue
+        for place, pair in enumerate(asked.pairs):
+            _row(axes, rows[rows["pair"] == pair.name], place, pair.kind, asked)
+        axes.set_xlim(min(0, rows["value"].min()) - 0.03, 1.04)
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    grid[0].set_ylim(len(asked.pairs) - 0.5, -0.5)
+    grid[0].set_yticks(
+        range(len(asked.pairs)), [pair_label(p, asked.labels) for p in asked.pairs], fontsize="x-small"
+    )
+    control = asked.style.palette.control
+    figure.legend(
+        handles=[
+            Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
+            Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
+            Patch(color=control, label="two seeds of one backbone"),
+            Line2D([], [], marker="x", linestyle="", color=FAINT, label="chance"),
+        ],
+        loc="outside upper center",
+        ncols=4,
+    )
+    return Drawing(figure, stack([data]))
+
+
+def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: PlateJob) -> None:
+    colour = role_colour(asked.style, kind)
+    for _, row in rows.iterrows():
+        low, high = (row[c] if np.isfinite(row[c]) else row["value"] for c in ("ci_low", "ci_high"))
+        if row["what"] == "seeds":
+            low, high = min(low, row["value"] - 0.006), max(high, row["value"] + 0.006)
+            axes.barh(place, high - low, left=low, height=0.8, color=asked.style.palette.control)
+        elif row["what"] == "chance":
+            axes.plot(row["value"], place, "x", color=FAINT)
+        else:
+            y = place - 0.17 if row["what"] == "backbone" else place + 0.17
+            axes.plot([low, high], [y, y], color=colour, linewidth=1)
+            axes.plot(
+                row["value"], y, MARKS[row["what"]], color=colour, markersize=4,
+                fillstyle="full" if row["what"] == "backbone" else "none",
+            )  # fmt: skip

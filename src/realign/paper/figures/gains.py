@@ -1,0 +1,88 @@
+"""Gains on benchmarks with their intervals, the seeds behind them, and the band of equivalence."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from realign.artifacts.command import Job
+from realign.paper.panels import Drawing, empty, pair_label, publish, sheet, stack
+from realign.paper.plan import PlateJob
+from realign.paper.published import published_gain, read_reference
+from realign.paper.statistics import crossed_mean
+from realign.paper.style import FAINT, role_colour
+from realign.paper.tidy import Tidy, gains, task_scores
+
+
+def run(job: Job[PlateJob]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def gain_rows(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
+    """One row per pair × benchmark: gain, 90 % interval, seeds, and the published gain."""
+    scores = task_scores(tidy.scores, asked.view.preset)
+    published = read_reference(references, "benchmarks") if asked.view.paper else None
+    rows = []
+    for pair in (p for p in asked.pairs if p.embed):
+        by_task = gains(scores, pair.left, pair.right, asked.view.recipe)
+        for benchmark, both in by_task.groupby("benchmark", sort=False):
+            table = both.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
+            if not table.size:
+                continue
+            estimate = crossed_mean(table)
+            low, high = estimate.interval(0.90)
+            rows.append({
+                "pair": pair.name, "kind": pair.kind, "benchmark": benchmark, "gain": estimate.value,
+                "low_90": low, "high_90": high, "tasks": table.shape[0], "seeds": table.shape[1],
+                "by_seed": " ".join(f"{x:.4f}" for x in table.mean(0)),
+                "published": published_gain(published, pair, asked.labels, str(benchmark)),
+            })  # fmt: skip
+    columns = ["pair", "kind", "benchmark", "gain", "low_90", "high_90", "tasks", "seeds", "by_seed", "published"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
+    """A panel for each benchmark, a line for each pair."""
+    data = gain_rows(asked, tidy, references)
+    pairs = [p for p in asked.pairs if p.name in set(data["pair"])]
+    benchmarks = list(dict.fromkeys(data["benchmark"])) or [""]
+    figure = sheet(asked.style, 32 + 11 * max(len(pairs), 1))
+    grid = figure.subplots(1, len(benchmarks), squeeze=False, sharey=True)[0]
+    margin = asked.view.margin
+    for axes, benchmark in zip(grid, benchmarks, strict=True):
+        axes.set_title(benchmark)
+        if not benchmark:
+            empty(axes, "scores of both sides of any pair")
+            continue
+        axes.axvspan(-margin, margin, color="#E6E6E6", linewidth=0)
+        axes.axvline(0, color=FAINT, linewidth=0.7)
+        for place, pair in enumerate(pairs):
+            for _, row in data[(data["pair"] == pair.name) & (data["benchmark"] == benchmark)].iterrows():
+                colour = role_colour(asked.style, pair.kind)
+                if np.isfinite(row["low_90"]):
+                    axes.plot([row["low_90"], row["high_90"]], [place, place], color=colour, linewidth=2)
+                axes.plot(row["gain"], place, "o", color=colour, markersize=5)
+                seeds = [float(x) for x in row["by_seed"].split()]
+                axes.plot(seeds, [place - 0.25] * len(seeds), "|", color=colour, markersize=5)
+                if np.isfinite(row["published"]):
+                    axes.plot(row["published"], place + 0.25, "D", color=colour, fillstyle="none", markersize=4)
+        axes.set_xlabel("Gain (points of 100)")
+        axes.set_xlim(*_limits(data[data["benchmark"] == benchmark], margin))
+        axes.set_ylim(len(pairs) - 0.5, -0.5)
+    grid[0].set_yticks(range(len(pairs)), [pair_label(p, asked.labels) for p in pairs], fontsize="x-small")
+    figure.text(
+        0.5, 0.005, f"band: ± {margin:g} points of equivalence; bars: 90 % intervals; | seeds; ◇ published",
+        ha="center", va="bottom", fontsize="x-small", color=FAINT,
+    )  # fmt: skip
+    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # type: ignore[union-attr]
+    return Drawing(figure, stack([data]))
+
+
+def _limits(rows: pd.DataFrame, margin: float) -> tuple[float, float]:
+    values = rows[["gain", "low_90", "high_90", "published"]].to_numpy(float)
+    values = values[np.isfinite(values)]
+    reach = 1.15 * max(margin * 1.3, float(np.abs(values).max()) if len(values) else 0)
+    return (-reach, reach) if len(values) == 0 or np.abs(values).max() < 4 * margin else (
+        min(-1.6 * margin, values.min() - 0.1 * reach), max(1.6 * margin, values.max() + 0.1 * reach)
+    )  # fmt: skip

@@ -1,0 +1,72 @@
+"""Scores of positives and mined negatives by data set, and what became of the candidates."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from realign.artifacts.command import Job
+from realign.paper.panels import Drawing, empty, publish, sheet, stack
+from realign.paper.plan import PlateJob
+from realign.paper.style import role_colour
+from realign.paper.tidy import Tidy
+
+PERCENTS = (5, 25, 50, 75, 95)
+SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "rlvr"))
+
+
+def run(job: Job[PlateJob]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def fates(statistics: pd.Series) -> pd.Series:
+    """What became of the candidates: kept, or refused and why, as shares."""
+    found = statistics[[s for s in statistics.index if s == "kept" or s.startswith("refused_")]]
+    return found / found.sum() if found.sum() else found
+
+
+def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
+    """Left: quantiles of the scores. Right: shares of kept and refused candidates."""
+    table = tidy.mining.pivot_table(index="dataset", columns="statistic", values="value", sort=False)
+    names = list(table.index)
+    figure = sheet(asked.style, 34 + 8 * max(len(names), 1))
+    scores, counts = figure.subplots(1, 2, sharey=True)
+    scores.set(title="Similarity to the query (teacher)")
+    counts.set(title="What became of the candidates")
+    if not names:
+        empty(scores, "mined data sets")
+        empty(counts, "mined data sets")
+        return Drawing(figure, stack([]))
+    for offset, (side, label, role) in zip((-0.18, 0.18), SIDES, strict=True):
+        columns = [f"{side}_p{p:02d}" for p in PERCENTS]
+        if not set(columns) <= set(table):
+            continue
+        colour = role_colour(asked.style, role)
+        for place, row in enumerate(table[columns].to_numpy()):
+            scores.plot([row[0], row[4]], [place + offset] * 2, color=colour, linewidth=0.8)
+            scores.plot([row[1], row[3]], [place + offset] * 2, color=colour, linewidth=4, solid_capstyle="butt")
+            scores.plot(row[2], place + offset, "|", color="white", markersize=6)
+        scores.plot([], [], color=colour, linewidth=4, label=label)
+    _stacked(counts, table, asked)
+    scores.set_ylim(len(names) - 0.4, -0.6)
+    scores.set_yticks(range(len(names)), names)
+    for axes, columns in ((scores, 2), (counts, 2)):
+        if axes.get_legend_handles_labels()[0]:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
+    return Drawing(figure, stack([tidy.mining[["dataset", "statistic", "value"]]]))
+
+
+def _stacked(axes: object, table: pd.DataFrame, asked: PlateJob) -> None:
+    shares = table.apply(fates, axis=1).fillna(0)
+    left = np.zeros(len(shares))
+    greys = ("#4D4D4D", "#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
+    hatches = ("", "////", "....", "xxxx", "----", "oooo")
+    for index, column in enumerate(sorted(shares, key=lambda c: (c != "kept", c))):
+        colour = role_colour(asked.style, "rlvr") if column == "kept" else greys[(index - 1) % len(greys)]
+        axes.barh(  # type: ignore[attr-defined]
+            range(len(shares)), shares[column], left=left, height=0.7, color=colour, edgecolor="white",
+            linewidth=0.4, hatch=hatches[index % len(hatches)], label=column.replace("_", ": ").replace("refused: ", "refused, "),
+        )  # fmt: skip
+        left += shares[column].to_numpy()
+    axes.set_xlim(0, 1)  # type: ignore[attr-defined]

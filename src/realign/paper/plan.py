@@ -1,0 +1,172 @@
+"""From a study's description to the jobs that draw it: what each plate reads and is asked to show.
+
+The workflow and `realign figures` plan with the same functions, the one before any result exists
+and the other from an archive.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import Field
+
+from realign.paper.catalogue import PLATES, Needs, Plate
+from realign.study.base import Section, setting
+from realign.study.claims import Claim
+from realign.study.description import Description, PairEntry, Part
+from realign.study.figures import Style, View
+from realign.study.names import EmbedderId, is_embedder
+
+
+class PlateJob(Section):
+    """What one figure or table is asked to show; nothing in it concerns any other."""
+
+    plate: str = setting(..., "The figure's or table's name.")
+    study: str = setting("", "The study's name.")
+    synthetic: bool = setting(False, "Whether the results are made up, which is then said on the page.")
+    style: Style = Field(default_factory=Style, description="The style sheet.")
+    view: View = Field(default_factory=View, description="What is shown, with no choice left open.")
+    pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
+    labels: dict[str, str] = setting({}, "Names of backbones, corpora and recipes as people read them.")
+    facts: dict[str, Any] = setting({}, "Settings of the study that the plate prints.")
+
+
+class ClaimsJob(Section):
+    """What the claims are tested on."""
+
+    study: str = setting("", "The study's name.")
+    alpha: float = setting(0.05, "Level of every test.", gt=0, lt=0.5)
+    claims: dict[str, Claim] = setting({}, "The claims by name.")
+    pairs: tuple[PairEntry, ...] = setting((), "The study's pairs.")
+    view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
+
+
+# What a plate prints of the study's settings, by the module that draws it.
+_FACTS = {
+    "recipe": ("recipes",),
+    "adapters": ("recipes",),
+    "models": ("backbones",),
+    "datasets": ("datasets",),
+    "corpora": ("corpora",),
+    "cost": ("recipes",),
+}
+
+
+def _known(description: Description, names: Iterable[str]) -> list[str]:
+    return [n for n in description.corpora if n in set(names)] + sorted(
+        set(names) - set(description.corpora)
+    )
+
+
+def resolve_view(description: Description, view: View) -> View:
+    """The view with every choice that was left to the study made."""
+    pairs = [p for p in description.pairs if not view.pairs or p.name in view.pairs]
+    compared = [p for p in pairs if p.kind != "control"]
+
+    def main(kind: str) -> str:
+        found = [p for p in compared if p.kind == kind]
+        found.sort(key=lambda p: (not p.embed, kind == "rlvr" and "prolonged" not in p.tags))
+        return found[0].name if found else ""
+
+    probed = {p.corpus for p in description.parts_of("measures") if p.family == "probe"}
+    measured = {p.corpus for p in description.parts_of("measures") if p.family in ("linear", "neighbours")}
+    return view.model_copy(
+        update={
+            "pairs": tuple(p.name for p in compared),
+            "main_sft": view.main_sft or main("sft"),
+            "main_rlvr": view.main_rlvr or main("rlvr"),
+            "corpora": view.corpora or tuple(_known(description, measured or probed)),
+            "recipe": view.recipe or next(iter(description.recipes), ""),
+        }
+    )
+
+
+def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
+    wanted = {"main": (view.main_sft, view.main_rlvr), "none": ()}.get(plate.pairs, view.pairs)
+    pairs = tuple(p for p in description.pairs if p.name in wanted)
+    return tuple(p for p in pairs if p.embed) if plate.stage == "embedder" else pairs
+
+
+def _labels(description: Description, pairs: Iterable[PairEntry], view: View) -> dict[str, str]:
+    names = {n for p in pairs for n in (p.left, p.right)}
+    told = {n: str(description.backbones.get(n, {}).get("label") or n) for n in sorted(names)}
+    told |= {c: str(description.corpora.get(c, {}).get("label") or c) for c in view.corpora}
+    return told
+
+
+def plate_job(description: Description, name: str) -> PlateJob:
+    """The settings slice of one figure or table."""
+    plate = PLATES[name]
+    view = resolve_view(description, description.figures.view_of(name))
+    if plate.corpora == "main":
+        view = view.model_copy(update={"corpora": view.corpora[:1]})
+    pairs = _shown(description, plate, view)
+    facts = {key: getattr(description, key) for key in _FACTS.get(plate.module, ())}
+    if "backbones" in facts:
+        shown = {n for p in pairs for n in (p.left, p.right)}
+        facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
+    if plate.module in ("benchmark", "gains", "adapters", "cost"):
+        facts["benchmarks"] = description.benchmarks
+    return PlateJob(
+        plate=name,
+        study=description.name,
+        synthetic=description.synthetic,
+        style=Style() if plate.is_table else description.figures.style,
+        view=view,
+        pairs=pairs,
+        labels=_labels(description, pairs, view),
+        facts=facts,
+    )
+
+
+def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[PairEntry, ...]) -> bool:
+    if part.table != needs.table:
+        return False
+    sides = {n for p in pairs for n in (p.left, p.right)}
+    recipe = needs.every_recipe or part.recipe in ("", view.recipe)
+    if part.table == "measures":
+        return (
+            part.stage in needs.stages
+            and part.family in needs.families
+            and part.attention == view.attention
+            and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
+            and (part.pair in {p.name for p in pairs} or (needs.controls and part.kind == "control"))
+            and recipe
+        )
+    if part.table in ("scores", "training"):
+        return EmbedderId.parse(part.model).backbone in sides and recipe
+    if part.table == "backbones":
+        return part.model in sides
+    return True
+
+
+def plate_parts(description: Description, name: str) -> list[Part]:
+    """The tidy results that one figure or table reads."""
+    plate = PLATES[name]
+    job = plate_job(description, name)
+    return [
+        part
+        for part in description.parts
+        if any(_wanted(part, needs, plate, job.view, job.pairs) for needs in plate.needs)
+    ]
+
+
+def claims_job(description: Description) -> ClaimsJob:
+    """The settings slice of the claims."""
+    return ClaimsJob(
+        study=description.name,
+        alpha=description.claims.alpha,
+        claims=description.claims.all(),
+        pairs=description.pairs,
+        view=resolve_view(description, description.figures.view),
+    )
+
+
+def claims_parts(description: Description) -> list[Part]:
+    """The tidy results that the claims read: the main recipe's scores and measures, in all modes."""
+    recipe = claims_job(description).view.recipe
+    return [
+        p
+        for p in description.parts
+        if (p.table == "measures" and p.family != "extra" and p.recipe in ("", recipe))
+        or (p.table == "scores" and is_embedder(p.model) and p.recipe in ("", recipe))
+    ]

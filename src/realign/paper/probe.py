@@ -1,0 +1,22 @@
+"""Reading the probe's rows: whose vectors it was fitted on and whose it was read from."""
+
+import pandas as pd
+
+from realign.paper.tidy import over_seeds, readings
+from realign.study.figures import View
+
+SPLITS = ("train", "dev", "test")
+# Directions as the measures name them: fitted on the left model, read from left or right.
+SIDES = {"left": "base", "right": "post-trained"}
+
+
+def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:
+    """Accuracy by split and side of a probe fitted on the base model, averaged over seeds."""
+    rows = readings(measures, "probe", view.preset, pair=pair, stage=stage, attention=view.attention)
+    rows = rows[rows["direction"].isin(SIDES)]
+    tasks = [view.probe_task] if view.probe_task else list(dict.fromkeys(rows["task"]))[:1]
+    rows = rows[rows["task"].isin(tasks)]
+    if len(rows):  # the last layer, where a probe was fitted on several
+        rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_left"].max())]
+    rows = rows.assign(side=rows["direction"].map(SIDES))
+    return over_seeds(rows, "task", "split", "side")

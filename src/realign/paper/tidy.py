@@ -1,0 +1,250 @@
+"""Tidy results as the drawings read them: long tables, one row a number, picked by what they say.
+
+Nothing here knows a model or a state; an archive of Parquet files is enough.
+"""
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from realign.artifacts.command import UserError
+
+COLUMNS = {
+    "measures": [
+        "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",
+        "preset", "seed_left", "seed_right", "measure", "layer_left", "layer_right", "k", "task", "split",
+        "direction", "statistic", "value", "ci_low", "ci_high", "n",
+    ],
+    "scores": [
+        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
+        "task_type", "split", "subset", "metric", "value", "mteb_version", "dataset_revision", "prompt_hash",
+    ],
+    "backbones": ["study", "backbone", "kind", "base", "metric", "split", "value", "ci_low", "ci_high", "n"],
+    "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
+    "mining": ["study", "dataset", "statistic", "value"],
+    "claims": [
+        "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict", "evidence",
+    ],
+}  # fmt: skip
+
+# The number that stands for each measure: (measure, statistic) as the measures are named in the files.
+READINGS = {
+    "correlation": ("correlation", "mean"),
+    "cka": ("cka", "value"),
+    "cka_debiased": ("cka_debiased", "value"),
+    "procrustes": ("procrustes", "inverse_row_entropy"),
+    "knn_overlap": ("knn_overlap", "mean"),
+    "probe": ("probe", "accuracy"),
+}
+TITLES = {
+    "correlation": "Dimension-wise correlation",
+    "cka": "Linear CKA",
+    "cka_debiased": "Linear CKA, debiased",
+    "procrustes": "Inverse row entropy of O*",
+    "knn_overlap": "k-NN overlap",
+    "probe": "Probe accuracy",
+}
+PUBLISHED = "published"
+NUMBERS = {
+    "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
+    "ci_high", "n", "threshold",
+}  # fmt: skip
+
+
+def _schema(kind: str) -> pa.Schema:
+    return pa.schema([(c, pa.float64() if c in NUMBERS else pa.string()) for c in COLUMNS[kind]])
+
+
+def read_table(kind: str, paths: Iterable[Path]) -> pd.DataFrame:
+    """All rows of the files of one kind, in the files' order."""
+    tables = []
+    for path in paths:
+        table = pq.read_table(path)
+        missing = [c for c in COLUMNS[kind] if c not in table.column_names]
+        if missing:
+            raise UserError(f"{path}: no column '{missing[0]}'; tidy {kind} need {', '.join(COLUMNS[kind])}")
+        table = table.select(COLUMNS[kind])
+        if "tags" in table.column_names:
+            table = table.drop(["tags"])  # a list or a text, by taste; the description says it anyway
+        tables.append(_cast(table, kind, path))
+    if not tables:
+        return pd.DataFrame(columns=COLUMNS[kind])
+    return pa.concat_tables(tables).to_pandas()
+
+
+def _cast(table: pa.Table, kind: str, path: Path) -> pa.Table:
+    """The same types whatever a writer chose: a column without any value has no type of its own."""
+    wanted = _schema(kind)
+    fields = [wanted.field(name) for name in table.column_names]
+    columns = []
+    for field, column in zip(fields, table.columns, strict=True):
+        empty = column.null_count == len(column) or (
+            pa.types.is_floating(column.type) and pc.all(pc.is_nan(column)).as_py()
+        )
+        try:
+            columns.append(pa.nulls(len(column), field.type) if empty else column.cast(field.type))
+        except pa.ArrowInvalid as error:
+            raise UserError(f"{path}: column '{field.name}' is not {field.type} ({error})") from None
+    return pa.table(columns, schema=pa.schema(fields))
+
+
+def kind_of(path: Path) -> str:
+    """Which tidy table a file belongs to: the folder below `tidy`."""
+    parts = path.parts
+    below = parts[len(parts) - 1 - parts[::-1].index("tidy") + 1] if "tidy" in parts else ""
+    kind = below.removesuffix(".parquet")
+    if kind not in COLUMNS:
+        raise UserError(f"{path}: lies in no folder of tidy results ({', '.join(COLUMNS)})")
+    return kind
+
+
+class Tidy:
+    """The tidy results of a set of files, each kind read when it is first asked for."""
+
+    def __init__(self, paths: Sequence[Path]):
+        self._paths: dict[str, list[Path]] = {kind: [] for kind in COLUMNS}
+        for path in paths:
+            self._paths[kind_of(path)].append(path)
+
+    def files(self, kind: str) -> list[Path]:
+        """The files of one kind."""
+        return self._paths[kind]
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """Every measure of every comparison."""
+        return read_table("measures", self._paths["measures"])
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """Every score of every embedder."""
+        return read_table("scores", self._paths["scores"])
+
+    @cached_property
+    def backbones(self) -> pd.DataFrame:
+        """What is known of the backbones."""
+        return read_table("backbones", self._paths["backbones"])
+
+    @cached_property
+    def training(self) -> pd.DataFrame:
+        """What was logged in training."""
+        return read_table("training", self._paths["training"])
+
+    @cached_property
+    def mining(self) -> pd.DataFrame:
+        """What mining counted."""
+        return read_table("mining", self._paths["mining"])
+
+
+def pick(frame: pd.DataFrame, **equal: Any) -> pd.DataFrame:
+    """The rows whose columns have these values; a tuple or a list stands for any of its values."""
+    keep = np.ones(len(frame), dtype=bool)
+    for column, wanted in equal.items():
+        if isinstance(wanted, tuple | list):
+            keep &= frame[column].isin(wanted).to_numpy()
+        else:
+            keep &= (frame[column] == wanted).to_numpy()
+    return frame[keep]
+
+
+def of_preset(frame: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """The rows of a preset; with none named, the study's own rather than the published one."""
+    if preset:
+        return pick(frame, preset=preset)
+    own = frame[frame["preset"].fillna("") != PUBLISHED]
+    return own if len(own) else frame
+
+
+def readings(frame: pd.DataFrame, measure: str, preset: str = "", **equal: Any) -> pd.DataFrame:
+    """The rows that hold a measure's number (its interval beside it)."""
+    name, statistic = READINGS[measure]
+    return of_preset(pick(frame, measure=name, statistic=statistic, **equal), preset)
+
+
+def over_seeds(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
+    """Value and interval by key, averaged over seeds."""
+    grouped = frame.groupby(list(keys), sort=False, dropna=False)[["value", "ci_low", "ci_high"]]
+    return grouped.mean().reset_index()
+
+
+def matrix(frame: pd.DataFrame) -> np.ndarray:
+    """Values by (left layer, right layer), averaged over seeds; NaN where nothing was measured."""
+    if frame.empty:
+        return np.full((0, 0), np.nan)
+    rows, columns = frame["layer_left"].astype(int), frame["layer_right"].astype(int)
+    shape = (rows.max() + 1, columns.max() + 1)
+    total, count = np.zeros(shape), np.zeros(shape)
+    np.add.at(total, (rows, columns), frame["value"].to_numpy(float))
+    np.add.at(count, (rows, columns), 1.0)
+    return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
+
+
+def by_layer(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that compare a layer with its own counterpart, averaged over seeds, in order."""
+    own = frame[frame["layer_left"] == frame["layer_right"]]
+    return over_seeds(own, "layer_left").sort_values("layer_left").rename(columns={"layer_left": "layer"})
+
+
+def mean_over_layers(frame: pd.DataFrame, first: int = 1) -> dict[str, float]:
+    """The mean over layers of value and interval, from layer `first` on.
+
+    The interval is the mean of the layers' intervals: as wide as if their errors moved together,
+    which is never too narrow.
+    """
+    layers = by_layer(frame)
+    layers = layers[layers["layer"] >= first]
+    return {c: float(layers[c].mean()) if len(layers) else np.nan for c in ("value", "ci_low", "ci_high")}
+
+
+def final_layer(frame: pd.DataFrame) -> dict[str, float]:
+    """The value and the interval of the last layer, averaged over seeds."""
+    layers = by_layer(frame)
+    if layers.empty:
+        return dict.fromkeys(("value", "ci_low", "ci_high"), np.nan)
+    last = layers.iloc[-1]
+    return {c: float(last[c]) for c in ("value", "ci_low", "ci_high")}
+
+
+def summary(frame: pd.DataFrame, measure: str, first: int = 1) -> dict[str, float]:
+    """One number of a comparison: the final layer's rotation, the mean over layers of anything else."""
+    return final_layer(frame) if measure == "procrustes" else mean_over_layers(frame, first)
+
+
+def task_scores(scores: pd.DataFrame, preset: str = "") -> pd.DataFrame:
+    """One score per embedder × benchmark × task, in points of 100: the mean over its subsets.
+
+    mteb's main score is taken where it is recorded; finished embedders only.
+    """
+    final = scores[scores["step"].isna()] if "step" in scores else scores
+    final = of_preset(final, preset)
+    main = final[final["metric"] == "main_score"]
+    final = main if len(main) else final
+    keys = ["backbone", "recipe", "seed", "benchmark", "task", "task_type"]
+    means = final.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
+    means["value"] *= 100
+    return means
+
+
+def gains(scores: pd.DataFrame, left: str, right: str, recipe: str) -> pd.DataFrame:
+    """Right minus left by benchmark × task × seed, for what both sides have."""
+    of = pick(scores, recipe=recipe)
+    keys = ["benchmark", "task", "seed"]
+    both = pick(of, backbone=left).merge(pick(of, backbone=right), on=keys, suffixes=("_left", "_right"))
+    both["gain"] = both["value_right"] - both["value_left"]
+    return both[[*keys, "value_left", "value_right", "gain"]]
+
+
+def chance(frame: pd.DataFrame, measure: str, k: int = 0) -> float:
+    """What chance would give for a measure, where the results say it."""
+    name, statistic = READINGS[measure]
+    rows = frame[(frame["measure"] == name) & (frame["statistic"] == f"{statistic}_chance")]
+    if measure == "knn_overlap":
+        rows = rows[rows["k"] == k]
+    return float(rows["value"].mean()) if len(rows) else np.nan
