@@ -12,3 +12,4 @@ rule all:
 
 
 # In the order the data flows; each file adds its targets to TARGETS.
+include: "workflow/rules/text.smk"

@@ -8,10 +8,17 @@ import importlib
 from typing import Any
 
 # name → (where its `Command` is declared, what it does), in the order the data flows
-STAGES: dict[str, tuple[str, str]] = {}
+STAGES: dict[str, tuple[str, str]] = {
+    "fetch_dataset": ("realign.text.commands:FETCH_DATASET", "Fetch a hub dataset at its pinned revision."),
+    "corpora": ("realign.text.commands:CORPORA", "Make corpora from the installed packages' text."),
+    "problems": ("realign.text.commands:PROBLEMS", "Make reasoning problems with worked traces."),
+    "pairs": ("realign.text.commands:PAIRS", "Make one training dataset's raw pairs."),
+    "probe_corpus": ("realign.text.commands:PROBE_CORPUS", "Make one probe corpus."),
+}
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
+    "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
     "init": ("realign.study.starter:main", "Write a commented study to start from."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
     "where": ("realign.runs.tools:where", "Say where a study's results are."),

@@ -1,21 +1,43 @@
-# Text: corpora, evaluation sets and problems made from what is installed; training pairs and probe corpora
-# from these, from local files and from hubs.
+# Text: corpora, evaluation sets and problems made from what is installed; training pairs and probe
+# corpora from these, from local files and from hubs.
 # Needs: nothing, or the files and hub datasets that the study names.
 # Makes: {R}/text/…
 
-from realign.study.text import SHAPES, SPLITS, TASKS, ProbeJob, corpora_job, problems_job
 from realign.study.data import FetchJob, PairsJob
+from realign.study.text import (
+    SHAPES,
+    TASKS,
+    ProbeJob,
+    corpora_job,
+    output_of,
+    problems_job,
+)
 
 TEXT = f"{R}/text"
+
+
+def text_source(name, source):
+    """The file that a dataset or a probe corpus is made from, as a rule's input."""
+    if source.embedded:
+        return dict(source=f"{TEXT}/embedded/{source.embedded}.jsonl")
+    if source.file:
+        return dict(source=source.file)
+    table = f"{TEXT}/fetched/{name}.parquet"
+    return dict(manifest=f"{table}.manifest.json", source=ancient(table))
+
+
+def hub_source(name):
+    """The hub dataset behind a fetched table, whether pairs or probe texts are made from it."""
+    return (STUDY.data.datasets | STUDY.text.probes)[name].hub
 
 
 # Reads the docstrings and the source of installed packages; their versions are settings.
 rule corpora:
     output:
         [f"{TEXT}/tasks/{task}.manifest.json" for task in TASKS],
-        tasks=[directory(f"{TEXT}/tasks/{task}") for task in TASKS],
+        **{task: directory(f"{TEXT}/tasks/{task}") for task in TASKS},
+        **{output_of(shape): f"{TEXT}/embedded/{shape}.jsonl" for shape in SHAPES},
         pretrain=f"{TEXT}/pretrain.jsonl",
-        shapes=[f"{TEXT}/embedded/{shape}.jsonl" for shape in SHAPES],
         docs=f"{TEXT}/embedded/docs.jsonl",
         stats=f"{TEXT}/corpora.stats.json",
     params:
@@ -26,20 +48,22 @@ rule corpora:
         f"{R}/benchmarks/corpora/corpora.tsv"
     threads: 1
     resources:
-        mem_mb=3000,
+        **limits("corpora", memory_gb=3),
     shell:
         "realign corpora --job {params.job:q} --log {log:q} --threads {threads}"
-        " --pretrain {output.pretrain:q} --docs {output.docs:q} --stats {output.stats:q}"
-        + "".join(f" --{shape} {TEXT}/embedded/{shape}.jsonl" for shape in SHAPES)
-        + "".join(f" --{task} {TEXT}/tasks/{task}" for task in TASKS)
+        + "".join(f" --{shape} {{output.{output_of(shape)}:q}}" for shape in SHAPES)
+        + "".join(f" --{task} {{output.{task}:q}}" for task in TASKS)
+        + " --pretrain {output.pretrain:q} --docs {output.docs:q} --stats {output.stats:q}"
 
 
 # Makes problems with worked traces; the splits share no problem.
 rule problems:
     output:
-        stats=f"{TEXT}/problems.stats.json",
+        pretrain=f"{TEXT}/problems/pretrain.jsonl",
+        train=f"{TEXT}/problems/train.jsonl",
+        heldout=f"{TEXT}/problems/heldout.jsonl",
         reasoning=f"{TEXT}/embedded/reasoning.jsonl",
-        **{split: f"{TEXT}/problems/{split}.jsonl" for split in SPLITS},
+        stats=f"{TEXT}/problems.stats.json",
     params:
         job=lambda wc: job("problems", problems_job(STUDY.text, STUDY.study.seed)),
     log:
@@ -48,8 +72,85 @@ rule problems:
         f"{R}/benchmarks/problems/problems.tsv"
     threads: 1
     resources:
-        mem_mb=1500,
+        **limits("problems", memory_gb=1.5),
     shell:
         "realign problems --job {params.job:q} --log {log:q} --threads {threads}"
         " --pretrain {output.pretrain:q} --train {output.train:q} --heldout {output.heldout:q}"
         " --reasoning {output.reasoning:q} --stats {output.stats:q}"
+
+
+# Runs where there is a network, before anything else.
+localrules:
+    fetch_dataset,
+
+
+rule fetch_dataset:
+    output:
+        table=f"{TEXT}/fetched/{{dataset}}.parquet",
+        manifest=f"{TEXT}/fetched/{{dataset}}.parquet.manifest.json",
+    params:
+        job=lambda wc: job("fetch_dataset", FetchJob(hub=hub_source(wc.dataset))),
+    log:
+        f"{R}/logs/fetch_dataset/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_dataset/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        **limits("fetch_dataset", memory_gb=4),
+    shell:
+        "realign fetch_dataset --job {params.job:q} --log {log:q} --threads {threads}"
+        " --table {output.table:q}"
+
+
+# Raw pairs of one training dataset, checked and without repetitions.
+rule pairs:
+    input:
+        unpack(lambda wc: text_source(wc.dataset, STUDY.data.datasets[wc.dataset])),
+    output:
+        pairs=f"{TEXT}/pairs/{{dataset}}.jsonl",
+        stats=f"{TEXT}/pairs/{{dataset}}.stats.json",
+    params:
+        job=lambda wc: job(
+            "pairs",
+            PairsJob(dataset=STUDY.data.datasets[wc.dataset], seed=STUDY.study.seed),
+        ),
+    log:
+        f"{R}/logs/pairs/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/pairs/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        **limits("pairs", memory_gb=2),
+    shell:
+        "realign pairs --job {params.job:q} --log {log:q} --threads {threads}"
+        " --source {input.source:q} --pairs {output.pairs:q} --stats {output.stats:q}"
+
+
+# The texts of one probe corpus.
+rule probe_corpus:
+    input:
+        unpack(lambda wc: text_source(wc.corpus, STUDY.text.probes[wc.corpus])),
+    output:
+        texts=f"{TEXT}/probes/{{corpus}}.jsonl",
+        stats=f"{TEXT}/probes/{{corpus}}.stats.json",
+    params:
+        job=lambda wc: job(
+            "probe_corpus",
+            ProbeJob(corpus=STUDY.text.probes[wc.corpus], seed=STUDY.study.seed),
+        ),
+    log:
+        f"{R}/logs/probe_corpus/{{corpus}}.log",
+    benchmark:
+        f"{R}/benchmarks/probe_corpus/{{corpus}}.tsv"
+    threads: 1
+    resources:
+        **limits("probe_corpus", memory_gb=2),
+    shell:
+        "realign probe_corpus --job {params.job:q} --log {log:q} --threads {threads}"
+        " --source {input.source:q} --texts {output.texts:q} --stats {output.stats:q}"
+
+
+TARGETS["text"] = [
+    *(f"{TEXT}/pairs/{name}.jsonl" for name in STUDY.data.datasets),
+    *(f"{TEXT}/probes/{name}.jsonl" for name in STUDY.text.probes),
+]

@@ -61,7 +61,9 @@ class Dataset(Section):
     def _one_source(self) -> "Dataset":
         given = [name for name in ("embedded", "file", "hub") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})")
+            raise ValueError(
+                f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})"
+            )
         if self.embedded and self.columns:
             raise ValueError("an embedded set has no columns to choose")
         return self

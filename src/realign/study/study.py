@@ -7,11 +7,13 @@ from pydantic import Field
 
 from realign.study.backbones import Backbone
 from realign.study.base import Name, Section
+from realign.study.data import Data
 from realign.study.errors import nearest
 from realign.study.pairs import Pair
 from realign.study.project import Project
 from realign.study.recipe import Recipe
 from realign.study.resources import Resources
+from realign.study.text import Text
 
 
 class Study(Section):
@@ -21,6 +23,8 @@ class Study(Section):
     backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
     pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
     recipes: dict[Name, Recipe] = Field({}, description="Ways to train an embedder, by name.")
+    text: Text = Field(Text(), description="Corpora, evaluation sets, problems and probes made from text.")
+    data: Data = Field(Data(), description="Training datasets by name.")
     resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
     def problems(self) -> list[str]:

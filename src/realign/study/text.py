@@ -38,10 +38,13 @@ class Problems(Section):
     )
     levels: tuple[int, ...] = setting((1, 2), "The difficulties that occur, 1 (one digit) to 4.")
     pretrain: int = setting(
-        3000, "Problems in the pretraining split, where some solutions are wrong.", unit="problems", ge=1
+        2000, "Problems in the pretraining split, where some solutions are wrong.", unit="problems", ge=1
     )
-    train: int = setting(1500, "Problems to train on with right solutions or rewards.", unit="problems", ge=1)
+    train: int = setting(1000, "Problems to train on with right solutions or rewards.", unit="problems", ge=1)
     heldout: int = setting(300, "Problems kept for measuring the pass rate.", unit="problems", ge=1)
+    solutions: int = setting(
+        3, "Solutions of each pretraining problem, each right or wrong on its own.", unit="solutions", ge=1
+    )
     wrong_share: float = setting(
         0.5,
         "The share of pretraining solutions that go wrong in a step and end in a wrong answer, "
@@ -85,7 +88,9 @@ class ProbeCorpus(Section):
     def _one_source(self) -> "ProbeCorpus":
         given = [name for name in ("embedded", "file", "hub") if getattr(self, name) is not None]
         if len(given) != 1:
-            raise ValueError(f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})")
+            raise ValueError(
+                f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})"
+            )
         return self
 
 
@@ -158,6 +163,11 @@ class ProbeJob(Section):
 
     corpus: ProbeCorpus = Field(description="The corpus.")
     seed: int = setting(0, "The seed that chooses texts.", ge=0)
+
+
+def output_of(shape: str) -> str:
+    """What the rule and the command call the file of a shape."""
+    return shape.replace("-", "_")
 
 
 def installed(package: str) -> str:

@@ -2,7 +2,7 @@
 
 from realign.artifacts.command import Command, Input, Output
 from realign.study.data import FetchJob, PairsJob
-from realign.study.text import SHAPES, SPLITS, TASKS, CorporaJob, ProbeJob, ProblemsJob
+from realign.study.text import SHAPES, SPLITS, TASKS, CorporaJob, ProbeJob, ProblemsJob, output_of
 
 CORPORA = Command(
     name="corpora",
@@ -11,8 +11,11 @@ CORPORA = Command(
     settings=CorporaJob,
     outputs={
         "pretrain": Output("Text for pretraining, JSONL."),
-        **{shape: Output(f"Pairs {shape}, JSONL.") for shape in SHAPES},
-        **{task: Output(f"Evaluation set ({kind}), a directory.", manifest=True) for task, kind in TASKS.items()},
+        **{output_of(shape): Output(f"Pairs {shape}, JSONL.") for shape in SHAPES},
+        **{
+            task: Output(f"Evaluation set ({kind}), a directory.", manifest=True)
+            for task, kind in TASKS.items()
+        },
         "docs": Output("Documentation to take probe texts from, JSONL."),
         "stats": Output("Counts and lengths of all of these, JSON."),
     },

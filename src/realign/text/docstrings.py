@@ -17,8 +17,8 @@ Documented = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 _UNDERLINE = re.compile(r"^\s*(-{3,}|={3,}|~{3,}|\*{3,})\s*$")
 _GOOGLE = re.compile(
-    r"^(Args|Arguments|Parameters|Params|Returns?|Yields?|Raises|Examples?|Notes?|Attributes|References|See Also"
-    r"|Methods|Warnings?|Explanation|Other Parameters|Keyword Args|Usage|Todo)\s*:\s*$"
+    r"^(Args|Arguments|Parameters|Params|Returns?|Yields?|Raises|Examples?|Notes?|Attributes|References"
+    r"|See Also|Methods|Warnings?|Explanation|Other Parameters|Keyword Args|Usage|Todo)\s*:\s*$"
 )
 _FIELD = re.compile(r"^\s*:(param|type|return|returns|rtype|raises?|arg|keyword|ivar|cvar)\b")
 _TEMPLATE = re.compile(r"%\([A-Za-z_.:]+\)s|(?<!\{)\{[A-Za-z_]+\}(?!\})|\$\{?[A-Z_]{3,}")
@@ -149,7 +149,9 @@ def split_sections(docstring: str) -> dict[str, list[str]]:
 
 def _section_name(line: str) -> str:
     name = line.strip().rstrip(":")
-    return {"Args": "Parameters", "Arguments": "Parameters", "Params": "Parameters", "Note": "Notes"}.get(name, name)
+    return {"Args": "Parameters", "Arguments": "Parameters", "Params": "Parameters", "Note": "Notes"}.get(
+        name, name
+    )
 
 
 def _prose(lines: list[str]) -> tuple[str, str]:
@@ -191,7 +193,7 @@ _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r":(?:[a-z]+:)?[a-z]+:`[~!]?([^`]*)`"), r"\1"),  # :func:`name`
     (re.compile(r"`([^`<]+?)\s*<[^`>]*>`_{1,2}"), r"\1"),  # `text <url>`_
     (re.compile(r"``([^`]*)``"), r"\1"),
-    (re.compile(r"`([^`]*)`_?"), r"\1"),
+    (re.compile(r"`[~!]?\.?([^`]*)`_?"), r"\1"),
     (re.compile(r"\s?\[[0-9A-Za-z]{1,8}\]_"), ""),  # citations
     (re.compile(r"\*\*([^*\s][^*]*)\*\*"), r"\1"),
     (re.compile(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])"), r"\1"),
@@ -210,6 +212,8 @@ def clean_markup(text: str) -> str:
 def _is_prose(block: str) -> bool:
     """Whether a paragraph is sentences rather than code, a table, a list of names or a template."""
     if block.startswith((">>>", "|", "+--", "..", "[", "#", ":", "===")) or _TEMPLATE.search(block):
+        return False
+    if block.endswith(":") and len(block.split()) < 12:  # it led to a formula or code that is gone
         return False
     words = re.findall(r"[A-Za-z]{2,}", block)
     letters = sum(map(len, words))
@@ -238,7 +242,7 @@ def _see_also(lines: list[str]) -> Iterator[str]:
 def _doctest(lines: list[str]) -> Iterator[str]:
     for line in lines:
         if line.strip().startswith((">>> ", "... ")):
-            yield line.strip()[4:]
+            yield line.strip()[4:].split("  # doctest:")[0]
 
 
 def _error_messages(node: Documented) -> Iterator[str]:

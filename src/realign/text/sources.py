@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from realign.artifacts.command import UserError
 
@@ -33,7 +34,7 @@ class Source:
 def read_sources(package: str, version: str) -> Iterator[Source]:
     """The modules of an installed package in the order of their names."""
     for name, file in _files(package, version):
-        text = file.locate().read_text(encoding="utf-8", errors="replace")
+        text = file.read_text(encoding="utf-8", errors="replace")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)
             try:
@@ -44,15 +45,18 @@ def read_sources(package: str, version: str) -> Iterator[Source]:
         yield Source(package, module, tuple(text.splitlines()), tree)
 
 
-def _files(package: str, version: str) -> list[tuple[str, metadata.PackagePath]]:
+def _files(package: str, version: str) -> list[tuple[str, Path]]:
     try:
         distribution = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         raise UserError(
             f"the embedded corpora need the package '{package}', which is not installed; "
-            "install the locked set (make setup), or take it out of text.train_packages or text.heldout_packages"
+            "install the locked set (make setup), or take it out of text.train_packages or "
+            "text.heldout_packages"
         ) from None
     if distribution.version != version:
-        raise UserError(f"{package} {distribution.version} is installed, and this run was planned with {version}")
-    files = [(f.as_posix(), f) for f in distribution.files or () if f.suffix == ".py"]
-    return sorted((name, f) for name, f in files if not _LEFT_OUT.search(name) and f.locate().is_file())
+        raise UserError(
+            f"{package} {distribution.version} is installed, and this run was planned with {version}"
+        )
+    files = [(f.as_posix(), Path(str(f.locate()))) for f in distribution.files or () if f.suffix == ".py"]
+    return sorted((name, file) for name, file in files if not _LEFT_OUT.search(name) and file.is_file())

@@ -48,7 +48,9 @@ def open_packed(path: Path) -> Iterator[BinaryIO]:
         elif magic == ZSTD:
             import zstandard
 
-            raw = stack.enter_context(zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True))
+            raw = stack.enter_context(
+                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
+            )
         yield stack.enter_context(io.BufferedReader(raw, 1 << 18))
 
 
@@ -104,7 +106,10 @@ def read_objects(
         if isinstance(value, dict):
             yield number, value
         else:
-            yield number, LineError(path, number, f"a JSON {type(value).__name__} where an object is expected")
+            yield (
+                number,
+                LineError(path, number, f"a JSON {type(value).__name__} where an object is expected"),
+            )
 
 
 @contextlib.contextmanager

@@ -1,0 +1,101 @@
+"""Raw pairs of one training dataset, from whichever source the study names.
+
+Rows are checked, given their instruction, freed of repetitions and, where there is a limit, chosen
+by seed in two passes, so that no more than the chosen rows' numbers are held in memory.
+"""
+
+import heapq
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from realign.artifacts.command import Job, UserError
+from realign.engine.progress import follow
+from realign.seeds import derive_seed
+from realign.study.data import Dataset, PairColumns, PairsJob
+from realign.text.pairs import PairRow, parse_pair, read_pairs, without_duplicates, write_pairs
+from realign.text.prompts import instruct
+from realign.text.records import read_records
+from realign.text.stats import PairStats
+from realign.text.streams import LineError, write_json
+
+log = logging.getLogger(__name__)
+
+
+def run(job: Job[PairsJob]) -> None:
+    """Write a dataset's raw pairs and what they amount to."""
+    dataset, source = job.settings.dataset, job.input("source")
+    stats = PairStats()
+    rows = usable_rows(source, dataset, stats.dropped)
+    if dataset.limit is not None:
+        rows = chosen_rows(source, dataset, job.settings.seed)
+        sum(1 for _ in usable_rows(source, dataset, stats.dropped))
+    written = write_pairs(job.output("pairs"), stats.watch(follow(rows, "pairs", unit="rows")))
+    if not written:
+        raise UserError(f"{source}: no usable row is left ({dict(stats.dropped) or 'the source is empty'})")
+    for reason, count in stats.dropped.items():
+        log.info("dropped %d rows: %s", count, reason)
+    write_json(job.output("stats"), stats.dump())
+
+
+def usable_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:
+    """The rows of a source that can be trained on, with the dataset's instruction."""
+    limit = dataset.max_line_mb << 20
+    if dataset.columns is None and source.is_file():
+        rows = read_pairs(source, dataset.invalid, dropped, limit)
+    else:
+        rows = mapped_rows(source, dataset, dropped, limit)
+    if dataset.instruction:
+        rows = (_with_instruction(row, instruct(dataset.instruction)) for row in rows)
+    return without_duplicates(rows, dropped) if dataset.duplicates == "drop" else rows
+
+
+def _with_instruction(row: PairRow, instruction: str) -> PairRow:
+    return PairRow(row.query, row.positives, row.negatives, instruction)
+
+
+def mapped_rows(source: Path, dataset: Dataset, dropped: Counter[str], limit: int) -> Iterator[PairRow]:
+    """Rows of a table whose columns hold queries and positives."""
+    columns = dataset.columns or PairColumns()
+    names = [n for n in (columns.query, columns.positive, columns.negative, columns.instruction) if n]
+    for number, value in read_records(source, names, limit):
+        problem = value if isinstance(value, LineError) else None
+        if problem is None:
+            try:
+                yield parse_pair(_as_pair(value, columns))  # type: ignore[arg-type]
+                continue
+            except ValueError as error:
+                problem = LineError(source, number, str(error))
+        if dataset.invalid == "error":
+            raise problem
+        dropped[problem.reason.split(" (")[0]] += 1
+
+
+def _as_pair(row: dict[str, Any], columns: PairColumns) -> dict[str, Any]:
+    query = row.get(columns.query)
+    if columns.instruction and isinstance(query, str):
+        query = [instruct(str(row.get(columns.instruction) or "")), query]
+    return {
+        "query": query,
+        "pos": _listed(row.get(columns.positive)),
+        "neg": _listed(row.get(columns.negative)) if columns.negative else [],
+    }
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def chosen_rows(source: Path, dataset: Dataset, seed: int) -> Iterator[PairRow]:
+    """At most `limit` rows, each as likely as any other, in the order of the source."""
+    assert dataset.limit is not None
+    rng = Random(derive_seed(seed, "pairs limit"))  # noqa: S311 (no secrets here)
+    count = sum(1 for _ in usable_rows(source, dataset, Counter()))
+    drawn = heapq.nsmallest(dataset.limit, ((rng.random(), i) for i in range(count)))
+    wanted = {i for _, i in drawn}
+    for i, row in enumerate(usable_rows(source, dataset, Counter())):
+        if i in wanted:
+            yield row
