@@ -8,11 +8,15 @@ from pydantic import Field
 from realign.study.backbones import Backbone
 from realign.study.base import Name, Section
 from realign.study.data import Data
+from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest
+from realign.study.evaluation import Evaluation
+from realign.study.hrsa import Hrsa
 from realign.study.pairs import Pair
 from realign.study.project import Project
 from realign.study.recipe import Recipe
 from realign.study.resources import Resources
+from realign.study.states import States
 from realign.study.text import Text
 
 
@@ -22,9 +26,15 @@ class Study(Section):
     study: Project = Field(description="Name, seeds and the question.")
     backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
     pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
+    embedder: EmbedderSettings = Field(
+        EmbedderSettings(), description="How a backbone becomes an embedding model: attention and pooling."
+    )
     recipes: dict[Name, Recipe] = Field({}, description="Ways to train an embedder, by name.")
     text: Text = Field(Text(), description="Corpora, evaluation sets, problems and probes made from text.")
     data: Data = Field(Data(), description="Training datasets by name.")
+    states: States = Field(States(), description="Hidden states of all layers, for comparisons.")
+    hrsa: Hrsa = Field(Hrsa(), description="How hidden states are compared.")
+    evaluation: Evaluation = Field(Evaluation(), description="What embedders are evaluated on, and how.")
     resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
     def problems(self) -> list[str]:
