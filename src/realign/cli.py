@@ -46,12 +46,12 @@ def _overview() -> str:
     return "\n".join(lines).rstrip()
 
 
-def _run_tool(name: str, rest: list[str]) -> int:
+def _run_tool(name: str, rest: list[str], main: str = "") -> int:
     from realign.artifacts.command import UserError
     from realign.study.errors import StudyError
 
     try:
-        return int(resolve(TOOLS[name][0])(rest) or 0)
+        return int(resolve(main or TOOLS[name][0])(rest) or 0)
     except (UserError, StudyError) as error:
         print(f"realign {name}: {error}", file=sys.stderr)
         return 1
@@ -61,6 +61,8 @@ def _run_stage(name: str, rest: list[str]) -> int:
     from realign.artifacts.arguments import build_parser, read_request
 
     command = load_command(name)
+    if command.front and "--job" not in rest:
+        return _run_tool(name, rest, command.front)
     arguments = build_parser(command).parse_args(rest)
     if arguments.threads:  # before any numeric library is loaded
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):

@@ -14,10 +14,40 @@ STAGES: dict[str, tuple[str, str]] = {
     "problems": ("realign.text.commands:PROBLEMS", "Make reasoning problems with worked traces."),
     "pairs": ("realign.text.commands:PAIRS", "Make one training dataset's raw pairs."),
     "probe_corpus": ("realign.text.commands:PROBE_CORPUS", "Make one probe corpus."),
+    "extract": ("realign.states.commands:EXTRACT", "Extract a model's hidden states over a corpus, to HDF5."),
+    "train": ("realign.training.commands:TRAIN", "Train an embedder from a backbone, contrastively."),
+    "checkpoint": ("realign.training.commands:CHECKPOINT", "Publish a declared checkpoint of a training."),
+    "fetch_task": ("realign.evaluation.commands:FETCH_TASK", "Fetch the dataset of one mteb task."),
+    "evaluate_warm": (
+        "realign.evaluation.commands:EVALUATE_WARM",
+        "Evaluate many small tasks of one model in one process.",
+    ),
+    "evaluate": (
+        "realign.evaluation.commands:EVALUATE",
+        "Evaluate a model: realign evaluate --model DIR --tasks …, or --list.",
+    ),
+    "collect_scores": ("realign.evaluation.commands:COLLECT_SCORES", "Gather one model's scores, with means."),
+    "hrsa_linear": (
+        "realign.hrsa.commands:LINEAR",
+        "Compare two models' states: correlation, CKA and Procrustes.",
+    ),
+    "hrsa_neighbours": (
+        "realign.hrsa.commands:NEIGHBOURS",
+        "Compare two models' states: overlap of nearest neighbours.",
+    ),
+    "hrsa_probe": (
+        "realign.hrsa.commands:PROBE",
+        "Compare two models' pooled states: linear probes moved between them.",
+    ),
+    "hrsa_extra": (
+        "realign.hrsa.commands:EXTRA",
+        "Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
+    ),
 }
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
+    "states": ("realign.states.tool:main", "Show hidden states, or check two files: realign states show FILE."),
     "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
     "init": ("realign.study.starter:main", "Write a commented study to start from."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),

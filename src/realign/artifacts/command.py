@@ -71,6 +71,7 @@ class Command(Generic[S]):
     inputs: Mapping[str, Input] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
     formats: Mapping[str, int] = field(default_factory=dict)  # versions of the formats it writes
+    front: str = ""  # a `module:main(words)` that people get, where a rule's own flags do not suit them
 
     @property
     def code(self) -> str:

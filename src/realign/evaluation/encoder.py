@@ -1,0 +1,93 @@
+"""A model as mteb wants to see it, with our prompts, our order of texts, and our shelf of vectors.
+
+mteb asks for vectors of a data loader's texts. Here they are taken column by column, each distinct
+text is looked up or encoded once, and every prompt that was really prefixed is noted.
+"""
+
+from typing import Any
+
+import numpy as np
+from mteb.models.model_meta import ModelMeta, ScoringFunction
+
+from realign.evaluation.models import Model
+from realign.evaluation.prompts import PromptPlan
+from realign.evaluation.shelf import VectorShelf, text_keys
+
+
+class Encoder:
+    """What mteb calls: `encode` and the similarities, for one task's evaluation."""
+
+    def __init__(self, model: Model, revision: str, plan: PromptPlan, shelf: VectorShelf | None = None):
+        self.model, self.plan, self.shelf = model, plan, shelf
+        self.prefixed: dict[str, str] = {}
+        self.encoded = self.asked = 0
+        self.mteb_model_meta = ModelMeta.create_empty(
+            overwrites={
+                "name": f"realign/{model.name}",
+                "revision": revision,
+                "similarity_fn_name": ScoringFunction.from_str(model.similarity_name),
+                "max_tokens": model.max_length,
+                "framework": ["PyTorch"],
+                "use_instructions": bool(plan.template),
+            }
+        )
+
+    def encode(
+        self,
+        inputs: Any,
+        *,
+        task_metadata: Any,
+        hf_split: str,
+        hf_subset: str,
+        prompt_type: Any = None,
+        **_: Any,
+    ) -> np.ndarray:
+        """The vectors of a data loader's texts."""
+        role = prompt_type.value if prompt_type else "text"
+        prompt = self.plan.prompt(task_metadata, prompt_type)
+        self.prefixed[role] = prompt
+        return self.vectors(texts_of(inputs), prompt, f"{task_metadata.name} {hf_split} {hf_subset}".strip())
+
+    def vectors(self, texts: list[str], prompt: str, what: str = "encode") -> np.ndarray:
+        """The texts' vectors, each distinct text encoded at most once."""
+        places: dict[str, int] = {}
+        index = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
+        distinct = list(places)
+        self.asked += len(texts)
+        kept, keys = self._kept(prompt, distinct)
+        missing = [i for i in range(len(distinct)) if i not in kept]
+        made = self.model.encode([distinct[i] for i in missing], prompt, what)
+        self.encoded += len(missing)
+        if self.shelf is not None and missing:
+            made = self.shelf.round(made)
+            self.shelf.put(keys[missing], made)
+        if not kept:
+            return made[index] if len(index) else made
+        width = next(iter(kept.values())).shape[0]
+        whole = np.empty((len(distinct), width), np.float32)
+        whole[missing] = made.reshape(len(missing), width)
+        for i, vector in kept.items():
+            whole[i] = vector
+        return whole[index]
+
+    def _kept(self, prompt: str, distinct: list[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
+        if self.shelf is None:
+            return {}, np.empty((0, 0), np.uint8)
+        keys = text_keys(prompt, distinct)
+        return self.shelf.get(keys), keys
+
+    def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """All similarities between two sets of vectors."""
+        return self.model.similarity(embeddings1, embeddings2)
+
+    def similarity_pairwise(self, embeddings1: Any, embeddings2: Any) -> Any:
+        """The similarity of each pair of vectors."""
+        return self.model.similarity_pairwise(embeddings1, embeddings2)
+
+
+def texts_of(inputs: Any) -> list[str]:
+    """The texts of a data loader: its dataset's column where it has one, else batch by batch."""
+    dataset = inputs.dataset
+    if "text" in getattr(dataset, "column_names", ()):
+        return list(dataset["text"])
+    return [text for batch in inputs for text in batch["text"]]

@@ -1,0 +1,259 @@
+"""How embedders are judged: which benchmarks and tasks, with which instructions, in which numbers.
+
+`Evaluation` is what a study says; `EvaluateTask` is the slice that one model × task job gets, and
+`CollectScores` the slice that gathers a model's scores into one table.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import PositiveInt, StringConstraints, field_validator, model_validator
+
+from realign.study.base import Name, Section, setting
+from realign.study.benchmarks import benchmarks, tasks
+from realign.study.errors import nearest
+
+TaskType = Literal["retrieval", "reranking", "sts", "pair_classification", "classification", "clustering"]
+Instructions = Literal["task", "model", "none"]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+# The files of a task of one's own, by what they hold; each is looked for under these stems.
+TASK_FILES: dict[str, tuple[str, ...]] = {
+    "retrieval": ("corpus", "queries", "qrels"),
+    "reranking": ("test",),
+    "sts": ("test",),
+    "pair_classification": ("test",),
+    "classification": ("train", "test"),
+    "clustering": ("test",),
+}
+
+# What may be changed about a task of one's own: mteb's names for the numbers of its types.
+TASK_OPTIONS: dict[str, tuple[str, ...]] = {
+    "retrieval": (),
+    "reranking": (),
+    "sts": (),
+    "pair_classification": (),
+    "classification": ("samples_per_label", "n_experiments"),
+    "clustering": ("max_documents_per_cluster", "max_document_to_embed", "n_clusters"),
+}
+
+# A benchmark's or a task's name as mteb spells it: never a path, never a shell's word.
+BenchmarkName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._,()+-]*$", max_length=80)]
+
+
+def unknown_prompts(where: str, given: Iterable[str], own: Iterable[str]) -> Iterator[str]:
+    """A line for each name in a set of instructions that is no task's name."""
+    known = {*tasks(), *own, "default"}
+    for name in given:
+        if name not in known:
+            yield f"{where}: no task '{name}'{nearest(name, known)}"
+
+
+def bright_task(domain: str) -> str | None:
+    """The task of a BRIGHT domain, e.g. earth_science."""
+    wanted = f"bright{domain}retrieval".replace("_", "").lower()
+    return next((task for task in benchmarks()["BRIGHT"] if task.lower() == wanted), None)
+
+
+class Instruction(Section):
+    """What a model is told before a query, and before a passage; passages are told nothing by default."""
+
+    query: str = setting("", "The instruction for queries, and for texts of tasks without passages.")
+    passage: str = setting("", "The instruction for passages.")
+
+
+class TaskFiles(Section):
+    """A task of one's own, from local files or from the study's embedded texts."""
+
+    type: TaskType = setting(..., "What kind of task it is.")
+    embedded: Name | None = setting(None, "The embedded task whose texts these are.")
+    path: str | None = setting(None, "A folder that holds the files (JSONL, CSV, TSV or Parquet).")
+    files: dict[str, str] = setting(
+        {}, "File names in that folder by role: corpus, queries, qrels, train, test."
+    )
+    columns: dict[str, str | PositiveInt] = setting(
+        {},
+        "The files' own column names by the names that the task uses; numbers, from 1, where a "
+        "CSV or TSV file has no line of names.",
+    )
+    languages: tuple[str, ...] = setting(("eng-Latn",), "Languages of the texts, as ISO 639-3 and script.")
+    domains: tuple[str, ...] = setting((), "Domains of the texts, as mteb names them.")
+    score_range: tuple[float, float] = setting((0.0, 5.0), "The lowest and highest score of an STS task.")
+    options: dict[str, int] = setting(
+        {}, "mteb's numbers for the type, e.g. samples_per_label, n_experiments."
+    )
+    benchmark: BenchmarkName = setting("custom", "The name under which such tasks are averaged.")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "TaskFiles":
+        if (self.embedded is None) == (self.path is None):
+            raise ValueError("give either 'embedded' or 'path'")
+        roles = TASK_FILES[self.type]
+        for role in self.files:
+            if role not in roles:
+                raise ValueError(f"a {self.type} task has no file '{role}' (its files: {', '.join(roles)})")
+        for name in self.options:
+            if name not in TASK_OPTIONS[self.type]:
+                known = ", ".join(TASK_OPTIONS[self.type]) or "none"
+                raise ValueError(f"a {self.type} task has no option '{name}' (its options: {known})")
+        low, high = self.score_range
+        if low >= high:
+            raise ValueError("score_range: the lowest score comes first")
+        return self
+
+
+class Vectors(Section):
+    """Vectors kept on disk, so that a text that several tasks share is encoded once per model."""
+
+    dtype: Literal["float32", "float16"] = setting(
+        "float32", "How vectors are kept; float16 halves the space and rounds every score's vectors alike."
+    )
+    limit_gb: float = setting(20.0, "Disk space for the vectors of one model; 0 keeps none.", "GB", ge=0)
+
+
+class Quirks(Section):
+    """Published habits that change the numbers; each is off, and shown side by side when on."""
+
+    one_bright_instruction: str = setting(
+        "", "Also evaluate every BRIGHT domain with this one domain's instruction, e.g. aops; empty: do not."
+    )
+    first_split_only: bool = setting(False, "Also report means over the first split of each task only.")
+    mean_over_present: bool = setting(False, "Let scores_partial also report means over whatever is there.")
+
+
+class Evaluation(Section):
+    """Which tasks every embedder of the study is evaluated on, and how."""
+
+    benchmarks: tuple[BenchmarkName, ...] = setting(
+        (), "Benchmarks by mteb's name; BRIGHT is its twelve short domains, RTEB the current beta."
+    )
+    mteb_tasks: tuple[BenchmarkName, ...] = setting((), "Further tasks by mteb's name, averaged together.")
+    tasks: dict[Name, TaskFiles] = setting({}, "Tasks of one's own, by name.")
+    instructions: Instructions = setting(
+        "task",
+        "task: each query gets its task's instruction through the template; "
+        "model: the prompts that the model's own directory carries; none: bare texts.",
+    )
+    template: str = setting(
+        "Instruct: {instruction}\nQuery: ", "How an instruction becomes the words before a query."
+    )
+    prompts: dict[str, str | Instruction] = setting(
+        {}, "Instructions by task name that replace the tasks' own; 'default' serves all other tasks."
+    )
+    prompts_file: str | None = setting(None, "A JSON file of such instructions; `prompts` goes over it.")
+    max_length: int = setting(
+        512, "Texts are cut to this many tokens; 0 keeps the model's own limit.", "tokens", ge=0
+    )
+    dtype: Dtype = setting("float32", "The number format that models compute in.")
+    seed: int = setting(42, "The seed of the tasks' own sampling; mteb's default.", ge=0)
+    backbones: bool = setting(False, "Evaluate the untrained, mean-pooled backbones too.")
+    checkpoints: bool = setting(False, "Evaluate the declared checkpoints of the first seed too.")
+    warm_below: int = setting(
+        20_000,
+        "Tasks with at most this many texts share one process per model; 0 turns that off.",
+        "texts",
+        ge=0,
+    )
+    vectors: Vectors = setting(Vectors(), "Vectors kept on disk.")
+    quirks: Quirks = setting(Quirks(), "Published habits, off by default.")
+
+    def problems_in(self, study: Any) -> Iterator[str]:
+        """What is wrong with the names of benchmarks and tasks, a line each."""
+        for key, known in (("benchmarks", benchmarks()), ("mteb_tasks", tasks())):
+            for i, name in enumerate(getattr(self, key)):
+                if name not in known:
+                    yield f"evaluation.{key}[{i}]: mteb has no '{name}' for text{nearest(name, known)}"
+        asked = {task for name in self.benchmarks for task in benchmarks().get(name, {})} | {*self.mteb_tasks}
+        for name in self.tasks:
+            if name in asked:
+                yield f"evaluation.tasks.{name}: a task of mteb's that is also asked for has this name"
+        yield from unknown_prompts("evaluation.prompts", self.prompts, self.tasks)
+        domain = self.quirks.one_bright_instruction
+        if domain and bright_task(domain) is None:
+            yield f"evaluation.quirks.one_bright_instruction: BRIGHT has no domain '{domain}'"
+
+    @field_validator("template")
+    @classmethod
+    def _template(cls, template: str) -> str:
+        if re.findall(r"\{[^}]*\}", template) != ["{instruction}"]:
+            raise ValueError("the template holds {instruction} once and no other braces")
+        return template
+
+
+class TaskSource(Section):
+    """One task: where its texts come from, and the part of it that is evaluated."""
+
+    task: Name = setting(..., "The task's name.")
+    type: TaskType | None = setting(None, "The kind of a task that is given by files; none for mteb's own.")
+    revision: str = setting("", "The pinned revision of an mteb task's dataset.")
+    splits: tuple[str, ...] = setting((), "The splits to evaluate; none: the task's own.")
+    subsets: tuple[str, ...] = setting((), "The subsets to evaluate; none: all.")
+    files: dict[str, str] = setting({}, "File names by role, where they differ from the usual ones.")
+    columns: dict[str, str | PositiveInt] = setting(
+        {}, "The files' own column names or numbers by the names that the task uses."
+    )
+    languages: tuple[str, ...] = setting((), "Languages of a task that is given by files.")
+    domains: tuple[str, ...] = setting((), "Domains of a task that is given by files.")
+    score_range: tuple[float, float] = setting((0.0, 5.0), "The lowest and highest score of an STS task.")
+    options: dict[str, int] = setting({}, "mteb's numbers for the type of a task that is given by files.")
+    instruction: Instruction | None = setting(None, "Instructions that replace the task's own.")
+    instruction_of: str = setting("", "The task whose own instruction is used instead of this one's.")
+    preset: str = setting("", "The published habit that this evaluation follows; none: ours.")
+
+
+class EvaluateTask(TaskSource):
+    """The slice of one model × task job."""
+
+    model_name: str = setting("model", "The model's name in mteb's result files.")
+    instructions: Instructions = setting("model", "Which words go before a text: task, model or none.")
+    template: str = setting(
+        "Instruct: {instruction}\nQuery: ", "How an instruction becomes the words before a query."
+    )
+    max_length: int = setting(
+        0, "Texts are cut to this many tokens; 0 keeps the model's own limit.", "tokens", ge=0
+    )
+    dtype: Dtype = setting("float32", "The number format that the model computes in.")
+    seed: int = setting(42, "The seed of the task's own sampling.", ge=0)
+    vectors: Literal["float32", "float16"] = setting("float32", "How vectors are kept on disk.")
+    mteb_version: str = setting("", "The version of mteb that was planned with; empty: whichever is here.")
+
+
+class EvaluateWarm(Section):
+    """The slice of a job that evaluates many small tasks of one model in one process."""
+
+    common: EvaluateTask = setting(..., "What all the tasks share; its task is left open.")
+    tasks: tuple[TaskSource, ...] = setting(..., "The tasks.")
+    data: tuple[int, ...] = setting(..., "How many data files each task has, in the order they are given.")
+
+    def jobs(self) -> list[EvaluateTask]:
+        """The slices of the single jobs, exactly as those jobs get them."""
+        shared = self.common.model_dump()
+        return [EvaluateTask.model_validate(shared | task.model_dump()) for task in self.tasks]
+
+
+class FetchTask(Section):
+    """The slice of a job that fetches one mteb task's dataset."""
+
+    task: Name = setting(..., "The task's name.")
+    revision: str = setting(..., "The pinned revision of its dataset.")
+    mteb_version: str = setting("", "The version of mteb that was planned with; empty: whichever is here.")
+
+
+class BenchmarkPart(Section):
+    """The part of a task that counts for a benchmark."""
+
+    splits: tuple[str, ...] = setting((), "The splits that count; none: all that the task evaluates.")
+    subsets: tuple[str, ...] = setting((), "The subsets that count; none: all.")
+
+
+class CollectScores(Section):
+    """The slice of the job that gathers one model's scores."""
+
+    study: Name = setting(..., "The study's name.")
+    model: str = setting(..., "The embedder's or backbone's name.")
+    benchmarks: dict[str, dict[str, BenchmarkPart]] = setting(..., "The tasks of each benchmark.")
+    presets: tuple[str, ...] = setting((), "Published habits that BRIGHT is evaluated with once more.")
+    first_split_only: bool = setting(False, "Also report means over the first split of each task only.")
+    mean_over_present: bool = setting(False, "Also report means over whatever is there.")
+    partial: bool = setting(False, "Collect what is there and list the holes, instead of asking for all.")

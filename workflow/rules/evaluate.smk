@@ -1,0 +1,130 @@
+# Needs: embedders (and backbones), tasks from files or fetched datasets.
+# Makes: a score file per model × task as mteb writes it, and one tidy table of scores per model.
+
+from realign.study.evaluations import EvaluationPlan
+
+EVALUATION = EvaluationPlan(STUDY, R)
+TARGETS["scores"] = [f"{R}/tidy/scores/{model}.parquet" for model in EVALUATION.models]
+# Limits of disk space change nothing in a score, so they reach jobs beside their settings.
+VECTORS_GB = f"REALIGN_VECTORS_GB={STUDY.evaluation.vectors.limit_gb}"
+
+
+
+def task_inputs(tasks):
+    """What those tasks read; an embedded task's manifest stands for its folder."""
+    given = [(path, EVALUATION.is_folder(task)) for task in tasks for path in EVALUATION.data(task)]
+    return dict(
+        tasks=[ancient(path) if folder else path for path, folder in given],
+        manifests=[f"{path}.manifest.json" for path, folder in given if folder],
+    )
+
+
+localrules:
+    fetch_task,
+
+
+rule fetch_task:
+    output:
+        record=f"{R}/datasets/{{task}}.json",
+    params:
+        job=lambda wc: job("fetch_task", EVALUATION.fetch_settings(wc.task)),
+    log:
+        f"{R}/logs/fetch_task/{{task}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_task/{{task}}.tsv"
+    retries: 2
+    shell:
+        "realign fetch_task --job {params.job:q} --log {log:q} --record {output.record:q}"
+
+
+# Many small tasks of one model in one process; what it makes lies in the work store, from which
+# the single jobs publish.
+rule evaluate_warm:
+    input:
+        unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
+        unpack(lambda wc: task_inputs(EVALUATION.warm)),
+    output:
+        report=f"{R}/scores/{{model}}/warm/report.json",
+    params:
+        job=lambda wc: job("evaluate_warm", EVALUATION.warm_settings(wc.model)),
+    log:
+        f"{R}/logs/evaluate_warm/{{model}}.log",
+    benchmark:
+        f"{R}/benchmarks/evaluate_warm/{{model}}.tsv"
+    threads: threads_of("evaluate_warm", 1)
+    resources:
+        **limits("evaluate_warm", 8, 12),
+    shell:
+        "{VECTORS_GB} realign evaluate_warm --job {params.job:q} --log {log:q}"
+        " --threads {threads} --model {input.data:q} --data {input.tasks:q} --report {output.report:q}"
+
+
+rule evaluate:
+    input:
+        unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
+        unpack(lambda wc: task_inputs([wc.task])),
+        warm=lambda wc: (
+            ancient(f"{R}/scores/{wc.model}/warm/report.json") if wc.task in EVALUATION.warm else []
+        ),
+    output:
+        scores=f"{R}/scores/{{model}}/{{task}}.json",
+        record=f"{R}/scores/{{model}}/records/{{task}}.json",
+    params:
+        job=lambda wc: job("evaluate", EVALUATION.settings(wc.model, wc.task)),
+    log:
+        f"{R}/logs/evaluate/{{model}}/{{task}}.log",
+    benchmark:
+        f"{R}/benchmarks/evaluate/{{model}}/{{task}}.tsv"
+    threads: threads_of("evaluate", 1)
+    resources:
+        **limits("evaluate", 8, 12),
+    shell:
+        "{VECTORS_GB} realign evaluate --job {params.job:q} --log {log:q}"
+        " --threads {threads} --model {input.data:q} --data {input.tasks:q}"
+        " --scores {output.scores:q} --record {output.record:q}"
+
+
+rule collect_scores:
+    input:
+        scores=lambda wc: EVALUATION.scores(wc.model),
+        records=lambda wc: EVALUATION.records(wc.model),
+    output:
+        table=f"{R}/tidy/scores/{{model}}.parquet",
+    params:
+        job=lambda wc: job("collect_scores", EVALUATION.collect_settings(wc.model)),
+    log:
+        f"{R}/logs/collect_scores/{{model}}.log",
+    benchmark:
+        f"{R}/benchmarks/collect_scores/{{model}}.tsv"
+    shell:
+        "realign collect_scores --job {params.job:q} --log {log:q}"
+        " --scores {input.scores:q} --records {input.records:q} --table {output.table:q}"
+
+
+def present(wc):
+    """The score files of a model that are there, each with its record."""
+    pairs = zip(EVALUATION.scores(wc.model), EVALUATION.records(wc.model))
+    there = [(s, r) for s, r in pairs if Path(s).is_file() and Path(r).is_file()]
+    return dict(scores=[s for s, _ in there], records=[r for _, r in there])
+
+
+# What is there, with the holes listed: `snakemake scores_partial` after a run with --keep-going.
+rule collect_partial:
+    input:
+        unpack(present),
+    output:
+        table=f"{R}/partial/scores/{{model}}.parquet",
+        holes=f"{R}/partial/scores/{{model}}.holes.json",
+    params:
+        job=lambda wc: job("collect_scores", EVALUATION.collect_settings(wc.model, partial=True)),
+    log:
+        f"{R}/logs/collect_partial/{{model}}.log",
+    shell:
+        "realign collect_scores --job {params.job:q} --log {log:q}"
+        " --scores {input.scores:q} --records {input.records:q}"
+        " --table {output.table:q} --holes {output.holes:q}"
+
+
+rule scores_partial:
+    input:
+        [f"{R}/partial/scores/{model}.parquet" for model in EVALUATION.models],
