@@ -153,6 +153,17 @@ def _state_kinds(engine: Any) -> tuple[list[str], dict[str, float]]:
     return list(shaped), scalars
 
 
+def _link_states(engine: Any) -> None:
+    """Let parameters find their optimizer states in ZeRO's flat tensors.
+
+    DeepSpeed does this once, after the first parameter group has been stepped, and so misses the
+    states of all further groups.
+    """
+    if hasattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
+        engine.optimizer._hp_optimizer_states_linked = False
+        engine.optimizer._lazy_init_hp_params_optimizer_state()
+
+
 def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Everything that a step changes: tensors by parameter name, and scalars; whole on every process.
 
@@ -163,6 +174,8 @@ def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
     shaped, scalars = _state_kinds(engine)
     partitioned = _flat_partitions(engine) is not None
     inner = _inner_optimizer(engine)
+    if shaped:
+        _link_states(engine)
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in trainable(engine.module).items():
         tensors[PARAMETER + name] = full_parameter(parameter).to("cpu", copy=True)
@@ -198,8 +211,8 @@ def restore_optimizer(engine: Any, tensors: Mapping[str, torch.Tensor], state: M
             inner.state[owner] |= {key: torch.tensor(value) for key, value in scalars.items()}
     for group, saved in zip(inner.param_groups, state["groups"], strict=True):
         group.update(saved)
-    if shaped and hasattr(engine.optimizer, "_lazy_init_hp_params_optimizer_state"):
-        engine.optimizer._lazy_init_hp_params_optimizer_state()
+    if shaped:
+        _link_states(engine)
     for name, parameter in parameters.items():
         if flats is not None:
             safe_set_full_fp32_param(parameter, _like(tensors[PARAMETER + name], engine))

@@ -4,6 +4,8 @@ Everything but `hardware` decides the result and is part of a training's identit
 how the same result is computed, up to rounding, and makes nothing stale.
 """
 
+import json
+import shlex
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -88,7 +90,7 @@ class Lora(Section):
     """Low-rank adapters in place of full fine-tuning; merged into the weights at the end."""
 
     rank: int = setting(16, "Rank of the adapters.", ge=1)
-    alpha: float = setting(32.0, "Scale of the adapters.", gt=0)
+    alpha: int = setting(32, "Scale of the adapters.", gt=0)
     dropout: float = setting(0.1, "Dropout before the adapters.", ge=0, lt=1)
     targets: tuple[str, ...] | Literal["all-linear"] = setting(
         "all-linear", "Names of the modules that get adapters."
@@ -122,6 +124,7 @@ class Hardware(Section):
     processes: int | None = setting(
         None, "Processes on each machine; nothing means one for each GPU, or one on CPUs.", ge=1
     )
+    nodes: int = setting(1, "Machines; more than one needs a SLURM allocation.", ge=1)
     token_budget: int = setting(
         16384,
         "Tokens in one chunk of a batch, padding included; halved by itself when memory runs out.",
@@ -144,14 +147,19 @@ class Hardware(Section):
         "auto",
         "Attention implementation; auto is FlashAttention-2 where it is installed and fits, else SDPA.",
     )
-    unpadded: bool = setting(
-        False, "Pack texts without padding where the attention implementation can (FlashAttention-2)."
-    )
     save_every: int = setting(
         100, "Save a checkpoint to resume from every so many steps.", unit="steps", ge=1
     )
-    tensorboard: bool = setting(True, "Write TensorBoard events beside the log.")
     wandb_project: str | None = setting(None, "Also log to this Weights & Biases project.")
+
+    def flags(self, **more: object) -> str:
+        """These settings as words of the train command, `more` going before them."""
+        given = {**self.model_dump(mode="json"), **more}
+        return " ".join(
+            f"--recipe.hardware.{name.replace('_', '-')} {shlex.quote(json.dumps(value))}"
+            for name, value in given.items()
+            if value is not None
+        )
 
 
 class Recipe(Section):
@@ -197,7 +205,7 @@ class Train(Section):
     """One contrastive training: which backbone, by which recipe, with which seed."""
 
     study: Name = setting("study", "The study's name, for the tidy results.")
-    backbone: Name = setting("backbone", "The backbone's name, for the tidy results.")
+    backbone_name: Name = setting("backbone", "The backbone's name, for the tidy results.")
     recipe_name: Name = setting("recipe", "The recipe's name, for the tidy results.")
     seed: int = setting(0, "The training's seed.", ge=0)
     study_seed: int = setting(0, "The study's seed.", ge=0)

@@ -7,7 +7,7 @@ read away, so a training over millions of rows starts at once and holds none of 
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -133,3 +133,22 @@ class PairFile:
 def instructions_of(folder: Path) -> list[str]:
     """The distinct instructions of an indexed file."""
     return json.loads((folder / "facts.json").read_text(encoding="utf-8"))["instructions"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One dataset: its name, its pairs file and where its index lies."""
+
+    name: str
+    path: Path
+    index: Path
+
+
+def describe_sources(sources: Sequence[Source]) -> list[dict[str, str]]:
+    """Sources as a worker's spec carries them."""
+    return [{"name": s.name, "path": str(s.path), "index": str(s.index)} for s in sources]
+
+
+def read_sources(described: Sequence[Mapping[str, str]]) -> list[Source]:
+    """Sources from a worker's spec."""
+    return [Source(d["name"], Path(d["path"]), Path(d["index"])) for d in described]

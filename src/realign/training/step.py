@@ -37,10 +37,11 @@ class LocalBatch:
     texts: Tensor  # a number for each passage's text, equal for equal texts
 
     @classmethod
-    def of(cls, queries: Rows, passages: Rows, texts: Tensor, size: int, world: World) -> "LocalBatch":
+    def of(
+        cls, queries: Rows, passages: Rows, texts: Tensor, size: int, group: int, world: World
+    ) -> "LocalBatch":
         """The part that `world` says is ours of a batch of `size` queries."""
         counts = tuple(part.stop - part.start for part in shares(size, world.size))
-        group = len(passages) // max(1, len(queries))
         return cls(queries + passages, len(queries), counts, group, texts)
 
 
@@ -92,6 +93,12 @@ class ContrastiveStep:
             sum(batch.rows.lengths),
             padded,
         )
+
+    def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of a whole batch without a graph: queries, passages, and the passages' texts."""
+        chunks, _ = self._chunks(batch.rows)
+        vectors, _ = self._vectors(batch.rows, chunks)
+        return self._gathered(batch, vectors)
 
     def _chunks(self, rows: Rows) -> tuple[list[list[int]], int]:
         """The chunks of our rows, as many as the process with the most has: empty ones fill up.

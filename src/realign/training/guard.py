@@ -1,0 +1,49 @@
+"""When a training must not go on: NaN, collapse, processes that no longer agree."""
+
+import math
+
+import torch
+
+from realign.artifacts.command import UserError
+from realign.engine.deepspeed_setup import trainable
+from realign.engine.distributed import World
+from realign.study.recipe import Safety
+
+
+class TrainingStopped(UserError):
+    """The training stopped by itself; the message says why and at which step."""
+
+
+class Guard:
+    """Looks at every step; the same on all processes, so that all stop together."""
+
+    def __init__(self, settings: Safety, world: World, warmup: int):
+        self.settings, self.world, self.warmup = settings, world, warmup
+        self._collapsed = 0
+
+    def check(self, step: int, told: torch.Tensor, mean_cosine: float) -> None:
+        """`told` holds a row for each process: its loss, and its number for the batch."""
+        losses, batches = told[:, 0].tolist(), told[:, 1].tolist()
+        if not all(map(math.isfinite, losses)):
+            raise TrainingStopped(f"step {step}: the loss is {losses[0]}; a lower learning rate may help")
+        if len(set(batches)) > 1:
+            raise TrainingStopped(f"step {step}: the processes have different batches ({batches})")
+        if max(losses) - min(losses) > 1e-4 * max(1.0, abs(losses[0])):
+            raise TrainingStopped(f"step {step}: the processes disagree on the loss ({losses})")
+        self._collapsed = self._collapsed + 1 if mean_cosine > self.settings.collapse_cosine else 0
+        if step > self.warmup and self._collapsed >= self.settings.collapse_patience:
+            raise TrainingStopped(
+                f"step {step}: the queries have collapsed to a mean cosine of {mean_cosine:.4f} "
+                f"(safety.collapse_cosine is {self.settings.collapse_cosine})"
+            )
+
+    def compare_parameters(self, step: int, model: torch.nn.Module) -> None:
+        """Stop when processes that each hold all parameters hold different ones."""
+        if self.world.size == 1:
+            return
+        sums = [
+            p.detach().double().sum().item() for p in trainable(model).values() if not hasattr(p, "ds_id")
+        ]
+        everyone = self.world.gather_objects(sums)
+        if any(theirs != everyone[0] for theirs in everyone):
+            raise TrainingStopped(f"step {step}: the processes hold different parameters")

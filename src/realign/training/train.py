@@ -1,0 +1,175 @@
+"""The train command: index the data, start the workers, start them again when memory ran out, collect.
+
+This process loads no torch. It outlives its workers, so it is the one to tell a time limit from a
+lack of memory from a fault.
+"""
+
+import json
+import logging
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from realign.artifacts.command import Job, UserError
+from realign.artifacts.hashing import canonical_json
+from realign.artifacts.manifest import content_hash
+from realign.artifacts.store import WorkStore, work_key
+from realign.engine.launch import OutOfMemory, launch
+from realign.study.names import EmbedderId
+from realign.study.recipe import Train
+from realign.training.index import Source, build_index, describe_sources
+from realign.training.journal import read_journal
+from realign.training.links import link_tree
+from realign.training.record import write_tidy
+
+log = logging.getLogger(__name__)
+INDEX_VERSION = 1
+WORKER = "realign.training.worker"
+
+
+def run(job: Job[Train]) -> None:
+    """Train one embedder."""
+    order = job.settings
+    sources = index_data(job.inputs_of("data"), WorkStore(job.work.folder.parent))
+    if unknown := set(order.recipe.datasets) - {s.name for s in sources}:
+        raise UserError(f"the recipe names datasets that are not given: {', '.join(sorted(unknown))}")
+    chosen = [s for s in sources if not order.recipe.datasets or s.name in order.recipe.datasets]
+    spec = {
+        "order": order.model_dump(mode="json"),
+        "backbone": str(job.input("backbone").resolve()),
+        "sources": describe_sources(chosen),
+        "scratch": str(job.scratch.resolve()),
+        "deepspeed": _own_config(job.inputs_of("deepspeed")),
+    }
+    train(spec, order, job.scratch, job.threads)
+    _collect(job)
+
+
+def index_data(paths: Sequence[Path], store: WorkStore) -> list[Source]:
+    """The datasets by name, in the order of their names, each with its index, made once for all trainings."""
+    sources = []
+    for path in paths:
+        work = store.work("index", work_key("index", {"rows": content_hash(path)}, INDEX_VERSION, ""))
+        with work.locked():
+            if work.sealed() is None:
+                log.info("indexing %s", path)
+                work.begin()
+                build_index(path, work.out / "index")
+                work.seal({"index": work.out / "index"}, {"command": "index", "of": os.path.relpath(path)})
+        sources.append(Source(dataset_name(path), path.resolve(), (work.out / "index").resolve()))
+    names = [source.name for source in sources]
+    if len(set(names)) < len(names):
+        raise UserError(f"two data files are of one dataset: {', '.join(sorted(names))}")
+    return sorted(sources, key=lambda source: source.name)
+
+
+def dataset_name(path: Path) -> str:
+    """The dataset that a file holds: its folder's name where the file is `pairs.jsonl`, else its own."""
+    stem = path.name.split(".jsonl")[0]
+    return path.resolve().parent.name if stem == "pairs" else stem
+
+
+def _own_config(paths: Sequence[Path]) -> dict[str, Any] | None:
+    for path in paths:
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"{path} is not JSON: {error}") from None
+        if not isinstance(config, dict):
+            raise UserError(f"{path} holds no JSON object")
+        return config
+    return None
+
+
+def train(spec: Mapping[str, Any], order: Train, scratch: Path, threads: int) -> None:
+    """Run the workers to the end; each time memory runs out, go on with half the token budget."""
+    hardware = order.recipe.hardware
+    processes = hardware.processes or visible_gpus() or 1
+    budget = _budget(scratch, hardware.token_budget)
+    longest = max(order.recipe.batches.query_tokens, order.recipe.batches.passage_tokens)
+    _note_attempt(scratch)
+    while True:
+        try:
+            launch(
+                WORKER,
+                {**spec, "token_budget": budget},
+                scratch / "worker.json",
+                processes,
+                hardware.nodes,
+                max(1, threads // processes),
+            )
+            return
+        except OutOfMemory as error:
+            if budget <= longest:
+                raise UserError(
+                    f"out of memory with a single text of {longest} tokens in a chunk ({error}); switch on "
+                    "hardware.activation_checkpointing, raise hardware.zero_stage or use more GPUs"
+                ) from None
+            budget = max(longest, budget // 2)
+            log.warning(
+                "out of memory (%s): going on from step %d with a token budget of %d; the batch stays",
+                error,
+                last_step(scratch),
+                budget,
+            )
+            (scratch / "token_budget.json").write_text(canonical_json(budget), encoding="utf-8")
+
+
+def _budget(scratch: Path, asked: int) -> int:
+    """The token budget: what was asked for, or what an earlier lack of memory left of it."""
+    place = scratch / "token_budget.json"
+    return min(asked, json.loads(place.read_text(encoding="utf-8"))) if place.exists() else asked
+
+
+def last_step(scratch: Path) -> int:
+    """The newest checkpoint's step, judged by names alone."""
+    names = (re.fullmatch(r"step-(\d+)", p.name) for p in (scratch / "checkpoints").glob("step-*"))
+    return max((int(found[1]) for found in names if found), default=0)
+
+
+def _note_attempt(scratch: Path) -> None:
+    """Fail when the last attempt went on from where this one would: it gained no step."""
+    place, step = scratch / "attempt.json", last_step(scratch)
+    if step and place.exists() and json.loads(place.read_text(encoding="utf-8")) == step:
+        place.unlink()  # so that the next try, with more time, is allowed
+        raise UserError(
+            f"the last attempt went on from step {step} too and gained nothing; give the job more time or "
+            "lower hardware.save_every"
+        )
+    place.write_text(canonical_json(step), encoding="utf-8")
+
+
+def visible_gpus() -> int:
+    """How many GPUs this job may use, without loading torch."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return len([device for device in named.split(",") if device.strip() not in ("", "-1")])
+    if shutil.which("nvidia-smi") is None:
+        return 0
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return len(re.findall(r"^GPU \d+", listed.stdout, re.MULTILINE))
+
+
+def _collect(job: Job[Train]) -> None:
+    order, scratch = job.settings, job.scratch
+    kept = scratch / "kept"
+    kept.mkdir(exist_ok=True)
+    lines = list(read_journal(scratch / "log.jsonl"))
+    name = EmbedderId(order.backbone_name, order.recipe_name, order.seed)
+    write_tidy(job.output("tidy"), lines, order.study, name)
+    # Linked, not moved: a kill in the middle of this must not lose what only a training can make.
+    link_tree(scratch / "model", job.output("model"))
+    link_tree(kept, job.output("checkpoints"))
+    link_tree(scratch / "tensorboard", job.output("tensorboard"))
+    shutil.copyfile(scratch / "log.jsonl", job.output("training_log"))
+    first = next(line for line in lines if "batch_order" in line)
+    job.note(
+        batch_order=first["batch_order"],
+        data=first["data"],
+        token_budget=_budget(scratch, order.recipe.hardware.token_budget),
+        hardware=order.recipe.hardware.model_dump(mode="json"),
+    )

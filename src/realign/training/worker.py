@@ -1,0 +1,275 @@
+"""The training loop, as it runs on every process.
+
+A step is a function of its number: the batch, the draws, the learning rate and the random state all
+follow from seeds and the step. What a checkpoint has to hold is therefore only what steps change,
+parameters and optimizer states, and a training that goes on from one is the training that was
+never stopped, on however many processes it goes on.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.artifacts.command import Interrupted, UserError
+from realign.engine.checkpoints import Checkpoint, Checkpoints, seed_everything
+from realign.engine.deepspeed_setup import (
+    build_config,
+    decay_groups,
+    initialize,
+    restore_optimizer,
+    restore_parameters,
+    trainable,
+    training_tensors,
+)
+from realign.engine.distributed import World, joined
+from realign.engine.launch import notice_path
+from realign.engine.progress import Progress
+from realign.engine.signals import Leaving
+from realign.engine.worker import work
+from realign.seeds import derive_seed
+from realign.study.recipe import Train
+from realign.training.data import TrainingData
+from realign.training.guard import Guard
+from realign.training.index import read_sources
+from realign.training.journal import Journal
+from realign.training.schedule import learning_rate, warmup_steps
+from realign.training.step import ContrastiveStep, LocalBatch, StepFacts
+from realign.training.validation import Validation
+from realign.training.weights import load_for_training, parameters_only, precision_of, write_embedder
+
+log = logging.getLogger(__name__)
+
+
+class Training:
+    """One contrastive training on this process."""
+
+    def __init__(self, spec: Mapping[str, Any], world: World):
+        self.spec, self.world = spec, world
+        self.order = Train.model_validate(spec["order"])
+        self.recipe = self.order.recipe
+        self.scratch, self.backbone = Path(spec["scratch"]), Path(spec["backbone"])
+        self.precision = precision_of(self.recipe, world.device)
+        self.seed = derive_seed(self.order.study_seed, "train", self.order.seed)
+        embedder = load_for_training(self.backbone, self.order, world.device)
+        self.data = TrainingData(read_sources(spec["sources"]), self.recipe, self.seed, embedder.tokenizer)
+        self.steps = self.data.schedule.steps
+        self.batch_order = self.data.order()
+        self._check_settings(embedder.width)
+        self.checkpoints = Checkpoints(self.scratch / "checkpoints")
+        found = self._found()
+        self.engine = self._engine(embedder, found)
+        self.start = found.step if found else 0
+        hardware = self.recipe.hardware
+        self.step = ContrastiveStep(
+            self.engine,
+            world,
+            self.recipe.loss,
+            int(spec["token_budget"]),
+            hardware.gradient_cache,
+            hardware.reduce_once,
+            self.recipe.optimizer.gradient_scale,
+        )
+        self.validation = (
+            Validation(self.data, self.step, world, self.recipe.loss) if self.data.held_out else None
+        )
+        self.guard = Guard(self.recipe.safety, world, warmup_steps(self.recipe.optimizer, self.steps))
+        self.scores: dict[str, float] = dict(found.state["scores"]) if found else {}
+
+    def _check_settings(self, width: int) -> None:
+        if beyond := [step for step in self.recipe.checkpoints if step > self.steps]:
+            raise UserError(f"checkpoints {beyond} lie beyond the last step, {self.steps}")
+        if wide := [w for w in self.recipe.loss.matryoshka if not 0 < w <= width]:
+            raise UserError(f"loss.matryoshka: {wide} are no widths of vectors with {width} dimensions")
+
+    def _found(self) -> Checkpoint | None:
+        """The checkpoint to go on from; one of other batches is an error, since its key was the same."""
+        found = self.checkpoints.latest()
+        steps = self.world.gather_objects(found.step if found else None)
+        if len(set(steps)) > 1:
+            raise UserError(f"{self.checkpoints.folder}: the processes see different checkpoints ({steps})")
+        if found and found.state["order"] != self.batch_order:
+            raise UserError(f"{found.folder}: its batches are not this training's; delete it to start anew")
+        return found
+
+    def _engine(self, embedder: Any, found: Checkpoint | None) -> Any:
+        tensors = found.tensors() if found else {}
+        if found:
+            restore_parameters(embedder, tensors)
+        optimizer = self.recipe.optimizer
+        config = build_config(
+            self.recipe.hardware.zero_stage,
+            "bf16" if self.precision == "bf16" else "fp32",
+            self.world.size,
+            sum(p.numel() for p in trainable(embedder).values()),
+            optimizer.clip,
+            self.spec.get("deepspeed"),
+        )
+        engine = initialize(
+            embedder,
+            decay_groups(embedder, optimizer.weight_decay),
+            lambda groups: torch.optim.AdamW(
+                groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.epsilon
+            ),
+            config,
+        )
+        if found:
+            restore_optimizer(engine, tensors, found.state["optimizer"])
+        return engine
+
+    def run(self, leaving: Leaving) -> None:
+        """All steps that are left; afterwards the embedder lies in the scratch folder."""
+        journal = self._journal() if self.world.is_main else None
+        if self.start == 0:
+            self._validate(0, journal)
+        with (
+            ThreadPoolExecutor(1) as ahead,
+            Progress("train", self.steps, "steps", 15.0 if self.world.is_main else float("inf")) as progress,
+        ):
+            progress.done = self.start
+            coming = self._prepare(ahead, self.start)
+            for step in range(self.start, self.steps):
+                batch, number = coming.result()
+                coming = self._prepare(ahead, step + 1)
+                facts = self._one_step(step, batch, number, leaving)
+                done = step + 1
+                self._after(done, facts, journal)
+                progress.advance(1, **_shown(facts))
+                if facts["asked"] and done < self.steps:
+                    self._leave(done)
+        tensors, _ = training_tensors(self.engine)
+        if self.world.is_main:
+            self._write(self.scratch / "model", self.steps, tensors)
+        if journal:
+            journal.close()
+        self.world.wait()
+
+    def _prepare(self, ahead: ThreadPoolExecutor, step: int) -> "Future[tuple[LocalBatch, int]]":
+        """A step's batch, read and tokenised while the step before it is computed."""
+        return ahead.submit(self.data.batch, min(step, self.steps - 1), self.world)
+
+    def _one_step(self, step: int, batch: LocalBatch, number: int, leaving: Leaving) -> dict[str, Any]:
+        started = time.perf_counter()
+        seed_everything(derive_seed(self.seed, "step", step, self.world.rank))
+        rate = learning_rate(self.recipe.optimizer, step, self.steps)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+        facts = self.step(batch)
+        told = self._told(facts, number, leaving)
+        self.guard.check(step, told, facts.mean_cosine)
+        self.engine.step()
+        seconds = time.perf_counter() - started
+        tokens, padded = float(told[:, 2].sum()), float(told[:, 3].sum())
+        return {
+            "loss": facts.loss,
+            "accuracy": facts.accuracy,
+            "mean_cosine": facts.mean_cosine,
+            "masked": facts.masked,
+            "learning_rate": rate,
+            "gradient_norm": _number(self.engine.get_global_grad_norm()),
+            "chunks": facts.chunks,
+            "tokens": tokens,
+            "padding_share": 1 - tokens / padded,
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "memory_gb": memory_gb(self.world.device),
+            "asked": bool(told[:, 4].any()),
+        }
+
+    def _told(self, facts: StepFacts, number: int, leaving: Leaving) -> torch.Tensor:
+        """What every process has to tell of the step, a row for each."""
+        row = [facts.loss, number, facts.tokens, facts.padded, float(leaving.asked)]
+        mine = torch.tensor([row], dtype=torch.float64, device=self.world.device)
+        return self.world.gather_rows(mine, [1] * self.world.size).cpu()
+
+    def _after(self, done: int, facts: Mapping[str, Any], journal: Journal | None) -> None:
+        """What follows a step: its record, scores, a declared checkpoint, one to resume from."""
+        if journal:
+            journal.write(done, **{k: v for k, v in facts.items() if k != "asked" and v is not None})
+        if done % self.recipe.validation.every == 0 or done == self.steps:
+            self._validate(done, journal)
+        if done % self.recipe.safety.compare_every == 0:
+            self.guard.compare_parameters(done, self.engine.module)
+        declared = done in self.recipe.checkpoints
+        if declared or (done % self.recipe.hardware.save_every == 0 and done < self.steps):
+            tensors, state = training_tensors(self.engine)
+            if declared and self.world.is_main:
+                self._write(self.scratch / "kept" / f"step{done}", done, tensors)
+            self._save(done, tensors, state)
+
+    def _validate(self, done: int, journal: Journal | None) -> None:
+        if self.validation is None:
+            return
+        self.scores = self.validation.scores(self.engine)
+        if journal:
+            journal.write(done, **self.scores)
+
+    def _leave(self, done: int) -> None:
+        self._save(done, *training_tensors(self.engine))
+        raise Interrupted(f"saved at step {done} of {self.steps}; run it again to continue")
+
+    def _save(self, done: int, tensors: Mapping[str, torch.Tensor], state: Mapping[str, Any]) -> None:
+        if self.world.is_main:
+            facts = {"order": self.batch_order, "optimizer": state, "scores": self.scores}
+            self.checkpoints.save(done, tensors, {**facts, "processes": self.world.size})
+        self.world.wait()
+
+    def _write(self, folder: Path, done: int, tensors: Mapping[str, torch.Tensor]) -> None:
+        facts = {
+            "step": done,
+            "data": self.data.counts(),
+            "order": self.batch_order,
+            "scores": self.scores,
+            "precision": self.precision,
+        }
+        prompts = self.data.instructions()
+        write_embedder(folder, self.backbone, self.order, parameters_only(tensors), prompts, facts)
+
+    def _journal(self) -> Journal:
+        journal = Journal(
+            self.scratch / "log.jsonl",
+            self.scratch / "tensorboard",
+            self.recipe.hardware.wandb_project,
+            f"{self.order.study}-{self.order.backbone_name}+{self.order.recipe_name}+s{self.order.seed}",
+            self.start,
+        )
+        if self.start:
+            log.info("going on from step %d of %d", self.start, self.steps)
+        else:
+            journal.write(0, batch_order=self.batch_order, data=self.data.counts())
+        return journal
+
+
+def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
+    shown = {"loss": "loss", "tokens/s": "tokens_per_second", "padding": "padding_share", "GB": "memory_gb"}
+    return {name: facts[key] for name, key in shown.items()}
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def memory_gb(device: torch.device) -> float:
+    """The most memory this process has held: of the GPU, or of the machine."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+def main(spec: Mapping[str, Any], path: Path) -> None:
+    """Train, as a launched process."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    with Leaving(notice_path(path)) as leaving, joined() as world:
+        Training(spec, world).run(leaving)
+
+
+if __name__ == "__main__":
+    work(main)

@@ -1,0 +1,99 @@
+# Embedders: one contrastive training for each backbone × recipe × seed, and its declared checkpoints.
+# Needs: {R}/backbones/{backbone}/model, {R}/mined/{dataset}/pairs.jsonl
+# Makes: {R}/embedders/{embedder}/…, {R}/tidy/training/{embedder}.parquet
+
+from realign.study.recipe import PublishCheckpoint, Train
+from realign.study.targets import checkpoints, embedders
+
+EMBEDDER = "{backbone}+{recipe}+s{seed}"
+
+
+def training_data(wildcards):
+    """The mined pairs that a recipe trains on."""
+    names = STUDY.recipes[wildcards.recipe].datasets or sorted(STUDY.data.datasets)
+    return [f"{R}/mined/{name}/pairs.jsonl" for name in names]
+
+
+def own_deepspeed(wildcards):
+    """The DeepSpeed configuration that a recipe brings along, if it does."""
+    return STUDY.recipes[wildcards.recipe].deepspeed or []
+
+
+def training(wildcards):
+    """The settings of one training."""
+    return Train(
+        study=STUDY.study.name,
+        backbone_name=wildcards.backbone,
+        recipe_name=wildcards.recipe,
+        seed=int(wildcards.seed),
+        study_seed=STUDY.study.seed,
+        recipe=STUDY.recipes[wildcards.recipe],
+    )
+
+
+def hardware(wildcards):
+    """How a training is computed; a resource, since it makes nothing stale."""
+    asked = STUDY.resources.of("train", wildcards.backbone)
+    given = {"processes": asked.gpus or None, "nodes": asked.nodes}
+    own = {name: value for name, value in given.items() if value is not None}
+    return STUDY.recipes[wildcards.recipe].hardware.flags(**own)
+
+
+# Trains one embedder; a killed job goes on where it was.
+rule train:
+    input:
+        unpack(lambda wc: artifact(f"{R}/backbones/{wc.backbone}/model")),
+        pairs=training_data,
+        deepspeed=own_deepspeed,
+    output:
+        f"{R}/embedders/{EMBEDDER}/model.manifest.json",
+        f"{R}/embedders/{EMBEDDER}/checkpoints.manifest.json",
+        model=directory(f"{R}/embedders/{EMBEDDER}/model"),
+        checkpoints=directory(f"{R}/embedders/{EMBEDDER}/checkpoints"),
+        log=f"{R}/embedders/{EMBEDDER}/log.jsonl",
+        tensorboard=directory(f"{R}/embedders/{EMBEDDER}/tensorboard"),
+        tidy=f"{R}/tidy/training/{EMBEDDER}.parquet",
+    params:
+        job=lambda wc: job("train", training(wc)),
+    log:
+        f"{R}/logs/train/{EMBEDDER}.log",
+    benchmark:
+        f"{R}/benchmarks/train/{EMBEDDER}.tsv"
+    threads: threads_of("train", 2)
+    resources:
+        **limits("train", memory_gb=4),
+        hardware=hardware,
+    shell:
+        "realign train --job {params.job:q} --log {log:q} --threads {threads} {resources.hardware}"
+        " --backbone {input.data:q} --data {input.pairs:q}"
+        " $(test -z {input.deepspeed:q} || echo --deepspeed {input.deepspeed:q})"
+        " --model {output.model:q} --checkpoints {output.checkpoints:q}"
+        " --training-log {output.log:q} --tensorboard {output.tensorboard:q} --tidy {output.tidy:q}"
+
+
+# Publishes one declared checkpoint of a training as an embedder of its own.
+rule checkpoint:
+    input:
+        unpack(lambda wc: artifact(f"{R}/embedders/{wc.backbone}+{wc.recipe}+s{wc.seed}/checkpoints")),
+    output:
+        f"{R}/embedders/{EMBEDDER}+step{{step}}/model.manifest.json",
+        model=directory(f"{R}/embedders/{EMBEDDER}+step{{step}}/model"),
+    params:
+        job=lambda wc: job("checkpoint", PublishCheckpoint(step=int(wc.step))),
+    log:
+        f"{R}/logs/checkpoint/{EMBEDDER}+step{{step}}.log",
+    benchmark:
+        f"{R}/benchmarks/checkpoint/{EMBEDDER}+step{{step}}.tsv"
+    threads: 1
+    resources:
+        **limits("checkpoint", memory_gb=1),
+    shell:
+        "realign checkpoint --job {params.job:q} --log {log:q} --threads {threads}"
+        " --checkpoints {input.data:q} --model {output.model:q}"
+
+
+TARGETS["train"] = [
+    path
+    for embedder in [*embedders(STUDY), *checkpoints(STUDY)]
+    for path in with_manifest(f"{R}/embedders/{embedder}/model")
+]
