@@ -1,5 +1,7 @@
 # What every rule file uses: the study, the root of its results, and how a rule calls its command.
 
+import os
+import sys
 from pathlib import Path
 
 from realign.runs.flow import WILDCARDS, Flow, open_study, with_manifest
@@ -13,6 +15,9 @@ STUDY = open_study(
 FLOW = Flow(STUDY)
 R = FLOW.results
 RUN_RECORD = FLOW.record()
+
+# The commands that stand beside this Python are the ones that jobs call, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job
