@@ -18,7 +18,8 @@ log = logging.getLogger(__name__)
 # Relative to a state's length; half precision rounds, and its kernels differ with and without a mask.
 PADDING_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
 HALF_TOLERANCE = 5e-2
-SEES = 1e-4  # a state that saw another token differs by far more than this, and by 0 if it did not
+# A state that cannot have seen the other token is the same to the bit; one that has, differs by far more.
+SEES = 1e-6
 
 
 def choose_implementation(asked: str, dtype: torch.dtype, device: torch.device) -> str:

@@ -7,7 +7,8 @@ vectors with a graph; `encode` gives vectors of texts as numpy, in the order of 
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -214,20 +215,39 @@ def load_model(
         raise UserError(f"{path}: no model directory (it has no config.json)")
     config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
     set_attention(config, attention)
-    model, loaded = AutoModel.from_pretrained(
-        path,
-        config=config,
-        dtype=dtype,
-        attn_implementation=choose_implementation(implementation, dtype, device),
-        use_safetensors=True,
-        trust_remote_code=False,
-        local_files_only=True,
-        output_loading_info=True,
-    )
+    with _quiet():
+        model, loaded = AutoModel.from_pretrained(
+            path,
+            config=config,
+            dtype=dtype,
+            attn_implementation=choose_implementation(implementation, dtype, device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    if unused := sorted(k for k in loaded["unexpected_keys"] if not k.startswith("lm_head")):
+        log.warning("%s: %d weights have no place in this model (%s, …)", path, len(unused), unused[0])
     if missing := sorted(loaded["missing_keys"]):
         shown = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         raise UserError(f"{path}: {len(missing)} weights are not in its files ({shown})")
     return model.to(device).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The library's own report and bars held back: what matters in it is checked here."""
+    from transformers.utils import logging as theirs
+
+    level, bars = theirs.get_verbosity(), theirs.is_progress_bar_enabled()
+    theirs.set_verbosity_error()
+    theirs.disable_progress_bar()
+    try:
+        yield
+    finally:
+        theirs.set_verbosity(level)
+        if bars:
+            theirs.enable_progress_bar()
 
 
 def load_tokenizer(path: Path, model: Any | None = None) -> Any:

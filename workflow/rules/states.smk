@@ -1,0 +1,41 @@
+# States: the hidden states of every layer, once for each model, corpus and attention mode.
+# Needs: {R}/text/probes/<corpus>.jsonl, {R}/backbones/<backbone>/model, {R}/embedders/<embedder>/model
+# Makes: {R}/states/<model>/<corpus>+<attention>.h5 (tokens) and ….pooled.h5 (a row for each text);
+#        the comparisons ask for them.
+
+STATES = f"{R}/states/{{model}}/{{corpus}}+{{attention}}"
+
+
+def model_of(wildcards):
+    """The directory of a backbone or of an embedder, whose names hold a '+'."""
+    stage = "embedders" if "+" in wildcards.model else "backbones"
+    return f"{R}/{stage}/{wildcards.model}/model"
+
+
+rule extract:
+    input:
+        unpack(lambda wc: artifact(model_of(wc))),
+        corpus=f"{R}/text/probes/{{corpus}}.jsonl",
+    output:
+        states=f"{STATES}.h5",
+        states_manifest=f"{STATES}.h5.manifest.json",
+        pooled=f"{STATES}.pooled.h5",
+        pooled_manifest=f"{STATES}.pooled.h5.manifest.json",
+    log:
+        f"{R}/logs/extract/{{model}}/{{corpus}}+{{attention}}.log",
+    benchmark:
+        f"{R}/benchmarks/extract/{{model}}/{{corpus}}+{{attention}}.tsv"
+    threads: threads_of("extract", 1)
+    resources:
+        **limits("extract", memory_gb=4, hours=2),
+    params:
+        job=lambda wc: job(
+            "extract",
+            STUDY.states.extract(wc.model, wc.corpus, wc.attention, STUDY.study.seed),
+        ),
+    shell:
+        "realign extract --job {params.job:q} --log {log:q} --threads {threads}"
+        f" --hardware.token-budget {STUDY.states.hardware.token_budget}"
+        f" --hardware.processes {STUDY.states.hardware.processes or 'null'}"
+        " --model {input.data:q} --corpus {input.corpus:q}"
+        " --states {output.states:q} --pooled {output.pooled:q}"
