@@ -26,11 +26,12 @@ class Comparison:
     step: int | None = None
     seed_left: int | None = None
     seed_right: int | None = None
+    floor: str | None = None  # the right side is the left one made unlike: shuffled or rotated
 
     @property
     def name(self) -> str:
         """The comparison's identity in paths."""
-        return f"{self.left}--vs--{self.right}"
+        return f"{self.left}--vs--{self.floor or self.right}"
 
 
 def embedded_backbones(study: Study) -> list[str]:

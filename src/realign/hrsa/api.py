@@ -1,0 +1,108 @@
+"""Comparing two models' states from Python: two arrays or two state files in, a tidy DataFrame out."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from realign.artifacts.command import UserError
+from realign.hrsa import extra, linear, neighbours
+from realign.hrsa.alignment import check_aligned
+from realign.hrsa.labels import as_target
+from realign.hrsa.opening import pair_up
+from realign.hrsa.reading import Array, ArrayStates, StateFile, States
+from realign.study.hrsa import (
+    Comparing,
+    Context,
+    ExtraJob,
+    Family,
+    Floor,
+    LinearJob,
+    NeighboursJob,
+    ProbeJob,
+)
+
+JOBS: dict[str, type[Comparing]] = {
+    "linear": LinearJob,
+    "neighbours": NeighboursJob,
+    "probe": ProbeJob,
+    "extra": ExtraJob,
+}
+
+
+MEASURE: dict[str, Any] = {
+    "linear": linear.measure,
+    "neighbours": neighbours.measure,
+    "extra": extra.measure,
+}
+
+
+def compare(
+    left: str | Path | Array,
+    right: str | Path | Array,
+    text_index: Sequence[int] | Array | None = None,
+    labels: Sequence[Any] | None = None,
+    families: Sequence[Family] = ("linear", "neighbours", "extra"),
+    floor: Floor | None = None,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Compare two models' hidden states over the same tokens.
+
+    `left` and `right` are state files or arrays, (layers, tokens, width) or (tokens, width) for a
+    single layer. `text_index` says which text each token of an array is of: intervals are over
+    texts; without it each row counts as a text of its own. The family `probe` compares pooled
+    states, one row a text, and needs a label for each row. `floor` compares the left model with
+    itself made unlike instead. All other settings are those of the families' commands: `k`,
+    `groups`, `seed`, `precision`, ….
+
+    The result has one row a number: `measure`, `statistic`, the layers, `value`, and `ci_low` and
+    `ci_high` where there is an interval.
+    """
+    _check_settings(families, settings)
+    frames = []
+    with ExitStack() as stack:
+        a, b = _states(stack, left, text_index, "left"), _states(stack, right, text_index, "right")
+        if isinstance(a, StateFile) and isinstance(b, StateFile):
+            check_aligned(a, b, settings.get("alignment", "ids"))
+        attributes = a.attributes if isinstance(a, StateFile) else {}
+        for family in families:
+            job = JOBS[family](
+                context=Context(floor=floor),
+                **{k: v for k, v in settings.items() if k in JOBS[family].model_fields},
+            )
+            pair = pair_up(a, b, job, attributes)
+            if family == "probe":
+                _probe(pair, labels, job)
+            else:
+                MEASURE[family](pair, job)
+            frames.append(pair.rows.table().to_pandas())
+    return pd.concat(frames, ignore_index=True)
+
+
+def _states(stack: ExitStack, given: Any, text_index: Any, name: str) -> States:
+    if isinstance(given, str | Path):
+        return stack.enter_context(StateFile(Path(given)))
+    if hasattr(given, "detach"):  # a torch tensor, wherever it lies
+        given = given.detach().float().cpu().numpy()
+    return ArrayStates(np.asarray(given), text_index, name)
+
+
+def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:
+    from realign.hrsa import probe  # scikit-learn, which nothing else here needs
+
+    if labels is None or len(labels) != pair.left.tokens:
+        have = "none" if labels is None else str(len(labels))
+        raise UserError(f"labels: probes need one for each of {pair.left.tokens} rows, and there are {have}")
+    probe.measure(pair, as_target([str(label) for label in labels]), job)
+
+
+def _check_settings(families: Sequence[str], settings: dict[str, Any]) -> None:
+    if unknown := [f for f in families if f not in JOBS]:
+        raise UserError(f"families: no family '{unknown[0]}'; there are {', '.join(JOBS)}")
+    known = {name for family in families for name in JOBS[family].model_fields}
+    if strange := sorted(set(settings) - known):
+        there = ", ".join(sorted(known))
+        raise UserError(f"no setting '{strange[0]}' in {', '.join(families)}; there are {there}")

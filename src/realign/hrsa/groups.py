@@ -1,0 +1,93 @@
+"""Groups of texts, and intervals from leaving one group out at a time.
+
+Tokens of one text are not independent, so the unit of every interval is the text. Texts are dealt
+into groups in turn, and a statistic is computed again without each group: no text is ever repeated,
+which would make it its own neighbour, as resampling does. The same groups order all reading, so
+that sums over a group are sums over blocks.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import stdtrit
+
+from realign.hrsa.reading import Array, runs
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of one group that are read together."""
+
+    group: int
+    rows: tuple[slice, ...]
+    size: int
+
+
+class Interval(NamedTuple):
+    """A value and the two ends of its interval; the ends are NaN where there is one text only."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Groups:
+    """The texts of a sample, dealt into groups."""
+
+    def __init__(self, text_index: Array, groups: int = 20):
+        texts, of_row = np.unique(np.asarray(text_index), return_inverse=True)
+        self.texts = len(texts)
+        self.count = min(groups, self.texts)
+        self.of_row: Array = of_row % self.count
+        self.sizes = np.bincount(self.of_row, minlength=self.count)  # tokens in each group
+        self.shares = np.bincount(np.arange(self.texts) % self.count) / self.texts  # of the texts
+        self.tokens = len(of_row)
+
+    def blocks(self, limit: int) -> list[Block]:
+        """All rows, group after group, in blocks of at most `limit` rows."""
+        blocks = []
+        for group in range(self.count):
+            rows = np.flatnonzero(self.of_row == group)
+            for part in np.array_split(rows, -(-len(rows) // limit)):
+                blocks.append(Block(group, tuple(runs(part)), len(part)))
+        return blocks
+
+    @property
+    def left_out(self) -> Array:
+        """Tokens that remain: all of them first, then without each group in turn."""
+        return self.tokens - np.concatenate([[0], self.sizes])
+
+    def leave_out(self, sums: Array) -> Array:
+        """From sums by group (first axis): the whole, then the whole without each group in turn."""
+        whole = sums.sum(0, keepdims=True)
+        return np.concatenate([whole, whole - sums])
+
+    def interval(self, values: Array, confidence: float = 0.95) -> tuple[Array, Array, Array]:
+        """Value and interval ends from a statistic of the whole and without each group (first axis).
+
+        The delete-a-group jackknife, weighted for groups of unequal numbers of texts, with
+        Student's t for as many degrees of freedom as there are groups less one.
+        """
+        values = np.asarray(values, np.float64)
+        whole, without = values[0], values[1:]
+        if self.count < 2:
+            unknown = np.full_like(whole, np.nan)
+            return whole, unknown, unknown
+        shape = (-1, *[1] * (without.ndim - 1))
+        shares = self.shares.reshape(shape)
+        weight = 1 / shares
+        pseudo = weight * whole - (weight - 1) * without
+        estimate = self.count * whole - ((1 - shares) * without).sum(0)
+        variance = ((pseudo - estimate) ** 2 / (weight - 1)).mean(0)
+        reach = stdtrit(self.count - 1, (1 + confidence) / 2) * np.sqrt(variance)
+        return whole, whole - reach, whole + reach
+
+    def one(
+        self, values: Array, confidence: float = 0.95, bounds: tuple[float, float] | None = None
+    ) -> Interval:
+        """The interval of a single number, kept within the measure's range."""
+        value, low, high = (float(x) for x in self.interval(values, confidence))
+        if bounds is not None:
+            low, high = (float(np.clip(x, bounds[0], bounds[1])) for x in (low, high))
+        return Interval(value, low, high)

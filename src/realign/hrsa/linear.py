@@ -1,0 +1,195 @@
+"""The linear family: dimension-wise correlation, linear CKA and orthogonal Procrustes."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from realign.artifacts.command import Job
+from realign.engine.progress import follow
+from realign.hrsa import procrustes
+from realign.hrsa.centred import Side, rows_at_once
+from realign.hrsa.cka import cka_sums
+from realign.hrsa.correlation import Correlation, histogram, summary
+from realign.hrsa.groups import Groups
+from realign.hrsa.opening import Opened, open_pair
+from realign.hrsa.products import Products, choose_products
+from realign.hrsa.reading import Array
+from realign.hrsa.rows import PUBLISHED, Rows
+from realign.study.hrsa import LinearJob
+
+log = logging.getLogger(__name__)
+Matrices = dict[str, Array]
+
+
+def run(job: Job[LinearJob]) -> None:
+    """The command: two files of states to rows and matrices."""
+    with open_pair(job.input("left"), job.input("right"), job.settings) as pair:
+        matrices = measure(pair, job.settings)
+        pair.rows.write(job.output("measures"))
+    write_matrices(job.output("matrices"), matrices)
+
+
+def measure(pair: Opened, settings: LinearJob, products: Products | None = None) -> Matrices:
+    """All linear measures of a pair, added to its rows; the matrices worth keeping are returned."""
+    products = products or choose_products(settings.precision)
+    left, right = (Side(s, pair.groups, products) for s in (pair.left, pair.right))
+    matrices = add_cka(pair.rows, left, right, pair.groups, products)
+    if left.width != right.width:
+        log.warning(
+            "%s is %d wide and %s %d: without equal dimensions correlation and Procrustes are left out",
+            left.name, left.width, right.name, right.width,
+        )  # fmt: skip
+        return matrices
+    matrices |= add_correlation(pair.rows, left, right, pair.groups, products)
+    matrices |= add_procrustes(pair.rows, left, right, pair.groups, products, settings)
+    return matrices
+
+
+def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
+    """CKA of all layer pairs, biased and debiased."""
+    sums = cka_sums(left, right, groups, products)
+    matrices = {}
+    for measure, debiased in (("cka", False), ("cka_debiased", True)):
+        values = sums.cka(debiased)
+        bounds = (-1.0 if debiased else 0.0, 1.0)
+        _add_matrix(rows, measure, "value", values, bounds)
+        _add_means(rows, measure, values, bounds)
+        matrices[measure] = values[0]
+    return matrices
+
+
+def add_correlation(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
+    """Correlation of all layer pairs, and how the final layer's is spread over dimensions."""
+    found = Correlation(left, right, groups, products)
+    _add_matrix(rows, "correlation", "mean", found.means, (-1, 1))
+    _add_means(rows, "correlation", found.means, (-1, 1))
+    final = left.layers - 1, right.layers - 1
+    for statistic, value in summary(found.final[0]).items():
+        rows.add("correlation", statistic, value, final)
+    for i, count in enumerate(histogram(found.final[0])):
+        rows.add("correlation", "histogram", float(count), final, k=i)
+    return {"correlation": found.means[0], "correlation_final": found.final[0]}
+
+
+def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array, bounds: tuple[float, float]) -> None:
+    for i, j in np.ndindex(values.shape[1:]):
+        rows.add_jackknifed(measure, statistic, values[:, i, j], (i, j), bounds)
+
+
+def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, float]) -> None:
+    """The mean over corresponding layers: ours leaves out the embedding output, the published counts it."""
+    same = np.diagonal(values, axis1=1, axis2=2)
+    blocks = same[:, min(1, same.shape[1] - 1) :]
+    rows.add_jackknifed(measure, "mean_over_layers", blocks.mean(1), bounds=bounds)
+    rows.add_jackknifed(measure, "mean_over_layers", same.mean(1), bounds=bounds, preset=PUBLISHED)
+
+
+def add_procrustes(
+    rows: Rows, left: Side, right: Side, groups: Groups, products: Products, settings: LinearJob
+) -> Matrices:
+    """Rotations of corresponding layers, and everything asked of the final one."""
+    layers = range(left.layers) if left.layers == right.layers else range(0)
+    final = left.layers - 1, right.layers - 1
+    pairs = [(i, i) for i in layers] or [final]
+    matrices: Matrices = {}
+    for pair in follow(pairs, "rotations", unit="layers"):
+        sums = procrustes.layer_sums(left, right, pair, groups, products)
+        whole = procrustes.fit(sums)
+        jackknife = groups.count > 2 and (pair == final or settings.procrustes_intervals == "all")
+        _add_rotation(rows, sums, whole, pair, groups, jackknife)
+        if pair == final:
+            _add_cosines(rows, left, right, sums, whole, pair, groups)
+            matrices = {"rotation": whole.rotation.astype(np.float32)}
+    return matrices
+
+
+def _add_rotation(
+    rows: Rows, sums: Any, whole: procrustes.Fit, pair: tuple[int, int], groups: Groups, jackknife: bool
+) -> None:
+    everyone = np.arange(groups.count)
+    entropies = procrustes.inverse_row_entropies(whole.rotation)
+    values = {
+        "inverse_row_entropy": [entropies.mean()],
+        "angular_distance": [whole.angle],
+        "residual_in_sample": [whole.residual],
+    }
+    if jackknife:
+        folds = []
+        for group in everyone:
+            fitted = procrustes.fit(sums, everyone != group)
+            folds.append(procrustes.misfit(sums, fitted, everyone[group : group + 1]))
+            values["inverse_row_entropy"].append(procrustes.inverse_row_entropies(fitted.rotation).mean())
+            values["angular_distance"].append(fitted.angle)
+            values["residual_in_sample"].append(fitted.residual)
+        misfits = np.array(folds)
+    elif groups.count > 1:
+        misfits = procrustes.held_out(sums, [everyone[::2], everyone[1::2]])
+    for statistic, found in values.items():
+        if jackknife:
+            rows.add_jackknifed("procrustes", statistic, np.array(found), pair)
+        else:
+            rows.add("procrustes", statistic, float(found[0]), pair)
+    if jackknife:
+        ratios = groups.leave_out(misfits)
+        rows.add_jackknifed("procrustes", "residual", ratios[:, 0] / ratios[:, 1], pair)
+    elif groups.count > 1:
+        rows.add("procrustes", "residual", misfits[:, 0].sum() / misfits[:, 1].sum(), pair)
+    others = {
+        "inverse_row_entropy_min": entropies.min(),
+        "inverse_row_entropy_max": entropies.max(),
+        "inverse_row_entropy_haar": procrustes.haar_inverse_row_entropy(len(entropies)),
+        "sparsity": (np.abs(whole.rotation) < 1e-5).mean(),
+        "rank": whole.rank,
+        **procrustes.shares(whole.rotation),
+    }
+    for statistic, value in others.items():
+        rows.add("procrustes", statistic, float(value), pair)
+    if whole.rank < len(entropies):
+        log.warning(
+            "layer %d: the states fix only %d of %d directions, so part of the rotation is arbitrary",
+            pair[0], whole.rank, len(entropies),
+        )  # fmt: skip
+
+
+def _add_cosines(
+    rows: Rows,
+    left: Side,
+    right: Side,
+    sums: Any,
+    whole: procrustes.Fit,
+    pair: tuple[int, int],
+    groups: Groups,
+) -> None:
+    """Cosines of rotated with real states on held-out texts; and the published way, on everything, raw."""
+    everyone = np.arange(groups.count)
+    shift_x, shift_y = left.shift[pair[0]], right.shift[pair[1]]
+    held = np.zeros((groups.count, 2))
+    raw: list[Array] = []
+    fitted, current = whole, -1
+    for block in groups.blocks(rows_at_once(left.width)):
+        if groups.count > 1 and block.group != current:
+            current = block.group
+            fitted = procrustes.fit(sums, everyone != current)
+        x, y = left.read(pair[0], block), right.read(pair[1], block)
+        found = procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y)
+        held[block.group] += found.sum(), len(found)
+        raw.append(procrustes.cosines((x + shift_x) @ whole.rotation, y + shift_y))
+    if groups.count > 1:
+        ratios = groups.leave_out(held)
+        rows.add_jackknifed("procrustes", "cosine", ratios[:, 0] / ratios[:, 1], pair, (-1, 1))
+    published = np.concatenate(raw)
+    rows.add("procrustes", "cosine", float(published.mean()), pair, PUBLISHED)
+    rows.add("procrustes", "cosine_min", float(published.min()), pair, PUBLISHED)
+    residual = procrustes.uncentred_residual(sums, whole, shift_x, shift_y)
+    rows.add("procrustes", "residual", residual, pair, PUBLISHED)
+
+
+def write_matrices(path: Path, matrices: Matrices) -> None:
+    """The matrices worth keeping, in one HDF5 file whose bytes depend on them alone."""
+    with h5py.File(path, "w", track_order=False) as file:
+        file.attrs["format"], file.attrs["version"] = "realign-matrices", 1
+        for name in sorted(matrices):
+            file.create_dataset(name, data=matrices[name], track_times=False)

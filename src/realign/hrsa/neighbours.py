@@ -1,0 +1,171 @@
+"""The neighbour family: do the same tokens stand near each other in both models?
+
+Neighbours are exact (float64 decides), a token is never its own, and equal distances go to the
+earlier token, so that equal states, as layer 0 has for equal tokens, are ranked alike in both
+models. More neighbours are fetched than asked for: leaving a group of texts out of the pool then
+only moves the later ones up, and the jackknife needs no second search.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from realign.artifacts.command import Job, UserError
+from realign.engine.progress import follow
+from realign.hrsa.groups import Groups
+from realign.hrsa.opening import Opened, open_pair
+from realign.hrsa.reading import Array, read_all
+from realign.hrsa.rows import PUBLISHED, Rows
+from realign.study.hrsa import NeighboursJob
+from realign.vectors.search import iter_top_k
+
+METRICS = {"cosine": "cosine", "euclidean": "l2"}
+ROWS = 4096  # queries whose lists are compared at a time
+
+
+def run(job: Job[NeighboursJob]) -> None:
+    """The command: two files of states to rows."""
+    with open_pair(job.input("left"), job.input("right"), job.settings) as pair:
+        measure(pair, job.settings)
+        pair.rows.write(job.output("measures"))
+
+
+def measure(pair: Opened, settings: NeighboursJob) -> None:
+    """Overlap of neighbours in corresponding layers, added to the pair's rows."""
+    left, right, groups = pair.left, pair.right, pair.groups
+    largest = settings.k[-1]
+    pool = left.tokens - 1 - (0 if settings.same_text else _longest_text(left.text_index) - 1)
+    if pool < largest:
+        raise UserError(f"{left.name}: {largest} neighbours are asked for, and only {pool} tokens can be one")
+    layers = range(left.layers) if left.layers == right.layers else [-1]
+    found: list[dict[int, Overlap]] = []
+    for layer in follow(layers, "neighbours", unit="layers"):
+        pairs = [s.layers - 1 if layer < 0 else layer for s in (left, right)]
+        mine, theirs = (
+            nearest(read_all(s, i), largest, settings.metric, left.text_index, groups, settings.same_text)
+            for s, i in zip((left, right), pairs, strict=True)
+        )
+        overlaps = compare_lists(mine, theirs, settings.k, groups)
+        found.append(overlaps)
+        for k, overlap in overlaps.items():
+            _add(pair.rows, overlap, k, (pairs[0], pairs[1]))
+    for k in settings.k:
+        _add_means(pair.rows, [by_k[k] for by_k in found], k)
+
+
+def _longest_text(text_index: Array) -> int:
+    return int(np.unique(text_index, return_counts=True)[1].max())
+
+
+def nearest(
+    vectors: Array, k: int, metric: str, text_index: Array, groups: Groups, same_text: bool = True
+) -> Array:
+    """Each row's nearest rows, nearest first: k of them and some more, -1 where there are no more."""
+    spare = k + 8 if groups.count > 1 else 0  # for those that leave with a group
+    width = min(k + spare, len(vectors) - 1)
+    fetched = width if same_text else min(width + _longest_text(text_index) - 1, len(vectors) - 1)
+    result = np.full((len(vectors), width), -1, np.int64)
+    answers = iter_top_k(vectors, vectors, fetched, METRICS[metric], exclude_self=True)  # type: ignore[arg-type]
+    for start, _, places in answers:
+        rows = slice(start, start + len(places))
+        if not same_text:
+            places = _without_own_text(places, text_index[rows], text_index, width)
+        result[rows] = places
+    return result
+
+
+def _without_own_text(places: Array, own: Array, text_index: Array, width: int) -> Array:
+    foreign = (places >= 0) & (text_index[places] != own[:, None])
+    order = np.argsort(~foreign, axis=1, kind="stable")[:, :width]  # theirs first, in their order
+    kept = np.take_along_axis(places, order, 1)
+    return np.where(np.take_along_axis(foreign, order, 1), kept, -1)
+
+
+@dataclass
+class Overlap:
+    """Sums over tokens with each group left out (first axis), and how many tokens remain."""
+
+    jaccard: Array
+    shared: Array
+    tokens: Array
+
+    @property
+    def mean_jaccard(self) -> Array:
+        """The mean overlap: shared neighbours over all neighbours of either model."""
+        return self.jaccard / self.tokens
+
+    @property
+    def mean_shared(self) -> Array:
+        """The mean share of neighbours that both models have (mutual k-NN)."""
+        return self.shared / self.tokens
+
+
+def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) -> dict[int, Overlap]:
+    """Overlap of two sets of neighbour lists, for each k, with each group left out.
+
+    Leaving a group out removes its tokens and their place in everyone's lists. The whole is exact;
+    where a group takes so many of a token's neighbours that fewer than k were fetched of the rest,
+    the remaining ones are compared, which touches intervals only.
+    """
+    shape = groups.count + 1
+    sums = {k: Overlap(np.zeros(shape), np.zeros(shape), groups.left_out.astype(float)) for k in ks}
+    for start, ranks in _ranks(left, right):
+        rows = slice(start, start + len(ranks))
+        own = groups.of_row[rows]
+        places = [side[rows] for side in (left, right)]
+        of_neighbour = [np.where(p >= 0, groups.of_row[p], -1) for p in places]
+        for left_out in range(-1, groups.count):
+            stay = own != left_out
+            for k in ks:
+                shared, size = _shared(places, of_neighbour, ranks, left_out, k)
+                shared, size = shared[stay], size[stay]
+                union = np.maximum(2 * size - shared, 1)
+                sums[k].jaccard[left_out + 1] += (shared / union).sum()
+                sums[k].shared[left_out + 1] += (shared / np.maximum(size, 1)).sum()
+    return sums
+
+
+def _ranks(left: Array, right: Array) -> Iterator[tuple[int, Array]]:
+    """For each left neighbour its rank among the right ones, or -1; some rows at a time."""
+    width = right.shape[1]
+    for start in range(0, len(left), ROWS):
+        mine, theirs = left[start : start + ROWS], right[start : start + ROWS]
+        rows = np.arange(len(mine))[:, None]
+        order = np.argsort(theirs, axis=1, kind="stable")
+        # one sorted list for all rows: a row's offset keeps its places apart from the others'
+        step = max(int(left.max()), int(right.max())) + 2
+        keys = (np.take_along_axis(theirs, order, 1) + 1 + rows * step).ravel()
+        wanted = (mine + 1 + rows * step).ravel()
+        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        hit = (keys[at] == wanted).reshape(mine.shape) & (mine >= 0)
+        ranks = order.ravel()[at].reshape(mine.shape)
+        yield start, np.where(hit, ranks, -1).astype(np.int32) if width else np.full(mine.shape, -1)
+
+
+def _shared(
+    places: list[Array], of_neighbour: list[Array], ranks: Array, left_out: int, k: int
+) -> tuple[Array, Array]:
+    """How many of the first k neighbours are shared, and how many there are to share."""
+    kept = [(p >= 0) & (g != left_out) for p, g in zip(places, of_neighbour, strict=True)]
+    position = [np.cumsum(stays, axis=1) for stays in kept]  # 1 for the first that remains
+    size = np.minimum(k, np.minimum(position[0][:, -1], position[1][:, -1]))
+    theirs = np.take_along_axis(position[1], np.maximum(ranks, 0), 1)
+    both = (ranks >= 0) & kept[0] & (position[0] <= size[:, None]) & (theirs <= size[:, None])
+    return both.sum(1), size
+
+
+def _add(rows: Rows, overlap: Overlap, k: int, layers: tuple[int, int]) -> None:
+    rows.add_jackknifed("knn_overlap", "mean", overlap.mean_jaccard, layers, (0, 1), k=k)
+    rows.add_jackknifed("mutual_knn", "mean", overlap.mean_shared, layers, (0, 1), k=k)
+
+
+def _add_means(rows: Rows, by_layer: list[Overlap], k: int) -> None:
+    """The mean over layers: ours leaves out the embedding output, the published counts it."""
+    for measure, values in (
+        ("knn_overlap", np.stack([o.mean_jaccard for o in by_layer], 1)),
+        ("mutual_knn", np.stack([o.mean_shared for o in by_layer], 1)),
+    ):
+        blocks = values[:, min(1, values.shape[1] - 1) :]
+        rows.add_jackknifed(measure, "mean_over_layers", blocks.mean(1), bounds=(0, 1), k=k)
+        rows.add_jackknifed(measure, "mean_over_layers", values.mean(1), bounds=(0, 1), k=k, preset=PUBLISHED)

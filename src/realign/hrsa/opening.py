@@ -1,0 +1,59 @@
+"""From two files of states to two sides that can be compared: aligned, sampled, or made unlike."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from realign.hrsa.alignment import check_aligned
+from realign.hrsa.centred import check_sample
+from realign.hrsa.groups import Groups
+from realign.hrsa.reading import Picked, Rotated, StateFile, States, shuffled
+from realign.hrsa.rows import Rows
+from realign.seeds import derive_seed
+from realign.study.hrsa import Comparing
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Two models' states over the same tokens, and where their numbers go."""
+
+    left: States
+    right: States
+    groups: Groups
+    rows: Rows
+
+
+@contextmanager
+def open_pair(left: Path, right: Path, settings: Comparing) -> Iterator[Opened]:
+    """Open two files of states and check that they stand for the same tokens."""
+    with StateFile(left) as a, StateFile(right) as b:
+        check_aligned(a, b, settings.alignment)
+        yield pair_up(a, b, settings, a.attributes)
+
+
+def pair_up(left: States, right: States, settings: Comparing, attributes: dict[str, Any]) -> Opened:
+    """Two sides with a sample of tokens taken, if the settings ask for one, and the floor made."""
+    check_sample(left, right)
+    groups = Groups(left.text_index, settings.groups)
+    most = getattr(settings, "max_tokens", None)
+    if most is not None and most < left.tokens:
+        chosen = sample_tokens(groups, most, derive_seed(settings.seed, "hrsa", "tokens"))
+        left, right = Picked(left, chosen), Picked(right, chosen)
+        groups = Groups(left.text_index, settings.groups)
+    seed = derive_seed(settings.seed, "hrsa", "floor", settings.context.floor)
+    if settings.context.floor == "shuffled":
+        right = shuffled(right, seed)
+    elif settings.context.floor == "rotated":
+        right = Rotated(right, seed)
+    rows = Rows(settings.context, attributes, groups, settings.confidence)
+    rows.add_sample()
+    return Opened(left, right, groups, rows)
+
+
+def sample_tokens(groups: Groups, most: int, seed: int) -> np.ndarray:
+    """`most` tokens drawn evenly over the whole sample, in their order."""
+    return np.sort(np.random.default_rng(seed).choice(groups.tokens, most, replace=False))

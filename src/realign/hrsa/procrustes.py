@@ -1,0 +1,156 @@
+"""Orthogonal Procrustes: the rotation that best carries one model's states onto the other's.
+
+Both sides are centred on the means of the texts that the rotation is fitted on, and it is judged
+on texts that it has not seen, centred on those same means. Everything comes from sums by group:
+fitting without a group and judging on it is the held-out residual and the jackknife at once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.special import digamma
+
+from realign.hrsa.centred import Side, rows_at_once
+from realign.hrsa.groups import Groups
+from realign.hrsa.products import Products
+from realign.hrsa.reading import Array
+
+
+@dataclass
+class LayerSums:
+    """One layer's sums by group (first axis), of values that are centred on the whole sample."""
+
+    counts: Array
+    x: Array
+    y: Array
+    xx: Array  # Σ |x|²
+    yy: Array
+    xy: Array  # Σ x yᵀ
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A rotation, what it was centred on, and how well it fits what it was fitted on."""
+
+    rotation: Array
+    mean_x: Array
+    mean_y: Array
+    nuclear: float  # Σ singular values of XᵀY
+    xx: float
+    yy: float
+    rank: int
+
+    @property
+    def angle(self) -> float:
+        """The angle between the two configurations, 0 … π/2, whatever their scales."""
+        length = np.sqrt(self.xx * self.yy)
+        return float(np.arccos(np.clip(self.nuclear / length, 0, 1))) if length > 0 else float(np.pi / 2)
+
+    @property
+    def residual(self) -> float:
+        """|XO − Y|² / |Y|² on what the rotation was fitted on."""
+        return float((self.xx + self.yy - 2 * self.nuclear) / self.yy) if self.yy > 0 else 0.0
+
+
+def layer_sums(
+    left: Side, right: Side, pair: tuple[int, int], groups: Groups, products: Products
+) -> LayerSums:
+    """Read one layer of both models once."""
+    g = groups.count
+    sums = LayerSums(
+        groups.sizes.astype(np.float64),
+        left.sums[:, pair[0]],
+        right.sums[:, pair[1]],
+        np.zeros(g),
+        np.zeros(g),
+        np.zeros((g, left.width, right.width)),
+    )
+    for block in groups.blocks(rows_at_once(left.width)):
+        x, y = left.read(pair[0], block), right.read(pair[1], block)
+        sums.xx[block.group] += np.einsum("ij,ij->", x, x, dtype=np.float64)
+        sums.yy[block.group] += np.einsum("ij,ij->", y, y, dtype=np.float64)
+        sums.xy[block.group] += products.cross(x, y)
+    return sums
+
+
+def fit(sums: LayerSums, keep: Array | slice = slice(None)) -> Fit:
+    """The best rotation for the groups that are kept."""
+    n = sums.counts[keep].sum()
+    x, y = sums.x[keep].sum(0), sums.y[keep].sum(0)
+    u, s, v = np.linalg.svd(sums.xy[keep].sum(0) - np.outer(x, y) / n)
+    rank = int((s > s[0] * max(len(u), len(v)) * np.finfo(np.float32).eps).sum()) if s[0] > 0 else 0
+    xx, yy = sums.xx[keep].sum() - x @ x / n, sums.yy[keep].sum() - y @ y / n
+    return Fit(u @ v, x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
+
+
+def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
+    """|XO − Y|² and |Y|² of some groups, centred on the means that the rotation was fitted with."""
+    n = sums.counts[groups].sum()
+    x, y = sums.x[groups].sum(0), sums.y[groups].sum(0)
+    mx, my = fitted.mean_x, fitted.mean_y
+    xx = sums.xx[groups].sum() - 2 * x @ mx + n * mx @ mx
+    yy = sums.yy[groups].sum() - 2 * y @ my + n * my @ my
+    xy = sums.xy[groups].sum(0) - np.outer(mx, y) - np.outer(x, my) + n * np.outer(mx, my)
+    return float(xx + yy - 2 * np.vdot(fitted.rotation, xy)), float(yy)
+
+
+def held_out(sums: LayerSums, folds: Sequence[Array]) -> Array:
+    """|XO − Y|² and |Y|² of each fold under the rotation fitted on all other folds: (folds, 2)."""
+    everyone = np.arange(len(sums.counts))
+    return np.array([misfit(sums, fit(sums, np.setdiff1d(everyone, fold)), fold) for fold in folds])
+
+
+def uncentred_residual(sums: LayerSums, fitted: Fit, shift_x: Array, shift_y: Array) -> float:
+    """|XO − Y|² / |Y|² of the raw values, though the rotation was fitted on centred ones (as published)."""
+    n = sums.counts.sum()
+    x, y = sums.x.sum(0), sums.y.sum(0)
+    xx = sums.xx.sum() + 2 * x @ shift_x + n * shift_x @ shift_x
+    yy = sums.yy.sum() + 2 * y @ shift_y + n * shift_y @ shift_y
+    xy = sums.xy.sum(0) + np.outer(shift_x, y) + np.outer(x, shift_y) + n * np.outer(shift_x, shift_y)
+    return float((xx + yy - 2 * np.vdot(fitted.rotation, xy)) / yy)
+
+
+def cosines(x: Array, y: Array) -> Array:
+    """The cosine of each row of x with the same row of y; 0 where one of them is 0."""
+    lengths = np.linalg.norm(x, axis=1) * np.linalg.norm(y, axis=1)
+    return np.divide(np.einsum("ij,ij->i", x, y), lengths, out=np.zeros(len(x)), where=lengths > 0)
+
+
+# --- What kind of rotation it is ------------------------------------------------------------------
+
+
+def inverse_row_entropies(rotation: Array) -> Array:
+    """1 − H(p)/log D of each row's squared entries: 1 for a signed permutation, low for a smear.
+
+    Their mean is the inverse row entropy. It tells a permutation from a smear, but not an identity
+    from a permutation: `shares` does.
+    """
+    p = rotation.astype(np.float64) ** 2
+    p /= p.sum(1, keepdims=True)
+    logs = np.log(p, out=np.zeros_like(p), where=p > 0)
+    return 1 + (p * logs).sum(1) / np.log(p.shape[1])
+
+
+def haar_inverse_row_entropy(width: int) -> float:
+    """What a rotation drawn evenly from all of them has on average: the floor of the measure."""
+    return float(1 - (digamma(width / 2 + 1) - digamma(1.5)) / np.log(width))
+
+
+def shares(rotation: Array) -> dict[str, float]:
+    """How the rotation's energy (its squared entries over D) divides; the four shares sum to 1.
+
+    `identity`: positive entries on the diagonal; `sign`: negative ones there; `permutation`: off
+    the diagonal, on the one-to-one matching of dimensions that carries most; `smear`: the rest.
+    """
+    energy = rotation.astype(np.float64) ** 2 / len(rotation)
+    rows, columns = linear_sum_assignment(energy, maximize=True)
+    off = rows != columns
+    diagonal, on = np.diag(rotation), np.diag(energy)
+    found = {
+        "identity_share": float(on[diagonal > 0].sum()),
+        "sign_share": float(on[diagonal < 0].sum()),
+        "permutation_share": float(energy[rows[off], columns[off]].sum()),
+    }
+    return found | {"smear_share": 1 - sum(found.values())}

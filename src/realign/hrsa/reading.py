@@ -1,0 +1,156 @@
+"""States as the measures see them: layers × tokens × width, read a few rows of one layer at a time.
+
+`StateFile` reads the HDF5 format that extraction writes; `ArrayStates` puts arrays in its place for
+people who hold their states in memory. `Shuffled` and `Rotated` are the floors that are made from
+one model's states alone. Nothing here holds more than what is asked of it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol
+
+import h5py
+import numpy as np
+
+from realign.artifacts.command import UserError
+
+FORMAT = "realign-states"
+VERSION = 1
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class States(Protocol):
+    """One model's hidden states over a sample of tokens."""
+
+    name: str
+    layers: int
+    tokens: int
+    width: int
+    text_index: Array
+
+    def read(self, layer: int, rows: Sequence[slice]) -> Array:
+        """Those rows of one layer, in the order given."""
+        ...
+
+
+def widen(stored: Array) -> Array:
+    """Stored states as floats: bfloat16 is kept as its 16 bits, the upper half of a float32."""
+    if stored.dtype != np.uint16:
+        return stored
+    return (stored.astype(np.uint32) << 16).view(np.float32)
+
+
+class StateFile:
+    """The states in one HDF5 file, opened for reading."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.name = str(path)
+        try:
+            self._file = h5py.File(path, "r")
+        except FileNotFoundError:
+            raise UserError(f"{path}: no such file") from None
+        except OSError as error:
+            raise UserError(f"{path}: not an HDF5 file ({error})") from None
+        self.attributes = dict(self._file.attrs)
+        found, version = self.attributes.get("format"), self.attributes.get("version")
+        if found != FORMAT:
+            raise UserError(f"{path}: its format is {found!r}, and only {FORMAT!r} can be compared")
+        if version != VERSION:
+            raise UserError(f"{path}: format version {version}, and this release reads {VERSION}")
+        self._states = self._file["states"]
+        self.layers, self.tokens, self.width = self._states.shape
+        self.text_index = self._file["text_index"][:]
+        self.token_ids = self._file["token_ids"][:] if "token_ids" in self._file else None
+        self.position = self._file["position"][:] if "position" in self._file else None
+
+    def read(self, layer: int, rows: Sequence[slice]) -> Array:
+        """Those rows of one layer, in the order given."""
+        parts = [widen(self._states[layer, part]) for part in rows]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def __enter__(self) -> "StateFile":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: Any, trace: TracebackType | None) -> None:
+        self._file.close()
+
+
+class ArrayStates:
+    """States that are already in memory: (layers, tokens, width), or (tokens, width) for one layer."""
+
+    def __init__(self, values: Array, text_index: Sequence[int] | Array | None = None, name: str = "array"):
+        values = np.asarray(values)
+        values = values[None] if values.ndim == 2 else values
+        if values.ndim != 3:
+            raise UserError(f"{name}: states have 3 axes (layer, token, width), not {values.ndim}")
+        self.name, self._values = name, values
+        self.layers, self.tokens, self.width = values.shape
+        # Without word of the texts each row stands for itself.
+        self.text_index = np.arange(self.tokens) if text_index is None else np.asarray(text_index)
+        if len(self.text_index) != self.tokens:
+            raise UserError(f"{name}: {len(self.text_index)} text indexes for {self.tokens} tokens")
+
+    def read(self, layer: int, rows: Sequence[slice]) -> Array:
+        """Those rows of one layer, in the order given."""
+        return np.concatenate([self._values[layer, part] for part in rows])
+
+
+class Picked:
+    """Some rows of other states, in an order of one's own."""
+
+    def __init__(self, states: States, rows: Array, name: str | None = None, keep_texts: bool = False):
+        self.name = name or states.name
+        self._states, self._rows = states, np.asarray(rows)
+        self.layers, self.tokens, self.width = states.layers, len(self._rows), states.width
+        self.text_index = states.text_index if keep_texts else states.text_index[self._rows]
+
+    def read(self, layer: int, rows: Sequence[slice]) -> Array:
+        """Those rows of one layer, in the order given."""
+        wanted = np.concatenate([self._rows[part] for part in rows])
+        order = np.argsort(wanted, kind="stable")
+        found = self._states.read(layer, runs(wanted[order]))
+        result = np.empty_like(found)
+        result[order] = found
+        return result
+
+
+def shuffled(states: States, seed: int) -> Picked:
+    """The floor of no correspondence: the same states, each token standing for another one."""
+    order = np.random.default_rng(seed).permutation(states.tokens)
+    return Picked(states, order, f"{states.name} (tokens shuffled)", keep_texts=True)
+
+
+def haar_rotation(width: int, seed: int) -> Array:
+    """A rotation drawn evenly from all of them: QR of a Gaussian, with the signs of R taken out."""
+    q, r = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, width)))
+    return q * np.sign(np.diag(r))
+
+
+class Rotated:
+    """The floor of a lost basis: the same geometry in random coordinates."""
+
+    def __init__(self, states: States, seed: int):
+        self.name = f"{states.name} (rotated)"
+        self._states, self._rotation = states, haar_rotation(states.width, seed)
+        self.layers, self.tokens, self.width = states.layers, states.tokens, states.width
+        self.text_index = states.text_index
+
+    def read(self, layer: int, rows: Sequence[slice]) -> Array:
+        """Those rows of one layer, in the order given."""
+        return self._states.read(layer, rows).astype(np.float64) @ self._rotation
+
+
+def runs(rows: Array) -> list[slice]:
+    """Ascending row numbers as slices of neighbours; a row asked for twice starts a new slice."""
+    if not len(rows):
+        return []
+    cuts = np.flatnonzero(np.diff(rows) != 1) + 1
+    starts, ends = np.r_[0, cuts], np.r_[cuts, len(rows)]
+    return [slice(int(rows[a]), int(rows[b - 1]) + 1) for a, b in zip(starts, ends, strict=True)]
+
+
+def read_all(states: States, layer: int) -> Array:
+    """One whole layer."""
+    return states.read(layer, [slice(0, states.tokens)])

@@ -1,0 +1,127 @@
+"""Measures as rows: one row a number, with what it compares, in the tidy table's columns."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from realign.hrsa.groups import Groups, Interval
+from realign.hrsa.reading import Array
+from realign.study.hrsa import Context
+
+TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
+SCHEMA = pa.schema(
+    [
+        ("study", TEXT),
+        ("stage", TEXT),
+        ("step", WHOLE),
+        ("recipe", TEXT),
+        ("pair", TEXT),
+        ("kind", TEXT),
+        ("tags", TEXT),
+        ("corpus", TEXT),
+        ("token_rule", TEXT),
+        ("attention", TEXT),
+        ("preset", TEXT),
+        ("seed_left", WHOLE),
+        ("seed_right", WHOLE),
+        ("measure", TEXT),
+        ("layer_left", WHOLE),
+        ("layer_right", WHOLE),
+        ("k", WHOLE),
+        ("task", TEXT),
+        ("split", TEXT),
+        ("direction", TEXT),
+        ("statistic", TEXT),
+        ("value", REAL),
+        ("ci_low", REAL),
+        ("ci_high", REAL),
+        ("n", WHOLE),
+    ]
+)
+PUBLISHED = "published"  # rows that the authors' code computes in another way than we do
+
+
+class Rows:
+    """Rows of one comparison; `n` is the number of texts, which is what intervals are over."""
+
+    def __init__(
+        self, context: Context, attributes: dict[str, Any], groups: Groups, confidence: float = 0.95
+    ):
+        self.groups, self.confidence = groups, confidence
+        self._rows: list[dict[str, Any]] = []
+        self._common = context.as_slice()
+        self._common.pop("floor")
+        self._common["tags"] = ",".join(context.tags)
+        self._common["corpus"] = context.corpus or _text(attributes.get("corpus"))
+        self._common["attention"] = _text(attributes.get("attention"))
+        self._common["token_rule"] = _text(attributes.get("token_rule", "all"))
+
+    def add(
+        self,
+        measure: str,
+        statistic: str,
+        value: float | Interval,
+        layers: tuple[int, int] | None = None,
+        preset: str = "",
+        **more: Any,
+    ) -> None:
+        """One number; a value that is not finite is a hole in the table, not a number."""
+        interval = value if isinstance(value, Interval) else Interval(float(value), np.nan, np.nan)
+        left, right = layers or (None, None)
+        self._rows.append(
+            {
+                **self._common,
+                "preset": preset,
+                "measure": measure,
+                "statistic": statistic,
+                "layer_left": left,
+                "layer_right": right,
+                "value": _number(interval.value),
+                "ci_low": _number(interval.low),
+                "ci_high": _number(interval.high),
+                "n": self.groups.texts,
+                **more,
+            }
+        )
+
+    def add_jackknifed(
+        self,
+        measure: str,
+        statistic: str,
+        values: Array,
+        layers: tuple[int, int] | None = None,
+        bounds: tuple[float, float] | None = None,
+        **more: Any,
+    ) -> None:
+        """A number with its interval, from the statistic of the whole and without each group."""
+        interval = self.groups.one(values, self.confidence, bounds)
+        self.add(measure, statistic, interval, layers, **more)
+
+    def add_sample(self) -> None:
+        """How much the measures rest on."""
+        for statistic, count in (
+            ("tokens", self.groups.tokens),
+            ("texts", self.groups.texts),
+            ("groups", self.groups.count),
+        ):
+            self.add("sample", statistic, float(count))
+
+    def table(self) -> pa.Table:
+        """The rows as an Arrow table with the tidy table's columns."""
+        return pa.Table.from_pylist(self._rows, SCHEMA)
+
+    def write(self, path: Path) -> None:
+        """The rows as Parquet."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pq.write_table(self.table(), path)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else "" if value is None else str(value)
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

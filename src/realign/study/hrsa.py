@@ -1,0 +1,173 @@
+"""How hidden states are compared: which measures, on which corpora, with which intervals and floors."""
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from realign.study.base import Name, Section, setting
+from realign.study.embedder import Attention
+from realign.study.errors import nearest
+from realign.study.pairs import Kind
+
+Family = Literal["linear", "neighbours", "probe", "extra"]
+Floor = Literal["shuffled", "rotated"]
+
+
+class Context(Section):
+    """What a comparison stands for; it is written into every row and changes no number but by `floor`."""
+
+    study: str = setting("", "The study's name.")
+    stage: Literal["", "backbone", "embedder", "checkpoint"] = setting("", "Whose states are compared.")
+    step: int | None = setting(None, "The step of contrastive training, for checkpoints.", unit="steps")
+    recipe: str | None = setting(None, "The training recipe, for embedders.")
+    pair: str = setting("", "The pair of backbones, or the control's name.")
+    kind: Kind | Literal[""] = setting("", "What lies between the two: sft, rlvr or control.")
+    tags: tuple[str, ...] = setting((), "The pair's free words.")
+    corpus: str = setting("", "The corpus's name; empty takes the one that the states name.")
+    seed_left: int | None = setting(None, "The left embedder's contrastive seed.")
+    seed_right: int | None = setting(None, "The right embedder's contrastive seed.")
+    floor: Floor | None = setting(
+        None,
+        "Compare the left model with itself made unlike: tokens shuffled, or coordinates rotated at random.",
+    )
+
+
+class Comparing(Section):
+    """What every family of measures needs to know."""
+
+    context: Context = Field(Context(), description="What the comparison stands for.")
+    alignment: Literal["ids", "counts"] = setting(
+        "ids",
+        "How rows of two files must agree: token by token, or (as published) only in the number of tokens "
+        "of each text.",
+    )
+    groups: int = setting(
+        20, "Groups of texts for intervals; with fewer texts each is a group.", unit="groups", ge=2
+    )
+    confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
+    seed: int = setting(0, "The seed of every random choice.", ge=0)
+
+
+class Linear(Section):
+    """Correlation, CKA and Procrustes: what one pass over moments gives."""
+
+    precision: Literal["float32", "float64"] = setting(
+        "float32", "Precision of products; sums over many products are always in float64."
+    )
+    procrustes_intervals: Literal["final", "all"] = setting(
+        "final",
+        "Layers whose rotation is fitted again without each group of texts, for intervals; the others are "
+        "fitted on either half of the texts and judged on the other.",
+    )
+
+
+class Neighbours(Section):
+    """Overlap of nearest neighbours, layer by layer."""
+
+    k: tuple[int, ...] = setting((5, 10, 50), "Sizes of the neighbourhood.", unit="neighbours", min_length=1)
+    metric: Literal["cosine", "euclidean"] = setting("cosine", "What near means.")
+    same_text: bool = setting(True, "Whether tokens of the same text can be neighbours.")
+    max_tokens: int | None = setting(
+        50_000, "Take at most this many tokens, drawn by seed, the same for all layers.", unit="tokens", ge=10
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Neighbours":
+        if min(self.k) < 1 or list(self.k) != sorted(set(self.k)):
+            raise ValueError("k: give distinct sizes of 1 or more in rising order")
+        return self
+
+
+class Probe(Section):
+    """Linear probes, fitted on one model's pooled states and read from both."""
+
+    layers: Literal["all", "final"] | tuple[int, ...] = setting(
+        "all", "Layers to probe; final is the embedding alone."
+    )
+    seeds: int = setting(3, "Splits of the texts, each with its own seed.", unit="splits", ge=1)
+    dev: float = setting(0.1, "Share of the texts for choosing the regularisation.", gt=0, lt=0.5)
+    test: float = setting(0.1, "Share of the texts for testing.", gt=0, lt=0.5)
+    c: tuple[float, ...] = setting(
+        (0.01, 0.1, 1.0), "Inverse strengths of the L2 penalty; the best on dev is taken.", min_length=1
+    )
+    iterations: int = setting(1000, "Steps of the optimiser at most.", unit="steps", ge=10)
+    normalize: bool = setting(True, "Scale each vector to length 1 first, as embeddings are used.")
+    procrustes: bool = setting(
+        False, "Also read through the rotation that best maps the other model onto the probe's."
+    )
+    least: int = setting(5, "Classes with fewer texts are left out.", unit="texts", ge=3)
+    max_texts: int | None = setting(8000, "Take at most this many texts, drawn by seed.", unit="texts", ge=20)
+
+
+class Extra(Section):
+    """Other measures of the literature, on a sample of tokens."""
+
+    max_tokens: int = setting(
+        1000, "Take at most this many tokens, drawn by seed, evenly from all texts.", unit="tokens", ge=20
+    )
+    variance: float = setting(0.99, "Share of the variance that SVCCA keeps.", gt=0, le=1)
+    rbf: float | None = setting(
+        0.5, "Width of RBF CKA's kernel, times the median distance; nothing leaves it out.", gt=0
+    )
+
+
+class LinearJob(Comparing, Linear):
+    """One comparison's linear measures."""
+
+
+class NeighboursJob(Comparing, Neighbours):
+    """One comparison's neighbourhood overlap."""
+
+
+class ProbeJob(Comparing, Probe):
+    """One comparison's probes."""
+
+
+class ExtraJob(Comparing, Extra):
+    """One comparison's further measures."""
+
+
+class Hrsa(Section):
+    """Which comparisons are made, of what, and how."""
+
+    families: tuple[Family, ...] = setting(
+        ("linear", "neighbours", "probe", "extra"), "Families of measures."
+    )
+    corpora: tuple[Name, ...] = setting((), "Probe corpora, the main one first; none means all of the study.")
+    backbone_attention: tuple[Attention, ...] = setting(
+        ("bidirectional", "causal"), "Attention modes of backbones; embedders have their recipe's."
+    )
+    floors: tuple[Floor, ...] = setting(
+        ("shuffled", "rotated"), "Floors made from a base backbone's own states, on the main corpus."
+    )
+    alignment: Literal["ids", "counts"] = setting("ids", "How rows of two files must agree.")
+    groups: int = setting(20, "Groups of texts for intervals.", unit="groups", ge=2)
+    confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
+    linear: Linear = Field(Linear(), description="Correlation, CKA and Procrustes.")
+    neighbours: Neighbours = Field(Neighbours(), description="Overlap of nearest neighbours.")
+    probe: Probe = Field(Probe(), description="Linear probes.")
+    extra: Extra = Field(Extra(), description="Further measures.")
+
+    def job(self, family: Family, context: Context, seed: int) -> Comparing:
+        """The settings slice of one comparison's job."""
+        own = getattr(self, family).model_dump()
+        jobs = {"linear": LinearJob, "neighbours": NeighboursJob, "probe": ProbeJob, "extra": ExtraJob}
+        return jobs[family](
+            context=context,
+            alignment=self.alignment,
+            groups=self.groups,
+            confidence=self.confidence,
+            seed=seed,
+            **own,
+        )
+
+    def problems_in(self, study: Any) -> Iterator[str]:
+        """Corpora that the study does not have, and names that floors need for themselves."""
+        known = study.text.probes
+        for i, corpus in enumerate(self.corpora):
+            if corpus not in known:
+                yield f"hrsa.corpora[{i}]: no probe corpus '{corpus}'{nearest(corpus, known)}"
+        for name in self.floors:
+            if name in study.backbones:
+                yield f"backbones.{name}: the name stands for a floor; choose another"

@@ -1,0 +1,124 @@
+# Similarity analysis: one job per comparison × corpus × attention mode × family of measures.
+# Needs: two models' states (pooled ones and labels for probes).
+# Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and for the linear
+# family the matrices worth keeping in an HDF5 file beside it.
+
+from realign.study.measures import measure_units
+
+MEASURES = f"{R}/tidy/measures/{{comparison}}/{{corpus}}+{{attention}}"
+UNITS = {(u.comparison.name, u.corpus, u.attention, u.family): u for u in measure_units(STUDY)}
+TARGETS["measures"] = [f"{R}/tidy/{unit.path}" for unit in UNITS.values()]
+
+
+def unit_of(wc, family):
+    """The comparison that a job's wildcards name."""
+    return UNITS[wc.comparison, wc.corpus, wc.attention, family]
+
+
+def compare_job(family):
+    """A rule's parameter: the settings slice of its family, with what the comparison stands for."""
+
+    def of(wc):
+        context = unit_of(wc, family).context(STUDY)
+        return job(f"hrsa_{family}", STUDY.hrsa.job(family, context, STUDY.study.seed))
+
+    return of
+
+
+def states_of(family, suffix=""):
+    """Both models' states: their manifests decide, their data must be there."""
+
+    def of(wc):
+        comparison = unit_of(wc, family).comparison
+        files = [
+            f"{R}/states/{model}/{wc.corpus}+{wc.attention}{suffix}.h5"
+            for model in (comparison.left, comparison.right)
+        ]
+        return dict(
+            manifests=[f"{path}.manifest.json" for path in files],
+            left=ancient(files[0]),
+            right=ancient(files[1]),
+        )
+
+    return of
+
+
+rule hrsa_linear:
+    input:
+        unpack(states_of("linear")),
+    output:
+        MEASURES + ".linear.h5.manifest.json",
+        matrices=MEASURES + ".linear.h5",
+        measures=MEASURES + ".linear.parquet",
+    params:
+        job=compare_job("linear"),
+    log:
+        f"{R}/logs/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.log",
+    benchmark:
+        f"{R}/benchmarks/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.tsv"
+    threads: threads_of("hrsa_linear", 1)
+    resources:
+        **limits("hrsa_linear", 4, 4),
+    shell:
+        "realign hrsa_linear --job {params.job:q} --log {log:q} --threads {threads}"
+        " --left {input.left:q} --right {input.right:q}"
+        " --measures {output.measures:q} --matrices {output.matrices:q}"
+
+
+rule hrsa_neighbours:
+    input:
+        unpack(states_of("neighbours")),
+    output:
+        measures=MEASURES + ".neighbours.parquet",
+    params:
+        job=compare_job("neighbours"),
+    log:
+        f"{R}/logs/hrsa_neighbours/{{comparison}}/{{corpus}}+{{attention}}.log",
+    benchmark:
+        f"{R}/benchmarks/hrsa_neighbours/{{comparison}}/{{corpus}}+{{attention}}.tsv"
+    threads: threads_of("hrsa_neighbours", 1)
+    resources:
+        **limits("hrsa_neighbours", 4, 4),
+    shell:
+        "realign hrsa_neighbours --job {params.job:q} --log {log:q} --threads {threads}"
+        " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
+
+
+rule hrsa_probe:
+    input:
+        unpack(states_of("probe", ".pooled")),
+        labels=f"{R}/text/probes/{{corpus}}.jsonl",
+    output:
+        measures=MEASURES + ".probe.parquet",
+    params:
+        job=compare_job("probe"),
+    log:
+        f"{R}/logs/hrsa_probe/{{comparison}}/{{corpus}}+{{attention}}.log",
+    benchmark:
+        f"{R}/benchmarks/hrsa_probe/{{comparison}}/{{corpus}}+{{attention}}.tsv"
+    threads: threads_of("hrsa_probe", 1)
+    resources:
+        **limits("hrsa_probe", 4, 4),
+    shell:
+        "realign hrsa_probe --job {params.job:q} --log {log:q} --threads {threads}"
+        " --left {input.left:q} --right {input.right:q} --labels {input.labels:q}"
+        " --measures {output.measures:q}"
+
+
+rule hrsa_extra:
+    input:
+        unpack(states_of("extra")),
+    output:
+        measures=MEASURES + ".extra.parquet",
+    params:
+        job=compare_job("extra"),
+    log:
+        f"{R}/logs/hrsa_extra/{{comparison}}/{{corpus}}+{{attention}}.log",
+    benchmark:
+        f"{R}/benchmarks/hrsa_extra/{{comparison}}/{{corpus}}+{{attention}}.tsv"
+    threads: threads_of("hrsa_extra", 1)
+    resources:
+        **limits("hrsa_extra", 4, 2),
+    shell:
+        "realign hrsa_extra --job {params.job:q} --log {log:q} --threads {threads}"
+        " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
