@@ -136,7 +136,7 @@ class Hrsa(Section):
     )
     corpora: tuple[Name, ...] = setting((), "Probe corpora, the main one first; none means all of the study.")
     backbone_attention: tuple[Attention, ...] = setting(
-        ("bidirectional", "causal"), "Attention modes of backbones; embedders have their recipe's."
+        ("bidirectional", "causal"), "Attention modes of backbones; embedders have their own."
     )
     floors: tuple[Floor, ...] = setting(
         ("shuffled", "rotated"), "Floors made from a base backbone's own states, on the main corpus."

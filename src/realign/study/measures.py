@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from realign.study.hrsa import Context, Family
-from realign.study.names import EmbedderId
 from realign.study.study import Study
 from realign.study.targets import (
     Comparison,
@@ -82,7 +81,7 @@ def measure_units(study: Study) -> list[Unit]:
         if comparison.stage == "backbone":
             attentions = modes if whole else modes[:1]
         else:
-            attentions = (study.recipes[EmbedderId.parse(comparison.left).recipe].embedder.attention,)
+            attentions = (study.embedder.attention,)
         for corpus in corpora if whole else corpora[:1]:
             for attention in attentions:
                 for family in study.hrsa.families:
