@@ -134,6 +134,7 @@ _PLATES = (
         "step the finished embedders. Shading is the 95 % interval.",
         "dynamics",
         _measures("backbone", "embedder", "checkpoint", families=(*_LINEAR, *_NEAR, *_PROBE)),
+        Needs("training"),
         corpora="main",
     ),
     _figure(

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from realign.artifacts.command import Job
 from realign.paper.plan import PlateJob
@@ -33,6 +34,7 @@ def publish(job: Job[PlateJob], draw: Any) -> None:
         drawing = draw(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
         if asked.synthetic:
             stamp(drawing.figure)
+        lay_mats(drawing.figure)
         save(drawing.figure, drawing.data, {kind: job.output(kind) for kind in ("pdf", "png", "svg", "csv")})
     job.note(rows=len(drawing.data))
 
@@ -70,6 +72,7 @@ def shade_if_sft(axes: Axes, kind: str) -> None:
 def pair_label(pair: PairEntry, labels: dict[str, str], emb: bool = False, width: int = 26) -> str:
     """`left vs right` on as many lines as it needs, with the kind where it is SFT."""
     suffix = "-Emb" if emb else ""
+    width -= 5 if pair.kind == "sft" else 0  # room for the mark
     left, right = (labels.get(n, n) + suffix for n in (pair.left, pair.right))
     whole = f"{left} vs {right}"
     lines = [whole] if len(whole) <= width else [shorten(left, width), "vs " + shorten(right, width - 3)]
@@ -113,16 +116,29 @@ def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int 
     return image
 
 
-def mat(axes: Axes) -> None:
-    """A coloured mat behind a heatmap and its labels, since its own background cannot be seen."""
-    from matplotlib.patches import Rectangle
+MAT = "mat"  # the mark of axes that get one
 
-    sheet_of_colour = Rectangle(
-        (-0.2, -0.2), 1.26, 1.44, transform=axes.transAxes, facecolor=SFT_SHADE, edgecolor="none",
-        clip_on=False, zorder=-10,
-    )  # fmt: skip
-    sheet_of_colour.set_in_layout(False)
-    axes.add_patch(sheet_of_colour)
+
+def mat(axes: Axes) -> None:
+    """Ask for a coloured mat behind a heatmap and its labels, since its own background is hidden."""
+    axes.set_gid(MAT)
+
+
+def lay_mats(figure: Figure) -> None:
+    """Put the mats under their panels, once the layout says where these are."""
+    marked = [axes for axes in figure.get_axes() if axes.get_gid() == MAT]
+    if not marked:
+        return
+    figure.draw_without_rendering()
+    for axes in marked:
+        box = axes.get_tightbbox()
+        if box is None:
+            continue
+        (left, low), (right, high) = figure.transFigure.inverted().transform(box.padded(3).get_points())
+        figure.add_artist(
+            Rectangle((left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10)
+        )
+    figure.set_layout_engine("none")
 
 
 def long_matrix(values: np.ndarray, **facts: Any) -> pd.DataFrame:

@@ -26,8 +26,14 @@ class PlateJob(Section):
     style: Style = Field(default_factory=Style, description="The style sheet.")
     view: View = Field(default_factory=View, description="What is shown, with no choice left open.")
     pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
-    labels: dict[str, str] = setting({}, "Names of backbones, corpora and recipes as people read them.")
+    labels: dict[str, str] = setting({}, "Names of backbones and corpora as people read them.")
+    origins: dict[str, str] = setting({}, "Hub ids of backbones, by which published values are found.")
     facts: dict[str, Any] = setting({}, "Settings of the study that the plate prints.")
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What each backbone may be published as: its hub id, or its label."""
+        return self.labels | self.origins
 
 
 class ClaimsJob(Section):
@@ -93,6 +99,12 @@ def _labels(description: Description, pairs: Iterable[PairEntry], view: View) ->
     return told
 
 
+def _origins(description: Description, pairs: Iterable[PairEntry]) -> dict[str, str]:
+    names = sorted({n for p in pairs for n in (p.left, p.right)})
+    hubs = {n: description.backbones.get(n, {}).get("hub") for n in names}
+    return {n: str(hub) for n, hub in hubs.items() if hub}
+
+
 def plate_job(description: Description, name: str) -> PlateJob:
     """The settings slice of one figure or table."""
     plate = PLATES[name]
@@ -114,6 +126,7 @@ def plate_job(description: Description, name: str) -> PlateJob:
         view=view,
         pairs=pairs,
         labels=_labels(description, pairs, view),
+        origins=_origins(description, pairs) if plate.references else {},
         facts=facts,
     )
 

@@ -14,6 +14,8 @@ def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) ->
     """Accuracy by split and side of a probe fitted on the base model, averaged over seeds."""
     rows = readings(measures, "probe", view.preset, pair=pair, stage=stage, attention=view.attention)
     rows = rows[rows["direction"].isin(SIDES)]
+    corpora = [c for c in view.corpora if c in set(rows["corpus"])] or list(dict.fromkeys(rows["corpus"]))
+    rows = rows[rows["corpus"].isin(corpora[:1])]
     tasks = [view.probe_task] if view.probe_task else list(dict.fromkeys(rows["task"]))[:1]
     rows = rows[rows["task"].isin(tasks)]
     if len(rows):  # the last layer, where a probe was fitted on several

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from realign.paper.tidy import COLUMNS
+from realign.paper.statistics import random_rotation_entropy
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Description, PairEntry, Part
@@ -24,15 +25,16 @@ from realign.study.names import EmbedderId
 STUDY = "synthetic"
 SEEDS = (0, 1, 2)
 STEPS = (200, 400, 600)
-RECIPES = {
-    "full": {
-        "global_batch": 2048, "learning_rate": 2e-5, "temperature": 0.02, "steps": 782, "lora": None,
-        "checkpoints": list(STEPS),
-    },
-    "lora": {
-        "global_batch": 2048, "learning_rate": 2e-4, "temperature": 0.02, "steps": 782,
-        "lora": {"rank": 16, "alpha": 32}, "checkpoints": [],
-    },
+RECIPES: dict[str, Any] = {
+    name: {
+        "attention": "bidirectional", "pooling": "mean", "lora": lora, "checkpoints": checkpoints,
+        "batches": {"size": 2048, "negatives": 3, "steps": None, "epochs": 1},
+        "optimizer": {"learning_rate": rate, "schedule": "cosine", "warmup": 0.03, "weight_decay": 0.05},
+        "loss": {"temperature": 0.02}, "precision": "bf16",
+    }
+    for name, rate, lora, checkpoints in (
+        ("full", 2e-5, None, list(STEPS)), ("lora", 2e-4, {"rank": 16, "alpha": 32}, [])
+    )
 }  # fmt: skip
 # name: (label, layers, width, parameters)
 BACKBONES = {
@@ -66,6 +68,7 @@ CORPORA = {"reasoning-hard": "Reasoning texts, hard", "mmlu-pro": "MMLU-Pro"}
 BENCHMARKS = {"MTEB(Multilingual, v2)": 40, "MTEB(Code, v1)": 12, "BRIGHT": 12}
 DATASETS = {"MSMARCO": 4990, "NLI": 2770, "HotpotQA": 1680, "FEVER": 1060, "Mr.TyDi": 1030, "SQuAD": 840}
 NEAR = (5, 10, 50)
+WIDTHS = {layers: width for _, layers, width, _ in BACKBONES.values()}
 
 
 class Writer:
@@ -121,6 +124,8 @@ def _linear(layers: int, moved: float, noise: np.random.Generator) -> Iterator[d
     for layer in range(1, layers + 1):
         entropy = np.clip(1 - moved * (0.8 + 0.25 * layer / layers), 0.1, 1) + 0.004 * noise.standard_normal()
         yield _row("procrustes", "inverse_row_entropy", entropy, 0.01, layer_left=layer, layer_right=layer)
+        haar = random_rotation_entropy(WIDTHS[layers])
+        yield _row("procrustes", "inverse_row_entropy_haar", haar, layer_left=layer, layer_right=layer)
         yield _row("procrustes", "residual", 0.6 * moved, 0.01, layer_left=layer, layer_right=layer)
 
 
@@ -136,12 +141,12 @@ def _neighbours(layers: int, moved: float, noise: np.random.Generator) -> Iterat
 def _probe(layers: int, moved: float, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
     drop = 0.35 * max(0.0, moved - 0.7) / 0.3
     for split, own in (("train", 0.93), ("dev", 0.90), ("test", 0.895)):
-        for direction, value in (("left", own), ("right", own - drop - 0.02 * moved)):
-            value += 0.004 * noise.standard_normal()
-            yield _row(
-                "probe", "accuracy", value, 0.01, task="ag-news", split=split, direction=direction,
-                layer_left=layers, layer_right=layers,
-            )  # fmt: skip
+        about = {"task": "label", "split": split, "layer_left": layers, "layer_right": layers}
+        left = own + 0.004 * noise.standard_normal()
+        right = own - drop - 0.02 * moved + 0.004 * noise.standard_normal()
+        yield _row("probe", "accuracy", left, 0.01, direction="left", **about)
+        yield _row("probe", "accuracy", right, 0.01, direction="right", **about)
+        yield _row("probe", "accuracy_change", right - left, 0.01, direction="right", **about)
 
 
 FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe}
@@ -158,6 +163,7 @@ def _measures(writer: Writer, left: str, right: str, layers: int, moved: float, 
                 common = {**about, "corpus": corpus, "attention": mode, "preset": "", "token_rule": "all"}
                 common["tags"] = ",".join(about.get("tags", ()))
                 rows = [{**common, **row} for row in make(layers, moved * scale, noise)]
+                rows += [{**common, **_row("sample", s, n)} for s, n in (("tokens", 5e4), ("texts", 57))]
                 path = f"measures/{left}--vs--{right}/{corpus}+{mode}.{family}.parquet"
                 facts = {k: about[k] for k in ("stage", "pair", "kind")} | {"recipe": about["recipe"] or ""}
                 writer.write(
@@ -235,9 +241,9 @@ def _write_training(writer: Writer) -> None:
                     rows.append({"step": step, "metric": "loss", "value": loss})
                     rows.append({"step": step, "metric": "tokens_per_second", "value": 8e13 / BACKBONES[name][3]})
                 for step in (0, 100, 200, 400, 600, 782):
-                    rows.append({"step": step, "metric": "val_loss", "value": 0.6 + 1.5 * np.exp(-step / 70)})
+                    rows.append({"step": step, "metric": "val_loss", "value": 0.6 + 1.5 * np.exp(-step / 70) + noise.normal(0, 0.03)})
                     rows.append(
-                        {"step": step, "metric": "val_ndcg_at_10", "value": 0.62 - 0.4 * np.exp(-step / 90)}
+                        {"step": step, "metric": "val_ndcg_at_10", "value": 0.62 - 0.4 * np.exp(-step / 90) + noise.normal(0, 0.01)}
                     )
                 rows.append({"step": 782, "metric": "memory_gb", "value": 12 + BACKBONES[name][3] / 2e8})
                 for row in rows:

@@ -47,10 +47,12 @@ TITLES = {
     "correlation": "Dimension-wise correlation",
     "cka": "Linear CKA",
     "cka_debiased": "Linear CKA, debiased",
-    "procrustes": "Inverse row entropy of O*",
+    "procrustes": "Inverse row entropy",
     "knn_overlap": "k-NN overlap",
     "probe": "Probe accuracy",
 }
+# What mining counted, by the names that its rows give.
+MINED = {"pairs_in": "pairs_in", "pairs_out": "pairs_out", "kept": "kept"}
 PUBLISHED = "published"
 NUMBERS = {
     "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
@@ -73,10 +75,16 @@ def read_table(kind: str, paths: Iterable[Path]) -> pd.DataFrame:
         table = table.select(COLUMNS[kind])
         if "tags" in table.column_names:
             table = table.drop(["tags"])  # a list or a text, by taste; the description says it anyway
-        tables.append(_cast(table, kind, path))
+        tables.append(_cast(table, kind, path).append_column("file", _repeated(path, len(table))))
     if not tables:
-        return pd.DataFrame(columns=COLUMNS[kind])
+        return pd.DataFrame(columns=[*COLUMNS[kind], "file"])
     return pa.concat_tables(tables).to_pandas()
+
+
+def _repeated(path: Path, count: int) -> pa.DictionaryArray:
+    """Which file a row is from, below `tidy`: evidence that a verdict can name."""
+    name = path.as_posix().rsplit("/tidy/", 1)[-1]
+    return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([name]))
 
 
 def _cast(table: pa.Table, kind: str, path: Path) -> pa.Table:
@@ -158,7 +166,7 @@ def of_preset(frame: pd.DataFrame, preset: str) -> pd.DataFrame:
     """The rows of a preset; with none named, the study's own rather than the published one."""
     if preset:
         return pick(frame, preset=preset)
-    own = frame[frame["preset"].fillna("") != PUBLISHED]
+    own = frame[frame["preset"].fillna("") == ""]
     return own if len(own) else frame
 
 
@@ -212,9 +220,18 @@ def final_layer(frame: pd.DataFrame) -> dict[str, float]:
     return {c: float(last[c]) for c in ("value", "ci_low", "ci_high")}
 
 
-def summary(frame: pd.DataFrame, measure: str, first: int = 1) -> dict[str, float]:
-    """One number of a comparison: the final layer's rotation, the mean over layers of anything else."""
-    return final_layer(frame) if measure == "procrustes" else mean_over_layers(frame, first)
+def summary(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 1) -> dict[str, float]:
+    """One number of a comparison: the final layer's rotation, the mean over layers of anything else.
+
+    Means that the results hold, with intervals of their own, are preferred to means made here.
+    """
+    if measure == "procrustes":
+        return final_layer(readings(frame, measure, preset))
+    means = pick(frame, measure=READINGS[measure][0], statistic="mean_over_layers")
+    means = pick(means, preset=PUBLISHED) if first == 0 else of_preset(means, preset)
+    if len(means):
+        return {c: float(means[c].mean()) for c in ("value", "ci_low", "ci_high")}
+    return mean_over_layers(readings(frame, measure, preset), first)
 
 
 def task_scores(scores: pd.DataFrame, preset: str = "") -> pd.DataFrame:
@@ -225,7 +242,7 @@ def task_scores(scores: pd.DataFrame, preset: str = "") -> pd.DataFrame:
     final = scores[scores["step"].isna()] if "step" in scores else scores
     final = of_preset(final, preset)
     main = final[final["metric"] == "main_score"]
-    final = main if len(main) else final
+    final = main if len(main) else final[final["task"].fillna("") != ""]
     keys = ["backbone", "recipe", "seed", "benchmark", "task", "task_type"]
     means = final.groupby(keys, sort=False, dropna=False)["value"].mean().reset_index()
     means["value"] *= 100
@@ -241,10 +258,13 @@ def gains(scores: pd.DataFrame, left: str, right: str, recipe: str) -> pd.DataFr
     return both[[*keys, "value_left", "value_right", "gain"]]
 
 
-def chance(frame: pd.DataFrame, measure: str, k: int = 0) -> float:
-    """What chance would give for a measure, where the results say it."""
-    name, statistic = READINGS[measure]
-    rows = frame[(frame["measure"] == name) & (frame["statistic"] == f"{statistic}_chance")]
-    if measure == "knn_overlap":
-        rows = rows[rows["k"] == k]
+def chance(frame: pd.DataFrame, measure: str) -> float:
+    """What chance gives: a random rotation's entropy, where the results say it."""
+    rows = pick(frame, measure=measure, statistic="inverse_row_entropy_haar")
     return float(rows["value"].mean()) if len(rows) else np.nan
+
+
+def mining_wide(mining: pd.DataFrame) -> pd.DataFrame:
+    """Data sets by statistics, in the order of the files."""
+    wide = mining.pivot_table(index="dataset", columns="statistic", values="value", sort=False)
+    return wide.reindex(list(dict.fromkeys(mining["dataset"])))

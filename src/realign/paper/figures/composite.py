@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import SubFigure
 
 from realign.artifacts.command import Job
 from realign.paper.panels import Drawing, empty, heatmap, long_matrix, mat, publish, sheet, shorten, stack
@@ -10,7 +12,7 @@ from realign.paper.plan import PlateJob
 from realign.paper.tidy import TITLES, Tidy, matrix, readings
 from realign.study.description import PairEntry
 
-STAGES = (("backbone", "LLM"), ("embedder", "Embedding model"))
+STAGES = (("backbone", "LLM"), ("embedder", "Embedder"))
 MEASURES = ("correlation", "cka")
 KINDS = ("sft", "rlvr")
 
@@ -22,47 +24,50 @@ def run(job: Job[PlateJob]) -> None:
 
 def _names(pair: PairEntry, labels: dict[str, str], emb: bool) -> tuple[str, str]:
     suffix = "-Emb" if emb else ""
-    left, right = (shorten(labels.get(n, n) + suffix, 24) for n in (pair.left, pair.right))
+    left, right = (shorten(labels.get(n, n) + suffix, 25) for n in (pair.left, pair.right))
     return left, right
 
 
 def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
-    """Two rows (LLM, embedding model) by four columns (measure × kind of pair)."""
+    """A block for each measure: two rows (LLM, embedding model), two columns (SFT, RLVR)."""
+    figure = sheet(asked.style, 104)
+    drawn = []
+    for block, measure in zip(figure.subfigures(1, 2), MEASURES, strict=True):
+        drawn += _block(block, measure, asked, tidy)
+    return Drawing(figure, stack(drawn))
+
+
+def _block(block: SubFigure, measure: str, asked: PlateJob, tidy: Tidy) -> list[pd.DataFrame]:
     pairs = {p.kind: p for p in asked.pairs}
     corpus = asked.view.corpora[0] if asked.view.corpora else ""
-    figure = sheet(asked.style, 98)
-    grid = figure.subplots(2, 4, squeeze=False)
+    block.suptitle(TITLES[measure], fontweight="bold", fontsize="medium")
+    grid = block.subplots(2, 2, squeeze=False)
     drawn, image = [], None
-    for row, (stage, title) in enumerate(STAGES):
-        for column, (measure, kind) in enumerate((m, k) for m in MEASURES for k in KINDS):
-            axes, pair = grid[row][column], pairs.get(kind)
-            if row == 0:
-                axes.set_title(f"{TITLES[measure]}\n{kind.upper()} pair", pad=4)
-            if pair is None:
-                empty(axes, f"no {kind.upper()} pair in this study")
-                continue
-            frame = readings(
-                tidy.measures, measure, asked.view.preset, pair=pair.name, stage=stage, corpus=corpus
-            )
-            left, right = _names(pair, asked.labels, stage == "embedder")
-            values = matrix(frame)
-            if not values.size or np.isnan(values).all():
-                empty(axes, f"{measure} of {left} vs {right}")
-                continue
-            image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
-            axes.set_xlabel(right, labelpad=2, fontsize="small")
-            axes.set_ylabel(left, labelpad=2, fontsize="small")
-            if kind == "sft":
-                mat(axes)
-            drawn.append(
-                long_matrix(values, measure=measure, pair=pair.name, kind=kind, stage=stage, corpus=corpus)
-            )
-        grid[row][0].annotate(
-            title, (-0.42, 0.5), xycoords="axes fraction", rotation=90, ha="center", va="center",
-            fontweight="bold",
-        )  # fmt: skip
+    for (row, column), axes in np.ndenumerate(grid):
+        (stage, title), kind = STAGES[row], KINDS[column]
+        pair = pairs.get(kind)
+        axes.set_title(f"{title}, {kind.upper()}", fontsize="small", pad=3)
+        if pair is None:
+            empty(axes, f"no {kind.upper()} pair in this study")
+            continue
+        left, right = _names(pair, asked.labels, stage == "embedder")
+        frame = readings(
+            tidy.measures, measure, asked.view.preset, pair=pair.name, stage=stage, corpus=corpus
+        )
+        values = matrix(frame)
+        if not values.size or np.isnan(values).all():
+            empty(axes, f"{measure} of {left} vs {right}")
+            continue
+        image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
+        axes.set_xlabel(right, labelpad=2, fontsize="x-small")
+        axes.set_ylabel(left, labelpad=2, fontsize="x-small")
+        if kind == "sft":
+            mat(axes)
+        drawn.append(
+            long_matrix(values, measure=measure, pair=pair.name, kind=kind, stage=stage, corpus=corpus)
+        )
     if image is not None:
-        bar = figure.colorbar(image, ax=grid, shrink=0.8, pad=0.01, aspect=30, extend="min")
-        bar.set_label("mean correlation, or CKA")
-    figure.supxlabel("Layer of the post-trained model", fontsize="medium")
-    return Drawing(figure, stack(drawn))
+        block.colorbar(image, ax=list(grid.ravel()), shrink=0.8, pad=0.02, aspect=35, extend="min")
+    block.supxlabel("Layer of the post-trained model", fontsize="small")
+    block.supylabel("Layer of the base model", fontsize="small")
+    return drawn

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.lines import Line2D
+from matplotlib.ticker import EngFormatter, NullLocator
 
 from realign.artifacts.command import Job
 from realign.paper.panels import Drawing, empty, publish, sheet, shorten, stack
@@ -33,6 +34,15 @@ def costs(tidy: Tidy) -> tuple[pd.Series, str]:
             return last.groupby(level=[0, 1]).mean(), label
     sizes = tidy.backbones[tidy.backbones["metric"] == "parameters"]
     return sizes.groupby("backbone")["value"].max(), "Parameters of the backbone"
+
+
+def spread(places: list[float], apart: float = 1.5) -> list[float]:
+    """The places that stand far enough apart on a logarithmic axis to be labelled."""
+    kept: list[float] = []
+    for place in places:
+        if not kept or place / kept[-1] >= apart:
+            kept.append(place)
+    return kept
 
 
 def pareto(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
@@ -74,13 +84,16 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             axes.plot(row["cost"], row["score"], MARKS[row["role"]], color=role_colour(asked.style, row["role"]), markersize=5)
         for index in best:
             row = rows.loc[index]
-            name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 20)
+            name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 16)
             right = row["cost"] > np.sqrt(rows["cost"].min() * rows["cost"].max())
             axes.annotate(
                 name, (row["cost"], row["score"]), xytext=(-4 if right else 4, 5), textcoords="offset points",
                 fontsize="xx-small", color=FAINT, ha="right" if right else "left",
             )  # fmt: skip
         axes.set_xscale("log")
+        places = spread(sorted(set(rows["cost"])))
+        axes.set_xticks(places, [EngFormatter(sep="")(p) for p in places])
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.15, 0.15)
         axes.set_xlabel(label)
     grid[0].set_ylabel("Mean score (points of 100)")

@@ -12,7 +12,7 @@ from realign.paper.panels import Drawing, band, empty, pair_label, publish, shee
 from realign.paper.plan import PlateJob
 from realign.paper.probe import probe_accuracy
 from realign.paper.style import role_colour
-from realign.paper.tidy import TITLES, Tidy, readings, summary
+from realign.paper.tidy import TITLES, Tidy, summary
 from realign.study.description import PairEntry
 from realign.study.figures import View
 
@@ -41,7 +41,7 @@ def _value(measures: pd.DataFrame, measure: str, stage: str, step: float, k: int
         rows = rows[rows["step"] == step]
     if measure == "knn_overlap":
         rows = rows[rows["k"] == k]
-    return summary(readings(rows, measure, view.preset), measure, view.first_layer)
+    return summary(rows, measure, view.preset, view.first_layer)
 
 
 def _readout(measures: pd.DataFrame, pair: str, stage: str, step: float, view: View) -> dict[str, float]:
@@ -80,8 +80,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """A panel for each measure, a line for each pair that was trained."""
     pairs = [p for p in asked.pairs if p.embed]
     data = trace(asked.model_copy(update={"pairs": tuple(pairs)}), tidy)
-    last = data["step"].max()
-    end = float(asked.facts.get("final_step") or (1.25 * last if last and np.isfinite(last) else 1.0))
+    end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
     data["x"] = data["step"].fillna(end)
     figure = sheet(asked.style, 105)
     grid = figure.subplots(2, 3).ravel()

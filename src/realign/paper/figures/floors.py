@@ -12,7 +12,7 @@ from realign.artifacts.command import Job
 from realign.paper.panels import Drawing, empty, pair_label, publish, sheet, stack
 from realign.paper.plan import PlateJob
 from realign.paper.style import FAINT, role_colour
-from realign.paper.tidy import TITLES, Tidy, chance, readings, summary
+from realign.paper.tidy import TITLES, Tidy, chance, summary
 from realign.study.description import PairEntry
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
@@ -36,7 +36,7 @@ def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
     def add(pair: PairEntry, measure: str, what: str, frame: pd.DataFrame) -> None:
         if measure == "knn_overlap":
             frame = frame[frame["k"] == near]
-        read = summary(readings(frame, measure, asked.view.preset), measure, asked.view.first_layer)
+        read = summary(frame, measure, asked.view.preset, asked.view.first_layer)
         if np.isfinite(read["value"]):
             rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": what, **read})
 
@@ -48,7 +48,7 @@ def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
-            by_chance = chance(own[own["stage"] == "backbone"], measure, near)
+            by_chance = chance(own[own["stage"] == "backbone"], measure)
             if np.isfinite(by_chance):
                 rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",
                              "value": by_chance, "ci_low": np.nan, "ci_high": np.nan})  # fmt: skip
@@ -62,7 +62,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     grid = figure.subplots(1, len(MEASURES), sharey=True)
     for axes, measure in zip(grid, MEASURES, strict=True):
         rows = data[data["measure"] == measure]
-        axes.set_title(TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""))
+        axes.set_title(TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""), fontsize="small")
         if rows.empty:
             empty(axes, f"{measure} of any pair")
             continue

@@ -36,7 +36,7 @@ def gain_rows(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFra
                 "pair": pair.name, "kind": pair.kind, "benchmark": benchmark, "gain": estimate.value,
                 "low_90": low, "high_90": high, "tasks": table.shape[0], "seeds": table.shape[1],
                 "by_seed": " ".join(f"{x:.4f}" for x in table.mean(0)),
-                "published": published_gain(published, pair, asked.labels, str(benchmark)),
+                "published": published_gain(published, pair, asked.known, str(benchmark)),
             })  # fmt: skip
     columns = ["pair", "kind", "benchmark", "gain", "low_90", "high_90", "tasks", "seeds", "by_seed", "published"]
     return pd.DataFrame(rows, columns=columns)
@@ -71,11 +71,10 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
         axes.set_xlim(*_limits(data[data["benchmark"] == benchmark], margin))
         axes.set_ylim(len(pairs) - 0.5, -0.5)
     grid[0].set_yticks(range(len(pairs)), [pair_label(p, asked.labels) for p in pairs], fontsize="x-small")
-    figure.text(
-        0.5, 0.005, f"band: ± {margin:g} points of equivalence; bars: 90 % intervals; | seeds; ◇ published",
-        ha="center", va="bottom", fontsize="x-small", color=FAINT,
+    figure.supxlabel(
+        f"band: ± {margin:g} points of equivalence; bars: 90 % intervals; | seeds; ◇ published",
+        fontsize="x-small", color=FAINT,
     )  # fmt: skip
-    figure.get_layout_engine().set(rect=(0, 0.05, 1, 0.95))  # type: ignore[union-attr]
     return Drawing(figure, stack([data]))
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 
 from realign.artifacts.command import Job
 from realign.paper.panels import Drawing, empty, publish, sheet, stack
 from realign.paper.plan import PlateJob
 from realign.paper.style import role_colour
-from realign.paper.tidy import Tidy
+from realign.paper.tidy import Tidy, mining_wide
 
 PERCENTS = (5, 25, 50, 75, 95)
 SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "rlvr"))
@@ -28,7 +29,7 @@ def fates(statistics: pd.Series) -> pd.Series:
 
 def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """Left: quantiles of the scores. Right: shares of kept and refused candidates."""
-    table = tidy.mining.pivot_table(index="dataset", columns="statistic", values="value", sort=False)
+    table = mining_wide(tidy.mining)
     names = list(table.index)
     figure = sheet(asked.style, 34 + 8 * max(len(names), 1))
     scores, counts = figure.subplots(1, 2, sharey=True)
@@ -57,16 +58,16 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     return Drawing(figure, stack([tidy.mining[["dataset", "statistic", "value"]]]))
 
 
-def _stacked(axes: object, table: pd.DataFrame, asked: PlateJob) -> None:
+def _stacked(axes: Axes, table: pd.DataFrame, asked: PlateJob) -> None:
     shares = table.apply(fates, axis=1).fillna(0)
     left = np.zeros(len(shares))
     greys = ("#4D4D4D", "#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
     hatches = ("", "////", "....", "xxxx", "----", "oooo")
     for index, column in enumerate(sorted(shares, key=lambda c: (c != "kept", c))):
         colour = role_colour(asked.style, "rlvr") if column == "kept" else greys[(index - 1) % len(greys)]
-        axes.barh(  # type: ignore[attr-defined]
+        axes.barh(
             range(len(shares)), shares[column], left=left, height=0.7, color=colour, edgecolor="white",
             linewidth=0.4, hatch=hatches[index % len(hatches)], label=column.replace("_", ": ").replace("refused: ", "refused, "),
         )  # fmt: skip
         left += shares[column].to_numpy()
-    axes.set_xlim(0, 1)  # type: ignore[attr-defined]
+    axes.set_xlim(0, 1)

@@ -75,10 +75,10 @@ def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], tex
 def _clouds(axes: Axes, x: float, y: float, turned: float, asked: PlateJob, kind: str, text: str) -> None:
     """Two clouds of points: the base's, and the other's turned and stretched by `turned`."""
     random = np.random.default_rng(7)
-    points = random.standard_normal((60, 2)) * (2.6, 1.1)
+    points = random.standard_normal((60, 2)).clip(-1.9, 1.9) * (2.6, 1.1)
     angle = 1.35 * turned
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    other = points @ rotation * (1 - 0.35 * turned, 1 + 0.5 * turned) + random.standard_normal((60, 2)) * 0.25
+    other = points @ rotation * (1 - 0.35 * turned, 1 - 0.05 * turned) + random.standard_normal((60, 2)) * 0.25
     axes.add_patch(Ellipse((x, y), 17, 12, facecolor="#F6F6F6", edgecolor=FAINT, linestyle=":", linewidth=0.8))
     for cloud, role, mark in ((points, "base", "o"), (other, kind, "^")):
         axes.plot(*(cloud + (x, y)).T, mark, color=role_colour(asked.style, role), markersize=2, alpha=0.8)

@@ -1,0 +1,341 @@
+"""Judging a study's claims: each test's estimate, its p-values, Holm's correction, the verdict.
+
+A test holds when its own alternative is significant, fails when the opposite one is, and is
+undecided otherwise: too little data is never taken for evidence of anything. Holm's correction is
+made over all tests of a claim, for holding and for failing each.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from realign.artifacts.command import Job
+from realign.paper.plan import ClaimsJob
+from realign.paper.statistics import UNKNOWN, Estimate, crossed_mean, from_interval, holm, over_seeds
+from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, gains, of_preset, pick, summary, task_scores
+from realign.study.claims import Claim, Test
+from realign.study.description import PairEntry
+
+HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
+ALL = "all"
+
+
+@dataclass
+class Finding:
+    """One test of one pair: what was estimated, from which files, and how it was judged."""
+
+    pair: str
+    what: str
+    test: Test
+    estimate: Estimate
+    threshold: float
+    files: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    p_holds: float = 1.0
+    p_fails: float = 1.0
+    adjusted: tuple[float, float] = (1.0, 1.0)
+    verdict: str = UNDECIDED
+
+
+def run(job: Job[ClaimsJob]) -> None:
+    """Judge all claims and write them as Parquet, JSON and Markdown."""
+    asked = job.settings
+    judged = judge(asked, Tidy(job.inputs_of("tidy")))
+    rows = [row for name, findings in judged.items() for row in claim_rows(asked, name, findings)]
+    schema = pa.schema([(c, pa.float64() if c in NUMBERS else pa.string()) for c in COLUMNS["claims"]])
+    pq.write_table(pa.Table.from_pylist(rows, schema), job.output("verdicts"))
+    readable = [{**row, "evidence": json.loads(row["evidence"])} for row in rows]
+    text = json.dumps(_finite(readable), indent=1, ensure_ascii=False) + "\n"
+    job.output("json").write_text(text, encoding="utf-8")
+    job.output("md").write_text(markdown(asked, judged), encoding="utf-8")
+    job.note(verdicts={name: overall(findings) for name, findings in judged.items()})
+
+
+def judge(asked: ClaimsJob, tidy: Tidy) -> dict[str, list[Finding]]:
+    """Every claim's findings, judged."""
+    reader = Reader(asked, tidy)
+    judged = {}
+    for name, claim in asked.claims.items():
+        findings = [f for test in claim.tests for f in reader.findings(test)]
+        settle(findings, asked.alpha)
+        judged[name] = findings
+    return judged
+
+
+def settle(findings: Sequence[Finding], alpha: float) -> None:
+    """Compute each finding's p-values, correct them together, and give the verdicts."""
+    for finding in findings:
+        finding.p_holds, finding.p_fails = p_values(finding.estimate, finding.test.rule, finding.threshold)
+    holding, failing = holm([f.p_holds for f in findings]), holm([f.p_fails for f in findings])
+    for finding, p_holds, p_fails in zip(findings, holding, failing, strict=True):
+        finding.adjusted = (p_holds, p_fails)
+        finding.verdict = HOLDS if p_holds < alpha else FAILS if p_fails < alpha else UNDECIDED
+
+
+def p_values(estimate: Estimate, rule: str, threshold: float) -> tuple[float, float]:
+    """The p-values for a rule's own alternative and for the opposite one."""
+    if not np.isfinite(estimate.value):
+        return 1.0, 1.0
+    if rule == "equivalent":
+        return estimate.p_equivalent(threshold), estimate.p_beyond(threshold)
+    if rule == "different":
+        return estimate.p_differs(threshold), 1.0
+    above, below = estimate.p_above(threshold), estimate.p_below(threshold)
+    return (above, below) if rule.startswith("above") else (below, above)
+
+
+def overall(findings: Sequence[Finding]) -> str:
+    """A claim's verdict: all tests hold, one fails, or neither."""
+    verdicts = {f.verdict for f in findings}
+    if FAILS in verdicts:
+        return FAILS
+    return HOLDS if verdicts == {HOLDS} else UNDECIDED
+
+
+class Reader:
+    """Reads the estimate of any test from tidy results."""
+
+    def __init__(self, asked: ClaimsJob, tidy: Tidy):
+        self.asked, self.view = asked, asked.view
+        measures = of_preset(tidy.measures, self.view.preset) if len(tidy.measures) else tidy.measures
+        same = measures["layer_left"].isna() | (measures["layer_left"] == measures["layer_right"])
+        self.measures = measures[same]
+        self.scores = task_scores(tidy.scores, self.view.preset)
+        self.score_files = tidy.files("scores")
+        self._readers: dict[str, Callable[[Test, PairEntry, str], Iterator[Finding]]] = {
+            "level": self._level, "change": self._change, "progress": self._progress,
+            "corpus_gap": self._corpus_gap, "attention_gap": self._attention_gap,
+            "readout_gap": self._readout_gap,
+        }  # fmt: skip
+
+    def findings(self, test: Test) -> Iterator[Finding]:
+        """The findings of one test: every pair that it selects, in every attention mode."""
+        for pair in self.asked.pairs:
+            if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind == "control"):
+                continue
+            if not set(test.tagged) <= set(pair.tags) or set(test.untagged) & set(pair.tags):
+                continue
+            if self._needs_embedders(test) and not pair.embed:
+                continue
+            if test.statistic == "gain":
+                yield from self._gain(test, pair)
+                continue
+            for attention in self._attentions(test):
+                yield from self._readers[test.statistic](test, pair, attention)
+
+    @staticmethod
+    def _needs_embedders(test: Test) -> bool:
+        return test.stage == "embedder" or test.statistic in ("gain", "change", "progress")
+
+    def _attentions(self, test: Test) -> list[str]:
+        """The modes that were measured at all where the test looks; embedders have one of their own."""
+        if test.statistic == "attention_gap":
+            return ["causal minus bidirectional"]
+        stage = "embedder" if self._needs_embedders(test) else "backbone"
+        measure = "probe" if test.statistic == "readout_gap" else test.measure
+        there = set(pick(self.measures, stage=stage, measure=measure)["attention"])
+        found = [a for a in test.attentions if a in there]
+        return found or list(test.attentions[:1])
+
+    def _rows(self, test: Test, measure: str = "", **equal: Any) -> pd.DataFrame:
+        rows = pick(self.measures, measure=measure or test.measure, **equal)
+        return rows[rows["k"] == test.k] if test.measure == "knn_overlap" else rows
+
+    def _main_corpus(self) -> str:
+        return self.view.corpora[0] if self.view.corpora else ""
+
+    def _read(self, rows: pd.DataFrame, test: Test) -> Estimate:
+        """The measure's number over seeds, from rows of one comparison and corpus."""
+        by_seed = [
+            from_interval(*summary(own, test.measure, self.view.preset, self.view.first_layer).values())
+            for _, own in rows.groupby("seed_left", sort=True, dropna=False)
+        ]
+        return over_seeds(by_seed)
+
+    def _level(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        rows = self._rows(
+            test, pair=pair.name, stage=test.stage, attention=attention, corpus=self._main_corpus()
+        )
+        estimate, facts = self._read(rows, test), {}
+        if test.rule.endswith("_floor"):
+            floor_rows = self._floor(test, pair, attention)
+            floor = self._read_floor(floor_rows, test)
+            facts = {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
+            rows = pd.concat([rows, floor_rows])
+            estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
+        yield self._finding(test, pair, f"{test.measure}, {test.stage}s, {attention}", estimate, rows, facts)
+
+    def _floor(self, test: Test, pair: PairEntry, attention: str) -> pd.DataFrame:
+        seeds = (f"{pair.left}-seeds", f"{pair.right}-seeds")
+        return self._rows(
+            test, pair=seeds, kind="control", stage="embedder", attention=attention, corpus=self._main_corpus()
+        )
+
+    def _read_floor(self, rows: pd.DataFrame, test: Test) -> Estimate:
+        """The floor of a pair: the mean of its two sides' floors."""
+        return over_seeds([self._read(own, test) for _, own in rows.groupby("pair", sort=True)])
+
+    def _change(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        about = {"pair": pair.name, "attention": attention, "corpus": self._main_corpus()}
+        before, after = (self._rows(test, stage=s, **about) for s in ("backbone", "embedder"))
+        first, last = self._read(before, test), self._read(after, test)
+        facts = {"backbones": first.value, "embedders": last.value}
+        yield self._finding(
+            test, pair, f"{test.measure}, embedders minus backbones, {attention}", last - first,
+            pd.concat([before, after]), facts,
+        )  # fmt: skip
+
+    def _progress(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        """The share of the whole change that is made by a checkpoint, all read from one seed."""
+        about = {"pair": pair.name, "attention": attention, "corpus": self._main_corpus()}
+        rows = self._rows(test, **about)
+        between = rows[rows["stage"] == "checkpoint"]
+        steps = sorted(between["step"].dropna().unique())
+        step = test.by_step or (steps[0] if steps else 0)
+        at = between[between["step"] == step]
+        seeds = set(at["seed_left"])
+        last = rows[(rows["stage"] == "embedder") & rows["seed_left"].isin(seeds)]
+        first = rows[rows["stage"] == "backbone"]
+        start, now, end = (self._read(part, test) for part in (first, at, last))
+        whole = end - start
+        facts: dict[str, Any] = {"step": step, "start": start.value, "then": now.value, "end": end.value}
+        estimate = UNKNOWN
+        if np.isfinite([start.value, now.value, end.value]).all() and whole.p_differs() < self.asked.alpha:
+            share = (now.value - start.value) / whole.value
+            parts = (now.error, (1 - test.share) * start.error, test.share * end.error)
+            estimate = Estimate(share, float(np.sqrt(np.square(parts).sum()) / abs(whole.value)))
+        elif np.isfinite(whole.value):
+            facts["why"] = "the whole change cannot be told from none, so there is no share of it"
+        what = f"{test.measure}, share of the change by step {step:g}, {attention}"
+        yield self._finding(test, pair, what, estimate, pd.concat([first, at, last]), facts, test.share)
+
+    def _corpus_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        for other in self.view.corpora[1:]:
+            about = {"pair": pair.name, "stage": test.stage, "attention": attention}
+            own, theirs = (self._rows(test, corpus=c, **about) for c in (self._main_corpus(), other))
+            estimate = self._read(theirs, test) - self._read(own, test)
+            what = f"{test.measure}, {other} minus {self._main_corpus()}, {attention}"
+            yield self._finding(test, pair, what, estimate, pd.concat([own, theirs]))
+
+    def _attention_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        about = {"pair": pair.name, "stage": test.stage, "corpus": self._main_corpus()}
+        own, other = (self._rows(test, attention=a, **about) for a in ("bidirectional", "causal"))
+        estimate = self._read(other, test) - self._read(own, test)
+        yield self._finding(test, pair, f"{test.measure}, {attention}", estimate, pd.concat([own, other]))
+
+    def _readout_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+        about = {"pair": pair.name, "stage": test.stage, "attention": attention, "split": test.split}
+        rows = self._rows(test, "probe", direction="right", statistic="accuracy_change", **about)
+        corpora = list(dict.fromkeys(rows["corpus"]))
+        rows = rows[rows["corpus"].isin([c for c in self.view.corpora if c in corpora][:1] or corpora[:1])]
+        rows = rows[rows["layer_left"] == rows["layer_left"].max()]
+        by_seed = [from_interval(r.value, r.ci_low, r.ci_high) for r in rows.itertuples()]
+        yield self._finding(
+            test, pair, f"probe accuracy lost by the move, {test.stage}s, {attention}", over_seeds(by_seed), rows
+        )
+
+    def _gain(self, test: Test, pair: PairEntry) -> Iterator[Finding]:
+        by_task = gains(self.scores, pair.left, pair.right, self.view.recipe)
+        names = [test.benchmark] if test.benchmark else list(dict.fromkeys(by_task["benchmark"]))
+        files = [f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in (pair.left, pair.right)]
+        for benchmark in names or [""]:
+            own = by_task[by_task["benchmark"] == benchmark]
+            table = own.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
+            estimate = crossed_mean(table) if table.size else UNKNOWN
+            facts = {"tasks": table.shape[0], "seeds": table.shape[1], "p_paired": estimate.p_differs()}
+            finding = Finding(pair.name, f"gain, {benchmark or 'no benchmark'}", test, estimate, test.threshold, files, facts)
+            yield finding
+
+    def _finding(
+        self, test: Test, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,
+        facts: dict[str, Any] | None = None, threshold: float | None = None,
+    ) -> Finding:  # fmt: skip
+        facts = dict(facts or {})
+        if rows.empty:
+            facts["why"] = "not measured"
+        elif not np.isfinite(estimate.error) and "why" not in facts:
+            facts["why"] = "no interval: too few texts or seeds"
+        if len(rows):
+            facts["texts"] = float(rows["n"].max())
+        files = sorted(set(rows["file"].astype(str))) if len(rows) else []
+        limit = test.threshold if threshold is None else threshold
+        return Finding(pair.name, what, test, estimate, limit, files, facts)
+
+
+def claim_rows(asked: ClaimsJob, name: str, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+    """The tidy rows of one claim: its verdict over all pairs, then each test."""
+    counts = Counter(f.verdict for f in findings)
+    whole = {"says": asked.claims[name].says, "tests": len(findings), **counts, "correction": "Holm, within the claim"}
+    blank = {"study": asked.study, "claim": name, "value": None, "ci_low": None, "ci_high": None, "threshold": None}
+    yield {**blank, "pair": ALL, "statistic": "verdict", "verdict": overall(findings), "evidence": _json(whole)}
+    for f in findings:
+        level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
+        low, high = f.estimate.interval(level)
+        evidence = {
+            "rule": f.test.rule, "interval_level": level, "p": f.p_holds, "p_opposite": f.p_fails,
+            "p_holm": f.adjusted[0], "p_opposite_holm": f.adjusted[1], **f.facts, "files": f.files,
+        }  # fmt: skip
+        yield {
+            "study": asked.study, "claim": name, "pair": f.pair, "statistic": f.what,
+            "value": _number(f.estimate.value), "ci_low": _number(low), "ci_high": _number(high),
+            "threshold": f.threshold, "verdict": f.verdict, "evidence": _json(evidence),
+        }  # fmt: skip
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _finite(value: Any) -> Any:
+    """The value with what JSON cannot say (infinities) left out."""
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def _json(value: Any) -> str:
+    return json.dumps(_finite(value), sort_keys=True, ensure_ascii=False)
+
+
+RULES = {
+    "equivalent": "within ± {0:g}",
+    "different": "other than {0:g}",
+    "above": "above {0:g}",
+    "below": "below {0:g}",
+    "above_floor": "above its floor + {0:g}",
+    "below_floor": "below its floor + {0:g}",
+}
+
+
+def rule_text(rule: str, threshold: float) -> str:
+    """A rule in words."""
+    return RULES[rule].format(threshold)
+
+
+def markdown(asked: ClaimsJob, judged: dict[str, list[Finding]]) -> str:
+    """The verdicts for people."""
+    lines = [f"# Claims of {asked.study}", ""]
+    lines.append(f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its tests hold.")
+    for name, findings in judged.items():
+        claim: Claim = asked.claims[name]
+        lines += ["", f"## {name}: {overall(findings)}", "", claim.says, ""]
+        lines += ["| pair | statistic | value | interval | rule | p (Holm) | verdict |", "| --- | --- | ---: | --- | --- | ---: | --- |"]
+        for f in findings:
+            level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
+            low, high = f.estimate.interval(level)
+            shown = f"[{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "unknown"
+            value = f"{f.estimate.value:.3f}" if np.isfinite(f.estimate.value) else f"{f.facts.get('why', 'not measured')}"
+            rule = rule_text(f.test.rule, f.threshold)
+            lines.append(f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} | {f.verdict} |")
+        if not findings:
+            lines.append("| – | no pair of this study is selected | | | | | undecided |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,48 @@
+"""The training data: pairs in each data set, before and after mining, beside the published sizes."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from realign.artifacts.command import Job
+from realign.paper.plan import PlateJob
+from realign.paper.published import read_reference
+from realign.paper.tabulate import Column, Table, publish
+from realign.paper.tidy import MINED, Tidy, mining_wide
+
+COLUMNS = (
+    Column("dataset", "Data set"),
+    Column("pairs_in", "Pairs given", ",.0f"),
+    Column("pairs_out", "Pairs kept", ",.0f"),
+    Column("negatives", "Negatives per pair", ".2f"),
+    Column("paper", "Paper", ",.0f"),
+)
+
+
+def run(job: Job[PlateJob]) -> None:
+    """Make the table."""
+    publish(job, make)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
+    """One row for each data set, and their sum."""
+    published = read_reference(references, "datasets") if asked.view.paper else None
+    sizes = {_plain(n): float(v) for n, v in published[["dataset", "value"]].to_numpy()} if published is not None else {}
+    rows: list[dict[str, Any]] = []
+    for name, found in mining_wide(tidy.mining).iterrows():
+        kept = found.get(MINED["pairs_out"], np.nan)
+        rows.append({
+            "dataset": name, "pairs_in": found.get(MINED["pairs_in"], np.nan), "pairs_out": kept,
+            "negatives": found.get(MINED["kept"], np.nan) / kept if kept else np.nan,
+            "paper": sizes.get(_plain(str(name)), np.nan),
+        })  # fmt: skip
+    if len(rows) > 1:
+        total = {k: float(np.nansum([r[k] for r in rows])) for k in ("pairs_in", "pairs_out")}
+        rows.append({"dataset": "All", **total, "negatives": np.nan, "paper": np.nan})
+    note = f"The paper's sets hold {sum(sizes.values()):,.0f} pairs in all." if sizes else ""
+    return Table(COLUMNS, rows, [note] if note else [])
