@@ -32,8 +32,7 @@ def local(data, world):
     queries = rows(data["queries"][part], data["prompts"][part])
     passages = rows(data["passages"][wide], [0] * (wide.stop - wide.start))
     texts = torch.tensor(data["texts"][wide])
-    batch = LocalBatch.of(queries, passages, texts, len(data["queries"]), world)
-    return batch if len(queries) else LocalBatch(batch.rows, 0, batch.counts, group, texts)
+    return LocalBatch.of(queries, passages, texts, len(data["queries"]), group, world)
 
 
 def run_case(case, batches, spec, world):

@@ -27,6 +27,7 @@ def training(wildcards):
         recipe_name=wildcards.recipe,
         seed=int(wildcards.seed),
         study_seed=STUDY.study.seed,
+        embedder=STUDY.embedder,
         recipe=STUDY.recipes[wildcards.recipe],
     )
 

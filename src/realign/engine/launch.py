@@ -119,7 +119,13 @@ def _environment(processes: int, threads: int | None) -> dict[str, str]:
 
 def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Mapping[str, str]) -> int:
     # A session of its own: a signal to this process's group reaches the workers once, as a notice.
-    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    # It is told to leave when this process dies, so that no worker is left without a parent.
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=_leave_with_parent if sys.platform == "linux" else None,
+    )
     told = False
     try:
         while (code := process.poll()) is None:
@@ -137,6 +143,14 @@ def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Ma
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+
+
+def _leave_with_parent() -> None:
+    """In a child before it starts: get SIGTERM when the parent dies (Linux)."""
+    import ctypes
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
 def _judge(spec: Path, code: int, leaving: Leaving) -> None:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
-from realign.study.embedder import Attention, Implementation, Pooling
+from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest
 
 Schedule = Literal["cosine", "linear", "constant"]
@@ -27,10 +27,18 @@ class Batches(Section):
         True,
         "Fill batches from what remains of several datasets; off drops what fills no batch of its own.",
     )
-    query_tokens: int = setting(
-        512, "Longest query, instruction included; the rest is cut.", unit="tokens", ge=2
+    query_tokens: int | None = setting(
+        None,
+        "Longest query, instruction included; the rest is cut. Nothing means `embedder.max_length`.",
+        unit="tokens",
+        ge=2,
     )
-    passage_tokens: int = setting(512, "Longest passage; the rest is cut.", unit="tokens", ge=1)
+    passage_tokens: int | None = setting(
+        None,
+        "Longest passage; the rest is cut. Nothing means `embedder.max_length`.",
+        unit="tokens",
+        ge=1,
+    )
     characters_per_token: int = setting(
         10,
         "Texts are cut at this many characters per allowed token before they are tokenised.",
@@ -143,10 +151,6 @@ class Hardware(Section):
     activation_checkpointing: bool = setting(
         False, "Recompute activations in the backward pass to save memory."
     )
-    attention_kernel: Implementation = setting(
-        "auto",
-        "Attention implementation; auto is FlashAttention-2 where it is installed and fits, else SDPA.",
-    )
     save_every: int = setting(
         100, "Save a checkpoint to resume from every so many steps.", unit="steps", ge=1
     )
@@ -165,8 +169,6 @@ class Hardware(Section):
 class Recipe(Section):
     """One way to train an embedder; a study may have several."""
 
-    attention: Attention = setting("bidirectional", "Whether a token sees those after it.")
-    pooling: Pooling = setting("mean", "How token states become one vector.")
     datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
     batches: Batches = setting(Batches(), "Which samples make a batch.")
     loss: Loss = setting(Loss(), "The contrastive loss.")
@@ -209,7 +211,20 @@ class Train(Section):
     recipe_name: Name = setting("recipe", "The recipe's name, for the tidy results.")
     seed: int = setting(0, "The training's seed.", ge=0)
     study_seed: int = setting(0, "The study's seed.", ge=0)
+    embedder: EmbedderSettings = setting(
+        EmbedderSettings(), "How the backbone is read as an embedding model."
+    )
     recipe: Recipe = setting(Recipe(), "How to train.")
+
+    @property
+    def query_tokens(self) -> int:
+        """The longest query, instruction included."""
+        return self.recipe.batches.query_tokens or self.embedder.max_length
+
+    @property
+    def passage_tokens(self) -> int:
+        """The longest passage."""
+        return self.recipe.batches.passage_tokens or self.embedder.max_length
 
     def as_slice(self) -> dict[str, Any]:
         """All that decides the result: the hardware does not."""

@@ -11,7 +11,7 @@ import torch
 from realign.artifacts.command import UserError
 from realign.embedder.tokens import prompt_length, tokenize
 from realign.engine.distributed import World
-from realign.study.recipe import Recipe
+from realign.study.recipe import Train
 from realign.text.pairs import PairRow, text_key
 from realign.training.batches import Drawn, Schedule, draw, hold_out
 from realign.training.index import PairFile, Source, instructions_of
@@ -21,9 +21,9 @@ from realign.training.step import LocalBatch
 class TrainingData:
     """The samples of a training: which there are, in what order they come, and their tokens."""
 
-    def __init__(self, sources: Sequence[Source], recipe: Recipe, seed: int, tokenizer: Any):
-        self.recipe, self.seed, self.tokenizer = recipe, seed, tokenizer
-        batches = recipe.batches
+    def __init__(self, sources: Sequence[Source], order: Train, seed: int, tokenizer: Any):
+        self.settings, self.recipe, self.seed, self.tokenizer = order, order.recipe, seed, tokenizer
+        recipe, batches = order.recipe, order.recipe.batches
         self.files = [self._open(source) for source in sources]
         held = hold_out([len(f) for f in self.files], recipe.validation.samples, seed)
         self.held_out = [(f, int(i)) for f, rows in zip(self.files, held, strict=True) for i in rows]
@@ -52,8 +52,8 @@ class TrainingData:
             source.index,
             batches.negatives,
             prompts,
-            batches.query_tokens,
-            batches.query_tokens * batches.characters_per_token,
+            self.settings.query_tokens,
+            self.settings.query_tokens * batches.characters_per_token,
         )
 
     def order(self) -> str:
@@ -101,23 +101,25 @@ class TrainingData:
         return self._local(drawn[world.share(len(drawn))], len(drawn), world), rows, drawn
 
     def _local(self, drawn: Sequence[Drawn], size: int, world: World) -> LocalBatch:
-        batches = self.recipe.batches
-        longest_query = batches.query_tokens * batches.characters_per_token
-        longest_passage = batches.passage_tokens * batches.characters_per_token
+        characters = self.recipe.batches.characters_per_token
+        query_tokens, passage_tokens = self.settings.query_tokens, self.settings.passage_tokens
         passages = [text for d in drawn for text in d.passages]
         return LocalBatch.of(
             tokenize(
                 self.tokenizer,
-                [d.query[:longest_query] for d in drawn],
+                [d.query[: query_tokens * characters] for d in drawn],
                 [d.instruction for d in drawn],
-                batches.query_tokens,
+                query_tokens,
             ),
             tokenize(
-                self.tokenizer, [text[:longest_passage] for text in passages], None, batches.passage_tokens
+                self.tokenizer,
+                [text[: passage_tokens * characters] for text in passages],
+                None,
+                passage_tokens,
             ),
             torch.tensor([text_number(text) for text in passages], dtype=torch.int64),
             size,
-            1 + batches.negatives,
+            1 + self.recipe.batches.negatives,
             world,
         )
 

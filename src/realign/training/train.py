@@ -90,7 +90,7 @@ def train(spec: Mapping[str, Any], order: Train, scratch: Path, threads: int) ->
     hardware = order.recipe.hardware
     processes = hardware.processes or visible_gpus() or 1
     budget = _budget(scratch, hardware.token_budget)
-    longest = max(order.recipe.batches.query_tokens, order.recipe.batches.passage_tokens)
+    longest = max(order.query_tokens, order.passage_tokens)
     _note_attempt(scratch)
     while True:
         try:

@@ -16,7 +16,6 @@ from realign.embedder.model import Embedder
 from realign.engine.checkpoints import seed_everything
 from realign.engine.deepspeed_setup import PARAMETER, restore_parameters
 from realign.seeds import derive_seed
-from realign.study.embedder import EmbedderSettings
 from realign.study.recipe import Lora, Recipe, Train
 
 
@@ -31,7 +30,7 @@ def load_for_training(backbone: Path, order: Train, device: torch.device) -> Emb
     """The backbone as an embedder with everything a recipe trains switched on."""
     recipe = order.recipe
     dtype = torch.bfloat16 if precision_of(recipe, device) == "bf16" else torch.float32
-    embedder = _load(backbone, order, device, dtype, recipe.hardware.attention_kernel, check=True)
+    embedder = _load(backbone, order, device, dtype, check=True)
     if recipe.hardware.activation_checkpointing:
         embedder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if recipe.lora is not None:
@@ -39,17 +38,13 @@ def load_for_training(backbone: Path, order: Train, device: torch.device) -> Emb
     return embedder.train()
 
 
-def _load(
-    backbone: Path, order: Train, device: torch.device, dtype: torch.dtype, kernel: str, check: bool
-) -> Embedder:
+def _load(backbone: Path, order: Train, device: torch.device, dtype: torch.dtype, check: bool) -> Embedder:
     """The backbone with the recipe's attention, pooling, lengths and adapters."""
-    batches = order.recipe.batches
-    settings = EmbedderSettings(
-        attention=order.recipe.attention,
-        pooling=order.recipe.pooling,
-        max_length=max(batches.query_tokens, batches.passage_tokens),
-        attn_implementation=kernel,  # type: ignore[arg-type]
-    )
+    longest = max(order.query_tokens, order.passage_tokens)
+    kernel = order.embedder.attn_implementation
+    if device.type == "cpu" and kernel == "flash_attention_2":
+        kernel = "auto"  # a GPU's training, whose weights are written out from here
+    settings = order.embedder.model_copy(update={"max_length": longest, "attn_implementation": kernel})
     embedder = Embedder.load(backbone, settings, device=device, dtype=dtype, check=check)
     limit = getattr(embedder.model.config, "max_position_embeddings", None)
     if limit and settings.max_length > limit:
@@ -87,7 +82,7 @@ def write_embedder(
 ) -> None:
     """Write the embedder that these parameters make, whole or not at all; adapters are merged."""
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
-    embedder = _load(backbone, order, torch.device("cpu"), torch.float32, "sdpa", check=False)
+    embedder = _load(backbone, order, torch.device("cpu"), torch.float32, check=False)
     restore_parameters(embedder, tensors)
     if order.recipe.lora is not None:
         embedder.model = embedder.model.merge_and_unload()
@@ -115,9 +110,9 @@ def card(order: Train, facts: Mapping[str, Any]) -> str:
     return "\n".join(
         [
             *("---", *head, "---", f"# {title}", ""),
-            f"A text-embedding model: the backbone `{order.backbone_name}` with {recipe['attention']} attention "
-            f"and {recipe['pooling']} pooling, trained for {facts['step']} of {data['steps']} steps with a "
-            "contrastive loss over in-batch and mined hard negatives.",
+            f"A text-embedding model: the backbone `{order.backbone_name}` with {order.embedder.attention} "
+            f"attention and {order.embedder.pooling} pooling, trained for {facts['step']} of "
+            f"{data['steps']} steps with a contrastive loss over in-batch and mined hard negatives.",
             "",
             "```python",
             "from sentence_transformers import SentenceTransformer",

@@ -6,9 +6,12 @@ parameters and optimizer states, and a training that goes on from one is the tra
 never stopped, on however many processes it goes on.
 """
 
+import contextlib
+import fcntl
 import logging
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,7 +59,7 @@ class Training:
         self.precision = precision_of(self.recipe, world.device)
         self.seed = derive_seed(self.order.study_seed, "train", self.order.seed)
         embedder = load_for_training(self.backbone, self.order, world.device)
-        self.data = TrainingData(read_sources(spec["sources"]), self.recipe, self.seed, embedder.tokenizer)
+        self.data = TrainingData(read_sources(spec["sources"]), self.order, self.seed, embedder.tokenizer)
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
         self._check_settings(embedder.width)
@@ -267,8 +270,21 @@ def main(spec: Mapping[str, Any], path: Path) -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    with Leaving(notice_path(path)) as leaving, joined() as world:
+    with Leaving(notice_path(path)) as leaving, joined() as world, _alone(Path(spec["scratch"]), world):
         Training(spec, world).run(leaving)
+
+
+@contextlib.contextmanager
+def _alone(scratch: Path, world: World) -> Iterator[None]:
+    """Wait until a worker of an earlier attempt, which may still be saving, is gone."""
+    with (scratch / "worker.lock").open("a+") as stream:
+        if world.is_main:
+            fcntl.lockf(stream, fcntl.LOCK_EX)
+            stream.truncate(0)
+            stream.write(str(os.getpid()))
+            stream.flush()
+        world.wait()
+        yield
 
 
 if __name__ == "__main__":

@@ -1,0 +1,138 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import ndcg_score
+
+from realign.engine.distributed import World, shares
+from realign.study.recipe import Hardware, Optimizer, Recipe, Safety, Train
+from realign.training.guard import Guard, TrainingStopped
+from realign.training.journal import Journal, read_journal
+from realign.training.schedule import learning_rate
+from realign.training.step import mean_cosine
+from realign.training.train import dataset_name
+from realign.training.validation import ndcg_at
+
+ALONE = World(0, 1, 0, torch.device("cpu"))
+
+
+def test_the_papers_schedule():
+    how = Optimizer(learning_rate=2e-5, schedule="cosine", warmup=0.03)
+    rates = [learning_rate(how, step, 782) for step in range(782)]
+    assert np.argmax(rates) == 24  # the paper's warm-up
+    assert rates[24] == 2e-5
+    assert 0 < rates[0] < rates[23] < 2e-5
+    assert rates[-1] < 1e-9 * 2e-5 + 2e-9
+    assert learning_rate(how, 24 + 379, 782) == pytest.approx(1e-5)
+
+
+@pytest.mark.parametrize(("schedule", "last"), [("linear", 0.1), ("constant", 1.0)])
+def test_other_schedules(schedule, last):
+    how = Optimizer(learning_rate=1.0, schedule=schedule, warmup=0.0)
+    assert learning_rate(how, 0, 10) == 1.0
+    assert learning_rate(how, 9, 10) == pytest.approx(last)
+
+
+def test_ndcg_is_scikit_learns():
+    random = np.random.default_rng(0)
+    scores = random.normal(size=(30, 40))
+    relevant = random.random((30, 40)) < 0.1
+    relevant[:, 0] = True
+    found = ndcg_at(10, scores, relevant)
+    expected = [ndcg_score([r.astype(float)], [s], k=10) for r, s in zip(relevant, scores, strict=True)]
+    assert found == pytest.approx(expected)
+
+
+def test_ndcg_of_few_passages_and_of_none_that_fits():
+    assert ndcg_at(10, np.array([[3.0, 2.0]]), np.array([[False, True]]))[0] == pytest.approx(
+        1 / math.log2(3)
+    )
+    assert ndcg_at(10, np.array([[3.0, 2.0]]), np.array([[False, False]]))[0] == 0
+
+
+def test_mean_cosine():
+    torch.manual_seed(0)
+    v = torch.nn.functional.normalize(torch.randn(6, 5), dim=1)
+    pairs = [v[i] @ v[j] for i in range(6) for j in range(6) if i != j]
+    assert mean_cosine(v) == pytest.approx(float(sum(pairs) / len(pairs)), abs=1e-6)
+    assert mean_cosine(torch.ones(3, 4)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("count", "processes"), [(8, 3), (2, 3), (7, 1), (0, 2), (9, 3)])
+def test_shares_cover_everything_once_and_evenly(count, processes):
+    parts = [range(count)[part] for part in shares(count, processes)]
+    assert [i for part in parts for i in part] == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def told(*losses, batches=None):
+    return torch.tensor([[loss, b] for loss, b in zip(losses, batches or [1] * len(losses), strict=True)])
+
+
+def test_training_stops_on_nan_and_on_disagreement():
+    guard = Guard(Safety(), ALONE, warmup=0)
+    guard.check(1, told(1.0, 1.0 + 1e-6), 0.1)
+    with pytest.raises(TrainingStopped, match="step 2: the loss is nan"):
+        guard.check(2, told(float("nan")), 0.1)
+    with pytest.raises(TrainingStopped, match="different batches"):
+        guard.check(3, told(1.0, 1.0, batches=[1, 2]), 0.1)
+    with pytest.raises(TrainingStopped, match="disagree on the loss"):
+        guard.check(4, told(1.0, 1.1), 0.1)
+
+
+def test_training_stops_on_collapse_only_when_it_lasts_and_after_the_warm_up():
+    guard = Guard(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=5)
+    for step in range(6):
+        guard.check(step, told(1.0), 0.999)
+    with pytest.raises(TrainingStopped, match=r"collapsed to a mean cosine of 0\.9990"):
+        guard.check(6, told(1.0), 0.999)
+    guard = Guard(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=0)
+    for step in range(1, 20):
+        guard.check(step, told(1.0), 0.999 if step % 3 else 0.5)
+
+
+def test_a_journal_that_goes_on_tells_no_step_twice(tmp_path):
+    path = tmp_path / "log.jsonl"
+    journal = Journal(path, tmp_path / "events", None, "x", resumed=0)
+    for step in range(1, 6):
+        journal.write(step, loss=float(step))
+    journal.close()
+    path.write_text(path.read_text() + '{"step": 6, "lo')  # cut short by a kill
+    journal = Journal(path, tmp_path / "events", None, "x", resumed=3)
+    journal.write(4, loss=0.4)
+    journal.close()
+    assert [(line["step"], line["loss"]) for line in read_journal(path)] == [(1, 1), (2, 2), (3, 3), (4, 0.4)]
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_hardware_is_no_part_of_a_trainings_identity():
+    one = Train(recipe=Recipe(hardware=Hardware(token_budget=64, zero_stage=3)))
+    assert one.as_slice() == Train().as_slice()
+    assert "hardware" not in Recipe().as_slice()
+    assert Train(recipe=Recipe(checkpoints=(3,))).as_slice() != Train().as_slice()
+
+
+def test_hardware_reads_back_from_its_flags():
+    from realign.artifacts.arguments import build_parser, read_request
+    from realign.training.commands import TRAIN
+
+    hardware = Hardware(processes=2, token_budget=77, zero_stage=3, reduce_once=True, wandb_project="a b;c")
+    import shlex
+
+    words = shlex.split(hardware.flags(nodes=4))
+    needed = ["--backbone", "b", "--data", "d", "--model", "m", "--checkpoints", "c"]
+    needed += ["--training-log", "l", "--tidy", "t"]
+    found = read_request(TRAIN, build_parser(TRAIN).parse_args([*needed, *words])).settings.recipe.hardware
+    assert found == hardware.model_copy(update={"nodes": 4})
+
+
+@pytest.mark.parametrize("steps", [(3, 2), (2, 2), (0, 1)])
+def test_checkpoints_are_steps_in_rising_order(steps):
+    with pytest.raises(ValueError, match="rising order"):
+        Recipe(checkpoints=steps)
+
+
+def test_a_datasets_name(tmp_path):
+    assert dataset_name(tmp_path / "mined" / "nli" / "pairs.jsonl") == "nli"
+    assert dataset_name(tmp_path / "quora.jsonl.gz") == "quora"
