@@ -76,7 +76,7 @@ class Search:
 
     def __init__(
         self,
-        corpus: Matrix,
+        corpus: Matrix | Rows,
         k: int,
         metric: Metric = "ip",
         corpus_block: int = CORPUS_BLOCK,
@@ -87,7 +87,7 @@ class Search:
             raise ValueError(
                 f"k and the block sizes must be positive, got k={k}, corpus_block={corpus_block}"
             )
-        self.rows = Rows(corpus, "corpus")
+        self.rows = corpus if isinstance(corpus, Rows) else Rows(corpus, "corpus")
         self.k, self.metric = k, metric
         self.distinct = find_distinct(self.rows)
         self.once = self.rows.subset(self.distinct.first)  # each distinct row once

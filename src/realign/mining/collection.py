@@ -1,0 +1,171 @@
+"""A dataset as mining sees it: distinct queries, distinct passages, and what belongs together.
+
+Texts that are the same for the purpose of refusing (up to case and white space, unless asked to be
+strict) share a class; a query's positives are gathered over all rows that ask it.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from realign.artifacts.command import UserError
+from realign.text.pairs import PairRow, normalised
+from realign.text.streams import LineError, read_objects
+
+Ints = np.ndarray
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Lists of numbers laid end to end: `of(i)` is the i-th list."""
+
+    values: Ints
+    starts: Ints
+
+    def of(self, index: int) -> Ints:
+        """One list."""
+        return self.values[self.starts[index] : self.starts[index + 1]]
+
+    @property
+    def sizes(self) -> Ints:
+        """The length of each list."""
+        return np.diff(self.starts)
+
+    @classmethod
+    def pack(cls, lists: Iterable[Sequence[int]]) -> "Groups":
+        """Lay lists end to end."""
+        lists = list(lists)
+        starts = np.concatenate([[0], np.cumsum([len(x) for x in lists])]).astype(np.int64)
+        return cls(np.fromiter((v for x in lists for v in x), np.int64, int(starts[-1])), starts)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The rows of a dataset, and everything mining asks about them by number."""
+
+    rows: list[PairRow]
+    queries: list[str]  # distinct, as the teacher reads them
+    passages: list[str]  # distinct; what is searched
+    row_query: Ints  # the query of each row
+    query_positives: Groups  # the passages that answer each query, in any row
+    query_class: Ints  # the class of the query's own text; -1 where no passage has it
+    passage_class: Ints  # the class of each passage
+    row_existing: Groups  # classes of each row's negatives
+    searched: Ints | None  # the passages that may be negatives, where not all may
+
+    @property
+    def most_positives(self) -> int:
+        """The greatest number of positives that a query has."""
+        return int(self.query_positives.sizes.max())
+
+
+def collect(
+    rows: Iterable[PairRow],
+    corpus: Iterable[str] = (),
+    exact: bool = False,
+    instructions: bool = False,
+    only_corpus: bool = False,
+    dropped: Counter[str] | None = None,
+) -> Collection:
+    """Gather a dataset: repetitions are dropped and counted, texts and classes are numbered."""
+    dropped = Counter() if dropped is None else dropped
+    same: Callable[[str], str] = str if exact else normalised
+    passages, classes = _Numbers(), _Numbers()
+    for text in corpus:
+        passages.of(text)
+    from_corpus = len(passages)
+    kept = list(_distinct(rows, same, dropped))
+    if not kept:
+        raise UserError("no row is left to mine negatives for")
+
+    queries, groups = _Numbers(), _Numbers()
+    row_query = np.array([queries.of(r.instruction + r.query if instructions else r.query) for r in kept])
+    row_group = [groups.of(same(row.query)) for row in kept]
+    group_positives: list[dict[int, None]] = [{} for _ in range(len(groups))]
+    group_same: list[set[str]] = [set() for _ in range(len(groups))]
+    for row, group in zip(kept, row_group, strict=True):
+        group_positives[group].update(dict.fromkeys(map(passages.of, row.positives)))
+        group_same[group].update(map(same, row.positives))
+    kept = [_clean(row, group_same[g], same, dropped) for row, g in zip(kept, row_group, strict=True)]
+
+    passage_class = np.array([classes.of(same(text)) for text in passages.texts])
+    query_group = np.zeros(len(queries), np.int64)
+    query_class = np.full(len(queries), -1, np.int64)
+    for row, query, group in zip(kept, row_query, row_group, strict=True):
+        query_group[query] = group
+        query_class[query] = classes.get(same(row.query))
+    return Collection(
+        kept,
+        queries.texts,
+        passages.texts,
+        row_query,
+        Groups.pack(tuple(group_positives[group]) for group in query_group),
+        query_class,
+        passage_class,
+        Groups.pack([c for t in r.negatives if (c := classes.get(same(t))) >= 0] for r in kept),
+        np.arange(from_corpus) if only_corpus else None,
+    )
+
+
+def read_corpus(path: Path) -> Iterator[str]:
+    """The passages of a JSONL file of rows with a `text`."""
+    for number, value in read_objects(path):
+        if isinstance(value, LineError):
+            raise value
+        text = value.get("text")
+        if not isinstance(text, str) or not text.strip():
+            raise LineError(path, number, "'text' is missing, empty or no text")
+        yield text
+
+
+class _Numbers:
+    """Numbers for distinct texts, in the order of their first occurrence."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def of(self, text: str) -> int:
+        return self._numbers.setdefault(text, len(self._numbers))
+
+    def get(self, text: str) -> int:
+        return self._numbers.get(text, -1)
+
+    @property
+    def texts(self) -> list[str]:
+        return list(self._numbers)
+
+
+def _distinct(
+    rows: Iterable[PairRow], same: Callable[[str], str], dropped: Counter[str]
+) -> Iterator[PairRow]:
+    """The rows without repetitions of a query with the same positives; the first one stays."""
+    seen: set[tuple[str, ...]] = set()
+    for row in rows:
+        key = (same(row.query), *sorted(map(same, row.positives)))
+        if key in seen:
+            dropped["duplicate"] += 1
+            continue
+        seen.add(key)
+        yield row
+
+
+def _clean(row: PairRow, positives: set[str], same: Callable[[str], str], dropped: Counter[str]) -> PairRow:
+    """The row without negatives that are positives of its query, or that it lists twice."""
+    seen = set(positives)
+    kept = []
+    for text in row.negatives:
+        if same(text) in seen:
+            reason = "positive" if same(text) in positives else "repeated"
+            dropped[f"existing negative, {reason}"] += 1
+            continue
+        seen.add(same(text))
+        kept.append(text)
+    if len(kept) == len(row.negatives):
+        return row
+    return PairRow(row.query, row.positives, tuple(kept), row.instruction)

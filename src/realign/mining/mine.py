@@ -1,0 +1,249 @@
+"""Mining hard negatives for one dataset: from raw pairs and a teacher to pairs with negatives.
+
+Vectors come from the teacher's cache, pools of nearest passages from the exact search, each
+candidate's fate from the filters. Every step leaves whole shards behind, so a killed job goes on
+where it was and ends with the same bytes.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from realign.artifacts.command import Job, UserError
+from realign.mining.approximate import ApproximateFinder
+from realign.mining.collection import Collection, Groups, collect, read_corpus
+from realign.mining.filters import CODE, REASONS, Candidates, Pairs, Window, judge, window_of
+from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
+from realign.mining.tally import Tally
+from realign.mining.teaching import teacher_of, vectors_of
+from realign.seeds import derive_seed
+from realign.study.mining import MineJob
+from realign.text.pairs import PairRow, read_pairs, write_pairs
+from realign.text.streams import write_json
+
+log = logging.getLogger(__name__)
+
+CANDIDATES = pa.schema(
+    [
+        ("row", pa.int32()),  # of the pairs that were left after repetitions were dropped
+        ("rank", pa.int16()),  # among the pool, from 0
+        ("passage", pa.int32()),  # by first occurrence: the given corpus first, then the positives
+        ("score", pa.float32()),
+        ("positive_score", pa.float32()),  # the least of the query's positives
+        ("reason", pa.dictionary(pa.int8(), pa.string())),
+    ]
+)
+
+
+def run(job: Job[MineJob]) -> None:
+    """Mine one dataset."""
+    settings = job.settings
+    dropped: Counter[str] = Counter()
+    collection = _read(job, dropped)
+    cross_encoder = _cross_encoder(job)
+    window = window_of(settings, len(collection.rows), collection.most_positives, cross_encoder is not None)
+    teacher = teacher_of(job, [*collection.passages, *collection.queries])
+    queries = vectors_of(job, teacher, "query", collection.queries)
+    passages = vectors_of(job, teacher, "passage", collection.passages)
+
+    finder, recall = _finder(settings, passages, queries, window.pool, collection.searched)
+
+    def pools() -> Iterator[Pool]:  # found once, read again from their shards
+        return find_pools(collection, queries, passages, finder, job.scratch / "pools", cross_encoder)
+
+    tally = Tally(*_span(pools()))
+    chosen = _judge_all(job, collection, pools(), window, tally)
+    write_pairs(job.output("pairs"), _mined(collection, chosen, settings, tally))
+
+    facts = {
+        "dataset": settings.dataset,
+        "teacher": teacher.identity("query") | {"code": None},
+        "queries": len(collection.queries),
+        "passages": len(collection.passages),
+        "range_max": window.range_max,
+        "pool": window.pool,
+        "recall": recall,
+    }
+    report = tally.report(facts, dropped)
+    write_json(job.output("report"), report)
+    _write_tidy(job.output("tidy"), settings, tally)
+    _tell(report)
+    job.note(rows=dict(tally.rows), candidates=dict(tally.reasons))
+
+
+def _read(job: Job[MineJob], dropped: Counter[str]) -> Collection:
+    settings = job.settings
+    corpora = job.inputs_of("corpus")
+    if bool(corpora) == (settings.passages == "positives"):
+        raise UserError(
+            "a corpus goes with `passages: corpus` or `both`, and only with these "
+            f"(passages is {settings.passages}, corpus is {corpora[0] if corpora else 'not given'})"
+        )
+    rows = read_pairs(job.input("raw"), settings.invalid, dropped)
+    try:
+        return collect(
+            rows,
+            (text for path in corpora for text in read_corpus(path)),
+            settings.equality == "exact",
+            settings.instructions,
+            settings.passages == "corpus",
+            dropped,
+        )
+    except UserError as error:
+        raise UserError(f"{job.input('raw')}: {error}") from None
+
+
+def _cross_encoder(job: Job[MineJob]) -> CrossEncoder | None:
+    folders = job.inputs_of("cross_encoder")
+    if not folders:
+        return None
+    from sentence_transformers import CrossEncoder as Loaded
+
+    return Loaded(str(folders[0]), trust_remote_code=False, local_files_only=True)
+
+
+def _finder(
+    settings: MineJob, passages: np.ndarray, queries: np.ndarray, width: int, searched: np.ndarray | None
+) -> tuple[Finder, float | None]:
+    """How to search, and the measured recall where the search is not exact."""
+    count = len(passages) if searched is None else len(searched)
+    approximate = settings.approximate
+    if approximate is None or count <= approximate.above:
+        return ExactFinder(passages, width, searched), None
+    finder = ApproximateFinder(passages, width, searched, approximate, derive_seed(settings.seed, "index"))
+    return finder, finder.check_recall(queries)
+
+
+def _span(pools: Iterator[Pool]) -> tuple[float, float]:
+    """The least and the greatest score, of cosines at least."""
+    low, high = -1.0, 1.0
+    for pool in pools:
+        for scores in (pool.scores[pool.passages >= 0], pool.positives):
+            low = min(low, float(scores.min(initial=low)))
+            high = max(high, float(scores.max(initial=high)))
+    return low, high
+
+
+def _judge_all(
+    job: Job[MineJob], collection: Collection, pools: Iterator[Pool], window: Window, tally: Tally
+) -> Groups:
+    """Judge every candidate of every row; returns each row's mined passages, nearest first."""
+    by_query = np.argsort(collection.row_query, kind="stable")
+    sorted_queries = collection.row_query[by_query]
+    chosen: list[np.ndarray] = [np.empty(0, np.int64)] * len(collection.rows)
+    path = job.output("candidates")
+    with pq.ParquetWriter(path, CANDIDATES, compression="zstd") as writer:
+        for pool in pools:
+            tally.positive(pool.positives)
+            ends = np.searchsorted(sorted_queries, [pool.first, pool.first + len(pool.scores)])
+            rows = by_query[ends[0] : ends[1]]
+            block = _candidates(collection, rows, pool, job.settings)
+            codes = judge(block, job.settings, window.range_max)
+            tally.candidates(block.scores, codes, block.least_positive)
+            _note(writer, rows, block, codes)
+            picked = (codes == CODE["kept"]) | (codes == CODE["relaxed"])
+            for row, passages, which in zip(rows.tolist(), block.passages, picked, strict=True):
+                chosen[row] = passages[which]
+    return Groups.pack([passages.tolist() for passages in chosen])
+
+
+def _candidates(collection: Collection, rows: np.ndarray, pool: Pool, settings: MineJob) -> Candidates:
+    own = collection.row_query[rows] - pool.first
+    passages = pool.passages[own]
+    positives = [collection.query_positives.of(q) for q in collection.row_query[rows]]
+    existing = [collection.row_existing.of(row) for row in rows]
+    count = int(collection.passage_class.max()) + 1
+    seeds = None
+    if settings.choose == "random":
+        seeds = np.array([_seed_of(settings, collection.rows[row]) for row in rows])
+    present = np.array([len(collection.rows[row].negatives) for row in rows])
+    return Candidates(
+        pool.scores[own],
+        passages,
+        np.where(passages < 0, -1, collection.passage_class[passages]),
+        pool.least[own],
+        np.maximum(settings.negatives - present, 0),
+        Pairs(*_flat(positives, collection.passage_class), count),
+        collection.query_class[collection.row_query[rows]],
+        Pairs(*_flat(existing), count),
+        seeds,
+    )
+
+
+def _seed_of(settings: MineJob, row: PairRow) -> int:
+    return derive_seed(settings.seed, "negatives", settings.dataset, row.query, *row.positives)
+
+
+def _flat(lists: list[np.ndarray], through: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Lists as pairs of (which list, value)."""
+    owner = np.repeat(np.arange(len(lists)), [len(x) for x in lists])
+    values = np.concatenate(lists) if lists else np.empty(0, np.int64)
+    return owner, values if through is None else through[values]
+
+
+def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: np.ndarray) -> None:
+    """Write the candidates of a block, a row of the table each."""
+    real = block.passages >= 0
+    row, rank = np.nonzero(real)
+    reasons = pa.DictionaryArray.from_arrays(pa.array(codes[real], pa.int8()), pa.array(REASONS))
+    columns = [
+        pa.array(rows[row], pa.int32()),
+        pa.array(rank, pa.int16()),
+        pa.array(block.passages[real], pa.int32()),
+        pa.array(block.scores[real], pa.float32()),
+        pa.array(block.least_positive[row], pa.float32()),
+        reasons,
+    ]
+    writer.write_table(pa.Table.from_arrays(columns, schema=CANDIDATES))
+
+
+def _mined(collection: Collection, chosen: Groups, settings: MineJob, tally: Tally) -> Iterator[PairRow]:
+    """The rows with their negatives, in their order; what becomes of short rows is counted."""
+    tally.rows.update({"in": len(collection.rows), "out": 0})
+    for number, row in enumerate(collection.rows):
+        mined = tuple(collection.passages[p] for p in chosen.of(number))
+        short = len(row.negatives) + len(mined) < settings.negatives
+        if not short:
+            tally.rows["complete"] += 1
+        elif settings.too_few == "drop" or (settings.too_few == "existing" and not row.negatives):
+            tally.rows["dropped"] += 1
+            continue
+        elif settings.too_few == "existing":
+            mined = ()
+            tally.rows["existing_only"] += 1
+        else:
+            tally.rows["without" if not row.negatives and not mined else "with_fewer"] += 1
+        tally.rows["out"] += 1
+        yield PairRow(row.query, row.positives, (*row.negatives, *mined), row.instruction)
+
+
+def _write_tidy(path: Path, settings: MineJob, tally: Tally) -> None:
+    names, values = zip(*tally.statistics(), strict=True)
+    table = pa.table(
+        {
+            "study": [settings.study] * len(names),
+            "dataset": [settings.dataset] * len(names),
+            "statistic": list(names),
+            "value": pa.array(values, pa.float64()),
+        }
+    )
+    pq.write_table(table, path)
+
+
+def _tell(report: dict[str, Any]) -> None:
+    """Say in the log what a user should see without opening a file."""
+    rows, scores = report["rows"], report["scores"]
+    log.info("%s: %d of %d rows have negatives", report["dataset"], rows["out"], rows["in"])
+    for name in ("dropped", "existing_only", "with_fewer", "without"):
+        if rows.get(name):
+            log.warning("%s: %d rows %s", report["dataset"], rows[name], name.replace("_", " "))
+    for name, values in scores.items():
+        if values["count"]:
+            log.info("%s scores: mean %.4f, median %.4f", name, values["mean"], values["p50"])
+    log.info("candidates: %s", ", ".join(f"{k} {v}" for k, v in report["candidates"].items()))

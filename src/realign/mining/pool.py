@@ -1,0 +1,153 @@
+"""The nearest passages of every query, found shard by shard and kept until the work is done.
+
+A shard is written whole or not at all, so a killed job goes on with the first one that is missing.
+Scores are those that decide: the teacher's inner products in float64, or a cross-encoder's.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from realign.engine.progress import Progress
+from realign.mining.collection import Collection
+from realign.vectors.exact import pair_scores
+from realign.vectors.rows import Rows
+from realign.vectors.search import Search
+
+log = logging.getLogger(__name__)
+
+SHARD_QUERIES = 8192
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What was found for some queries, best first, and the scores of their positives."""
+
+    first: int  # the first query
+    scores: np.ndarray  # float64 (queries, width), -inf where there is no passage
+    passages: np.ndarray  # int32 (queries, width), -1 where there is none
+    positives: np.ndarray  # float64, the scores of the queries' positives, query by query
+    least: np.ndarray  # float64, the least of them for each query
+
+
+class Finder(Protocol):
+    """Finds the nearest rows for a block of queries: scores and places, nearest first."""
+
+    def find(self, queries: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The answer for all of them."""
+        ...
+
+
+class ExactFinder:
+    """The exact search, over all passages or over those that may be negatives."""
+
+    def __init__(self, passages: np.ndarray, width: int, searched: np.ndarray | None):
+        self.width, self.searched = width, searched
+        corpus = passages if searched is None else Rows(passages, "passages").subset(searched)
+        self._search = Search(corpus, width)
+
+    def find(self, queries: Rows) -> tuple[np.ndarray, np.ndarray]:
+        """The exact answer."""
+        parts = list(self._search.run(queries))
+        scores = np.concatenate([scores for _, scores, _ in parts])
+        places = np.concatenate([places for _, _, places in parts])
+        if self.searched is not None:
+            places = np.where(places < 0, -1, self.searched[places])
+        return scores, places
+
+
+class CrossEncoder(Protocol):
+    """Scores pairs of texts."""
+
+    def predict(self, pairs: list[tuple[str, str]], **options: Any) -> np.ndarray:
+        """A score for each pair."""
+        ...
+
+
+def find_pools(
+    collection: Collection,
+    queries: np.ndarray,
+    passages: np.ndarray,
+    finder: Finder,
+    folder: Path,
+    cross_encoder: CrossEncoder | None = None,
+) -> Iterator[Pool]:
+    """The pools of all queries, in order, from finished shards where there are some."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = Rows(queries, "queries")
+    with Progress("search", len(rows), "queries") as told:
+        for first in range(0, len(rows), SHARD_QUERIES):
+            path = folder / f"pool-{first}.npz"
+            which = np.arange(first, min(first + SHARD_QUERIES, len(rows)))
+            if not path.is_file():
+                pool = _find(collection, rows.subset(which), which, passages, finder, cross_encoder)
+                _write(path, pool)
+            told.advance(len(which))
+            yield _read(path, first)
+
+
+def _find(
+    collection: Collection,
+    queries: Rows,
+    which: np.ndarray,
+    passages: np.ndarray,
+    finder: Finder,
+    cross_encoder: CrossEncoder | None,
+) -> Pool:
+    scores, places = finder.find(queries)
+    positives = [collection.query_positives.of(q) for q in which]
+    if cross_encoder is None:
+        vectors, held = queries.read(slice(None)), Rows(passages, "passages")
+        ones = np.ones(int(max(map(len, positives))))
+        of_positives = [
+            pair_scores(vector, held.read(own), "ip", 1.0, ones[: len(own)])
+            for vector, own in zip(vectors, positives, strict=True)
+        ]
+    else:
+        scores, places, of_positives = _rescore(collection, which, scores, places, positives, cross_encoder)
+    least = np.array([own.min() for own in of_positives])
+    return Pool(int(which[0]), scores, places.astype(np.int32), np.concatenate(of_positives), least)
+
+
+def _rescore(
+    collection: Collection,
+    which: np.ndarray,
+    scores: np.ndarray,
+    places: np.ndarray,
+    positives: list[np.ndarray],
+    cross_encoder: CrossEncoder,
+) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """The same candidates with a cross-encoder's scores, in their new order."""
+    scores, places = scores.copy(), places.copy()
+    of_positives = []
+    for row, (query, own) in enumerate(zip(which.tolist(), positives, strict=True)):
+        found = np.flatnonzero(places[row] >= 0)
+        texts = [collection.passages[p] for p in [*own.tolist(), *places[row, found].tolist()]]
+        asked = [(collection.queries[query], text) for text in texts]
+        given = np.asarray(cross_encoder.predict(asked, show_progress_bar=False), np.float64).reshape(-1)
+        of_positives.append(given[: len(own)])
+        order = np.lexsort((places[row, found], -given[len(own) :]))
+        scores[row, found] = given[len(own) :][order]
+        places[row, found] = places[row, found][order]
+    return scores, places, of_positives
+
+
+def _write(path: Path, pool: Pool) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with beside.open("wb") as stream:
+        np.savez(
+            stream, scores=pool.scores, passages=pool.passages, positives=pool.positives, least=pool.least
+        )
+        stream.flush()
+        os.fsync(stream.fileno())
+    beside.replace(path)
+
+
+def _read(path: Path, first: int) -> Pool:
+    with np.load(path) as held:
+        return Pool(first, held["scores"], held["passages"], held["positives"], held["least"])

@@ -1,0 +1,260 @@
+"""How hard negatives are mined: the teacher, the corpus, what refuses a candidate, and what then.
+
+The defaults are those of positive-aware mining at 95 % of the positive's score, three negatives a
+query, nearest first, among the positives of the same dataset.
+"""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import model_validator
+
+from realign.study.base import Name, Section, setting
+from realign.study.embedder import EmbedderSettings
+from realign.study.errors import nearest
+
+if TYPE_CHECKING:
+    from realign.study.study import Study
+
+Filter = Literal["absolute_margin", "relative_margin", "max_score", "min_score", "range_min", "range_max"]
+
+
+class Lexical(Section):
+    """A teacher without a model: hashed word and character n-grams, weighted by rarity, made dense."""
+
+    features: int = setting(1 << 18, "Buckets that n-grams are hashed into.", ge=1 << 8)
+    dimensions: int = setting(256, "Length of the vectors.", ge=8)
+    words: int = setting(2, "The longest run of words that is a feature.", unit="words", ge=1)
+    characters: int = setting(
+        4, "The longest run of characters inside a word that is a feature; 0 is none.", ge=0
+    )
+    iterations: int = setting(3, "Power iterations of the decomposition that makes the vectors.", ge=0)
+
+
+class Approximate(Section):
+    """An inverted-file index in place of the exact search, for corpora of very many passages."""
+
+    above: int = setting(10_000_000, "Corpora with more passages than this use it.", unit="passages", ge=0)
+    lists: int | None = setting(None, "Lists of the index; by default 4 times the corpus's root.", ge=1)
+    probes: int = setting(64, "Lists that are looked into for each query.", ge=1)
+    sample: int = setting(
+        1000, "Queries whose exact answer is compared, to measure the recall.", unit="queries", ge=1
+    )
+    least_recall: float = setting(
+        0.95, "Mining stops with an error when the measured recall is below this.", ge=0, le=1
+    )
+
+
+class Teaching(Section):
+    """What decides a teacher's vectors, beside the teacher itself."""
+
+    instructions: bool = setting(False, "Whether the teacher sees a row's instruction before its query.")
+    query_prompt: str | None = setting(
+        None, "What the teacher reads before each query; unset is the teacher's own prompt if it has one."
+    )
+    passage_prompt: str | None = setting(
+        None, "What it reads before each passage; unset is the teacher's own prompt if it has one."
+    )
+    max_length: int | None = setting(
+        None, "Texts are cut after this many tokens; unset is the teacher's own limit.", unit="tokens", ge=2
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = setting(
+        "float32", "The type that the teacher computes in; vectors are kept in float32."
+    )
+    pooling: EmbedderSettings = setting(
+        EmbedderSettings(), "How a plain backbone is read as a teacher; others bring their own."
+    )
+    lexical: Lexical | None = setting(None, "Use a teacher without a model.")
+    invalid: Literal["error", "drop"] = setting(
+        "error", "What happens to a line that is no usable row: stop and name it, or drop and count it."
+    )
+
+
+class MiningSettings(Teaching):
+    """Everything but where the teacher and the corpus come from."""
+
+    negatives: int = setting(3, "Negatives a row shall have; existing ones count.", unit="texts", ge=1)
+    choose: Literal["top", "random"] = setting(
+        "top", "Which survivors become negatives: the nearest, or a seeded random draw."
+    )
+    range_min: int = setting(0, "So many of the nearest survivors are passed over.", ge=0)
+    range_max: int | None = setting(
+        100,
+        "How far down the ranking candidates are taken, the positives not counted; unset takes ten "
+        "for each negative where something can refuse them, else just enough.",
+        unit="ranks",
+        ge=1,
+    )
+    range_max_share: float | None = setting(
+        None, "And no further than this share of the dataset's rows.", gt=0, le=1
+    )
+    relative_margin: float | None = setting(
+        0.05,
+        "Refuses what comes closer to the query than its least positive less this share of it; "
+        "0.05 is the 95 % of TopK-PercPos.",
+        ge=0,
+    )
+    absolute_margin: float | None = setting(
+        None, "Refuses what comes closer to the query than its least positive less this."
+    )
+    max_score: float | None = setting(None, "Refuses what scores above this.")
+    min_score: float | None = setting(None, "Refuses what scores below this.")
+    equality: Literal["normalised", "exact"] = setting(
+        "normalised",
+        "When two texts are the same: up to case and white space, or to the character. What is the "
+        "same as a positive of the query, in any row, is never a negative.",
+    )
+    allow_query: bool = setting(False, "Whether a passage that equals the query may be a negative.")
+    allow_existing: bool = setting(False, "Whether a mined negative may repeat one that the row already has.")
+    too_few: Literal["drop", "existing", "keep", "relax"] = setting(
+        "drop",
+        "What becomes of a row with too few negatives: it is dropped, stays with the negatives it came "
+        "with (dropped when it had none), is kept with fewer, or filters are relaxed for it; always counted.",
+    )
+    relax: tuple[Filter, ...] = setting(
+        ("range_min", "min_score", "relative_margin", "absolute_margin", "max_score"),
+        "The filters that `too_few: relax` lets go of, in this order; positives stay refused.",
+    )
+    passages: Literal["positives", "corpus", "both"] = setting(
+        "positives", "What is searched: the dataset's own positives, a given corpus, or both."
+    )
+    approximate: Approximate | None = setting(None, "Use an approximate index for large corpora.")
+
+    @model_validator(mode="after")
+    def _window(self) -> "MiningSettings":
+        if self.range_max is not None and self.range_max - self.range_min < self.negatives:
+            raise ValueError(
+                f"the window from range_min {self.range_min} to range_max {self.range_max} holds fewer "
+                f"than {self.negatives} candidates"
+            )
+        if len(set(self.relax)) != len(self.relax):
+            raise ValueError("relax lists a filter twice")
+        return self
+
+
+class Teacher(Section):
+    """The model whose vectors decide what is near: one of the study's backbones, or a folder."""
+
+    backbone: Name | None = setting(
+        None, "A backbone of the study, which may come from a hub; sentence-transformers models too."
+    )
+    path: str | None = setting(
+        None, "A local sentence-transformers model, a backbone or an embedder; a folder."
+    )
+
+    @model_validator(mode="after")
+    def _at_most_one(self) -> "Teacher":
+        if self.backbone and self.path:
+            raise ValueError("give one of backbone and path")
+        return self
+
+
+class Margin(Section):
+    """Rows chosen by how far their positive is from their hardest negative, by the teacher."""
+
+    preset: Literal["documented", "published"] = setting(
+        "documented",
+        "documented keeps the rows whose margin is above the threshold; published does what the "
+        "authors' code does: it keeps those at or below it, less the one of largest margin among them, "
+        "and everything where none is at or below it or the threshold is not positive.",
+    )
+    threshold: float = setting(0.7, "The margin: positive score less the highest negative score.")
+    max_samples: int | None = setting(
+        350_000, "Keep at most this many rows, those of largest margin.", unit="rows", ge=1
+    )
+    negatives: int | None = setting(
+        3, "Only rows with exactly so many negatives; unset takes any with at least one.", ge=1
+    )
+    order: Literal["margin", "file"] = setting(
+        "margin", "The order of what stays: largest margin first, or as it came."
+    )
+
+
+class MarginRule(Margin):
+    """Which datasets are filtered by margin, and by which teacher."""
+
+    datasets: tuple[Name, ...] = setting((), "The mined datasets that are filtered; none by default.")
+    teacher: Teacher = setting(Teacher(), "A teacher of its own; mining's by default.")
+
+    def rules(self) -> Margin:
+        """What its command is told: all but the datasets and the teacher, which are inputs."""
+        return Margin(**{name: getattr(self, name) for name in Margin.model_fields})
+
+
+class Mining(MiningSettings):
+    """Hard negatives for the datasets that ask for them."""
+
+    teacher: Teacher = setting(Teacher(), "The teacher; `lexical` needs none.")
+    corpus: str | None = setting(
+        None, 'A file with passages, JSONL rows {"text": …}, for `passages: corpus` or `both`.'
+    )
+    cross_encoder: str | None = setting(
+        None, "A local cross-encoder that scores candidates and positives anew; a folder."
+    )
+    margin_filter: MarginRule = setting(MarginRule(), "Whether and how mined rows are filtered by margin.")
+    token_budget: int = setting(
+        16384, "Tokens that go through the teacher at once; makes nothing stale.", unit="tokens", ge=16
+    )
+
+    def problems_in(self, study: "Study") -> Iterator[str]:
+        """What does not fit the rest of the study."""
+        datasets = getattr(getattr(study, "data", None), "datasets", {})
+        mined = [name for name, dataset in datasets.items() if dataset.mined]
+        sources = [self.lexical, self.teacher.backbone, self.teacher.path]
+        given = sum(source is not None for source in sources)
+        if mined and given != 1:
+            yield (
+                f"mining: {'no teacher' if not given else 'more than one teacher'}; datasets are mined "
+                f"({', '.join(mined)}), so give one of lexical, teacher.backbone and teacher.path"
+            )
+        for where, teacher in (("", self.teacher), ("margin_filter.", self.margin_filter.teacher)):
+            name = teacher.backbone
+            if name is not None and name not in study.backbones:
+                yield (
+                    f"mining.{where}teacher.backbone: no backbone '{name}'{nearest(name, study.backbones)}"
+                )
+        if (self.corpus is None) != (self.passages == "positives"):
+            yield "mining: `corpus` and `passages: corpus` (or both) go together"
+        for i, name in enumerate(self.margin_filter.datasets):
+            if name not in mined:
+                yield f"mining.margin_filter.datasets[{i}]: no mined dataset '{name}'{nearest(name, mined)}"
+
+    def of(self, study: "Study", dataset: str) -> "MineJob":
+        """What the rule that mines one dataset needs to know."""
+        own = {name: getattr(self, name) for name in MiningSettings.model_fields}
+        return MineJob(**own, study=study.study.name, dataset=dataset, seed=study.study.seed)
+
+    def margin_job(self, study: "Study") -> "MarginJob":
+        """What the rule that filters by margin needs to know."""
+        own = {name: getattr(self, name) for name in Teaching.model_fields}
+        teacher = self.margin_filter.teacher
+        if teacher.backbone or teacher.path:
+            own["lexical"] = None
+        return MarginJob(**own, margin=self.margin_filter.rules(), seed=study.study.seed)
+
+
+class _Costless(Section):
+    """A setting that changes only how fast the same result is made."""
+
+    token_budget: int = setting(16384, "Tokens that go through the teacher at once.", unit="tokens", ge=16)
+
+    def as_slice(self) -> dict[str, Any]:
+        """All that decides the result."""
+        slice_ = super().as_slice()
+        del slice_["token_budget"]
+        return slice_
+
+
+class MineJob(MiningSettings, _Costless):
+    """What mining one dataset needs to know."""
+
+    study: str = setting("study", "The study's name, for the tidy table.")
+    dataset: str = setting("dataset", "The dataset's name.")
+    seed: int = setting(0, "The seed of random choices.", ge=0)
+
+
+class MarginJob(Teaching, _Costless):
+    """What filtering one dataset by margin needs to know."""
+
+    margin: Margin = setting(Margin(), "Which rows stay.")
+    seed: int = setting(0, "The seed of a teacher without a model.", ge=0)
