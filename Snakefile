@@ -13,8 +13,9 @@ rule all:
 
 # In the order the data flows; each file adds its targets to TARGETS.
 include: "workflow/rules/text.smk"
-include: "workflow/rules/mine.smk"
 include: "workflow/rules/backbones.smk"
-include: "workflow/rules/states.smk"
+include: "workflow/rules/mine.smk"
+include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/states.smk"
 include: "workflow/rules/hrsa.smk"

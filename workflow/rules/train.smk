@@ -11,7 +11,7 @@ EMBEDDER = "{backbone}+{recipe}+s{seed}"
 def training_data(wildcards):
     """The mined pairs that a recipe trains on."""
     names = STUDY.recipes[wildcards.recipe].datasets or sorted(STUDY.data.datasets)
-    return [f"{R}/mined/{name}/pairs.jsonl" for name in names]
+    return [training_pairs(name) for name in names]
 
 
 def own_deepspeed(wildcards):
