@@ -26,6 +26,7 @@ from realign.text.tasks import by_topic, make_tasks, write_task
 
 log = logging.getLogger(__name__)
 
+SHORTEST_PAGE = 80
 PROBE_CHARACTERS = 380
 PROBE_POOL = 600
 
@@ -106,6 +107,7 @@ def pretraining_texts(entries: Sequence[Entry], settings: CorporaJob) -> list[di
     wanted = settings.pretrain_mb * 1e6
     code_share = settings.pretrain_code_share
     pages = [(f"{e.id}:doc", prose(e), e.package) for e in entries if has_summary(e)]
+    pages = [page for page in pages if len(page[1]) >= SHORTEST_PAGE]
     codes = [(f"{e.id}:code", e.code, e.package) for e in entries if 3 <= e.code.count("\n") < 80]
     rows = [
         *_up_to(pages, wanted * (1 - code_share), settings.seed, "pages"),

@@ -8,7 +8,7 @@ import ast
 import itertools
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from realign.text.sources import Source
@@ -22,6 +22,8 @@ _GOOGLE = re.compile(
 )
 _FIELD = re.compile(r"^\s*:(param|type|return|returns|rtype|raises?|arg|keyword|ivar|cvar)\b")
 _TEMPLATE = re.compile(r"%\([A-Za-z_.:]+\)s|(?<!\{)\{[A-Za-z_]+\}(?!\})|\$\{?[A-Z_]{3,}")
+_SAID_BESIDE = re.compile(r"^(\w+)(?: ?\([^)]*\))?:\s+(\S+(?: \S+){2,})$")  # as Google writes a parameter
+_CALL = re.compile(r"^[\w.]+\([^()]*\)$")  # a signature where a sentence is expected
 _DIRECTIVE = re.compile(r"^\s*\.\. ")
 
 
@@ -46,7 +48,6 @@ class Entry:
     parameters: tuple[Parameter, ...]
     see_also: tuple[str, ...]
     example: str
-    errors: tuple[str, ...]
     code: str
 
     @property
@@ -100,7 +101,9 @@ def _kind(node: Documented) -> str:
 
 
 def _is_overload(node: Documented) -> bool:
-    return any("overload" in ast.dump(d) or "setter" in ast.dump(d) for d in node.decorator_list)
+    """Whether a definition only repeats another one's documentation: a typed overload or a setter."""
+    names = {getattr(d, "attr", getattr(d, "id", "")) for d in node.decorator_list}
+    return bool(names & {"overload", "setter"})
 
 
 def _entry(source: Source, node: Documented, name: str, docstring: str, kind: str) -> Entry:
@@ -117,7 +120,6 @@ def _entry(source: Source, node: Documented, name: str, docstring: str, kind: st
         parameters=tuple(_parameters(sections.get("Parameters", []))),
         see_also=tuple(_see_also(sections.get("See Also", []))),
         example="\n".join(_doctest(sections.get("Examples", sections.get("Example", [])))),
-        errors=tuple(_error_messages(node)),
         code=code_of(source, node) if kind != "class" else "",
     )
 
@@ -156,14 +158,31 @@ def _section_name(line: str) -> str:
 
 def _prose(lines: list[str]) -> tuple[str, str]:
     """Summary and description: the first paragraph of the prose, and the rest of it."""
-    paragraphs = prose_of(lines).split("\n\n")
-    return paragraphs[0], "\n\n".join(paragraphs[1:])
+    first, *rest = list(_blocks(lines)) or [""]
+    summary = clean_markup(" ".join(first.split()))
+    return (summary if _is_prose(summary) else ""), _joined(rest)
 
 
 def prose_of(lines: list[str]) -> str:
     """The paragraphs of prose in a section, one line each; code, formulas, tables and lists of names go."""
-    kept = [clean_markup(" ".join(block.split())) for block in _blocks(lines)]
-    return "\n\n".join(block for block in kept if _is_prose(block))
+    return _joined(_blocks(lines))
+
+
+def _joined(blocks: Iterable[str], whole: bool = True) -> str:
+    cleaned = (clean_markup(" ".join(block.split())) for block in blocks)
+    if whole:
+        cleaned = (_whole_sentences(block) for block in cleaned)
+    return "\n\n".join(block for block in cleaned if _is_prose(block))
+
+
+_FRAGMENT = re.compile(r"^(where|with|and|or|for|so|then|i\.e\.|is)\b")
+_LAST_END = re.compile(r"^.*[.!?][)\"']?(?=\s|$)", re.DOTALL)
+
+
+def _whole_sentences(block: str) -> str:
+    """A paragraph without what only led to a formula or to code that is gone."""
+    whole = _LAST_END.match(block)
+    return "" if whole is None or _FRAGMENT.match(block) else whole[0]
 
 
 def _blocks(lines: list[str]) -> Iterator[str]:
@@ -179,7 +198,7 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         if _DIRECTIVE.match(line) or line.rstrip().endswith("::"):
             hidden_from = indent
             if line.rstrip().endswith("::") and not _DIRECTIVE.match(line):
-                paragraph.append(line.rstrip().rstrip(":") + ".")
+                paragraph.append(line.rstrip().rstrip(":"))
             line = ""
         if line.strip():
             paragraph.append(line)
@@ -189,12 +208,19 @@ def _blocks(lines: list[str]) -> Iterator[str]:
 
 
 _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"\(?(?:Read|See) more (?:in|about)[^`.]*:\w+:`[^`]*`[^.`]*\.?\)?"),
+        "",
+    ),  # read more in the guide
+    (  # citations, and the words that lead to them
+        re.compile(r"(?:[\s,]*\b(?:see|See|in|Refs?\.|reference|from|and|by))*[\s,]*\[[\w.+-]{1,30}\]_"),
+        "",
+    ),
     (re.compile(r":(?:[a-z]+:)?[a-z]+:`~?\.?([^`<]*?)\s*<[^`>]*>`"), r"\1"),  # :ref:`title <target>`
     (re.compile(r":(?:[a-z]+:)?[a-z]+:`[~!]?([^`]*)`"), r"\1"),  # :func:`name`
     (re.compile(r"`([^`<]+?)\s*<[^`>]*>`_{1,2}"), r"\1"),  # `text <url>`_
     (re.compile(r"``([^`]*)``"), r"\1"),
     (re.compile(r"`[~!]?\.?([^`]*)`_?"), r"\1"),
-    (re.compile(r"\s?\[[0-9A-Za-z]{1,8}\]_"), ""),  # citations
     (re.compile(r"\*\*([^*\s][^*]*)\*\*"), r"\1"),
     (re.compile(r"(?<![\w*])\*([^*\s][^*]*)\*(?![\w*])"), r"\1"),
     (re.compile(r"\|([A-Za-z][\w. ]*)\|"), r"\1"),
@@ -213,7 +239,7 @@ def _is_prose(block: str) -> bool:
     """Whether a paragraph is sentences rather than code, a table, a list of names or a template."""
     if block.startswith((">>>", "|", "+--", "..", "[", "#", ":", "===")) or _TEMPLATE.search(block):
         return False
-    if block.endswith(":") and len(block.split()) < 12:  # it led to a formula or code that is gone
+    if _CALL.match(block):
         return False
     words = re.findall(r"[A-Za-z]{2,}", block)
     letters = sum(map(len, words))
@@ -221,14 +247,16 @@ def _is_prose(block: str) -> bool:
 
 
 def _parameters(lines: list[str]) -> Iterator[Parameter]:
-    """The parameters of a numpy-style section and the first sentences of what is said of them."""
+    """The parameters of a section and what is said of them: `name : type` and a block, or `name: text`."""
     body = textwrap.dedent("\n".join(lines)).splitlines()
     starts = [i for i, line in enumerate(body) if line.strip() and not line.startswith(" ")]
     for start, end in itertools.pairwise([*starts, len(body)]):
-        name = body[start].split(" :")[0].split(":")[0].strip().strip("*`")
-        text = prose_of(body[start + 1 : end]).replace("\n\n", " ")
+        said = _SAID_BESIDE.match(body[start])
+        name = said[1] if said else body[start].split(" :")[0].split(":")[0].strip().strip("*`")
+        below = body[start + 1 : end]
+        text = _joined(_blocks([said[2], *map(str.strip, below)] if said else below), whole=False)
         if text and re.fullmatch(r"\w+(\s*,\s*\w+)*", name):
-            yield Parameter(name, text)
+            yield Parameter(name, text.replace("\n\n", " "))
 
 
 def _see_also(lines: list[str]) -> Iterator[str]:
@@ -243,29 +271,6 @@ def _doctest(lines: list[str]) -> Iterator[str]:
     for line in lines:
         if line.strip().startswith((">>> ", "... ")):
             yield line.strip()[4:].split("  # doctest:")[0]
-
-
-def _error_messages(node: Documented) -> Iterator[str]:
-    """The literal messages that a function raises."""
-    for child in ast.walk(node):
-        if isinstance(child, ast.Raise) and isinstance(child.exc, ast.Call) and child.exc.args:
-            message = _literal(child.exc.args[0])
-            if message and len(message.split()) >= 5:
-                yield " ".join(message.split())
-
-
-def _literal(node: ast.expr) -> str:
-    """The text of a string expression; what is filled in at run time becomes `…`."""
-    if isinstance(node, ast.Constant) and isinstance(node.value, str):
-        return node.value
-    if isinstance(node, ast.JoinedStr):
-        return "".join(_literal(v) if isinstance(v, ast.Constant) else "…" for v in node.values)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Mod):
-        left = _literal(node.left)
-        return left + _literal(node.right) if isinstance(node.op, ast.Add) else re.sub(r"%\w", "…", left)
-    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "format":
-        return re.sub(r"\{[^}]*\}", "…", _literal(node.func.value))
-    return ""
 
 
 def code_of(source: Source, node: Documented) -> str:

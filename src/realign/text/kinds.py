@@ -192,11 +192,20 @@ def _lcm(item: dict) -> Made:
     return Made("lcm", item["level"], ("lcm", a, b), solve)
 
 
+_PLURALS = {"sheep": "sheep", "deer": "deer", "woodlouse": "woodlice", "butterfly": "butterflies",
+            "firefly": "fireflies", "leech": "leeches", "cockroach": "cockroaches",
+            "praying mantis": "praying mantises"}  # fmt: skip
+
+
+def _plural(name: str) -> str:
+    return _PLURALS.get(name, name if name.endswith("fish") else f"{name}s")
+
+
 def _legs(item: dict) -> Made:
     from reasoning_gym.arithmetic.leg_counting import ANIMALS
 
     animals: dict[str, int] = item["metadata"]["animals"]
-    listed = ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for name, count in animals.items())
+    listed = ", ".join(f"{count} {_plural(name) if count > 1 else name}" for name, count in animals.items())
 
     def solve(rng: Random, slip: bool) -> Solution:
         wrong_at = rng.randrange(len(animals)) if slip else None
@@ -220,7 +229,8 @@ _LAST_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?!.*\d)", re.DOTALL)
 def _word_problem(item: dict) -> Made | None:
     question = " ".join(item["question"].replace("Do not include units.", "").split())
     question = question.replace(" Give the result as your final answer.", "")
-    steps = [" ".join(line.split()) for line in item["metadata"]["answer_cot"].splitlines() if line.strip()]
+    worked = item["metadata"]["answer_cot"].splitlines()
+    steps = [" ".join(line.split()) for line in worked if line.strip() and not line.startswith("####")]
     answer = item["answer"]
     last = _LAST_NUMBER.search("\n".join(steps))
     # some of its worked answers contradict the answer; those are left out

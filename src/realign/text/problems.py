@@ -20,8 +20,10 @@ _ANSWER_LINE = re.compile(r"^[ \t]*Answer:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 # around it at most a currency sign before and a unit in letters (or %) after
 _NUMBER = re.compile(
     r"^[$€£]?\s*(?P<sign>[-+−]?)\s*[$€£]?(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<decimals>\.\d+)?(?:\s*/\s*(?P<below>\d+))?"
-    r"\s*(?:%|°)?\s*(?:[A-Za-z]+(?:[ /][A-Za-z]+)?)?\.?$"
+    r"\s*(?:%|°)?\s*(?:[A-Za-z]+(?:[ /][A-Za-z]+)?)?\.?$",
+    re.ASCII,
 )
+_LONGEST = 100  # characters; nothing longer is an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,7 @@ def read_problems(path: Path) -> Iterator[Problem]:
 
 def number_in(text: str) -> Fraction | None:
     """The single number that a text is, units aside; nothing for none, several, or more than that."""
-    found = _NUMBER.match(text.strip())
+    found = _NUMBER.match(text.strip()) if len(text) <= _LONGEST else None
     if not found or not (found["whole"] or found["decimals"]):
         return None
     below = int(found["below"]) if found["below"] else 1

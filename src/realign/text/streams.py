@@ -8,6 +8,7 @@ import contextlib
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -46,12 +47,50 @@ def open_packed(path: Path) -> Iterator[BinaryIO]:
         if magic[:2] == GZIP:
             raw = stack.enter_context(gzip.open(raw))
         elif magic == ZSTD:
-            import zstandard
-
-            raw = stack.enter_context(
-                zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True)
-            )
+            raw = _ZstdFrames(raw)
         yield stack.enter_context(io.BufferedReader(raw, 1 << 18))
+
+
+class _ZstdFrames(io.RawIOBase):
+    """The content of zstd frames one after the other; a frame that ends early is an error.
+
+    The library's own reader takes a file that was cut off for one that ended.
+    """
+
+    def __init__(self, packed: BinaryIO):
+        import zstandard
+
+        self._packed, self._new = packed, zstandard.ZstdDecompressor().decompressobj
+        self._frame = self._new()
+        self._ready, self._left, self._begun = b"", b"", False
+
+    def readable(self) -> bool:
+        """It can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill the buffer with unpacked bytes; 0 at the end of the last frame."""
+        while not self._ready:
+            chunk = self._left or self._packed.read(1 << 16)
+            if not chunk:
+                if self._begun:
+                    raise EOFError("it ends in the middle")
+                return 0
+            self._unpack(chunk)
+        count = min(len(self._ready), len(buffer))
+        buffer[:count], self._ready = self._ready[:count], self._ready[count:]
+        return count
+
+    def _unpack(self, chunk: bytes) -> None:
+        import zstandard
+
+        try:
+            self._ready = self._frame.decompress(chunk)
+        except zstandard.ZstdError as error:
+            raise OSError(str(error)) from None
+        self._begun, self._left = True, b""
+        if self._frame.eof:
+            self._left, self._frame, self._begun = self._frame.unused_data, self._new(), False
 
 
 def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[int, str | LineError]]:
@@ -69,11 +108,7 @@ def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[in
                     _skip_line(stream, max_bytes)
                     yield number, LineError(path, number, f"longer than {max_bytes} bytes")
                     continue
-            except (EOFError, gzip.BadGzipFile, OSError) as error:
-                raise LineError(path, number, f"the packed data is damaged ({error})") from None
-            except Exception as error:  # zstandard's own error type is not importable without it
-                if type(error).__name__ != "ZstdError":
-                    raise
+            except (EOFError, OSError, zlib.error) as error:
                 raise LineError(path, number, f"the packed data is damaged ({error})") from None
             if not line:
                 return

@@ -122,24 +122,21 @@ def linked(entries: Sequence[Entry]) -> Iterator[tuple[Entry, Entry]]:
 def similarity(entries: Sequence[Entry], job: CorporaJob) -> Files:
     """Pairs of five grades, equally many of each."""
     each = job.items // len(SIMILARITY)
-    mixed = shuffled(entries, lambda e: e.id, job.seed, "sts")
     links = {frozenset((a.id, b.id)) for a, b in linked(entries)}
 
-    def partners(fits: Callable[[Entry, Entry], bool]) -> Iterator[tuple[str, str]]:
-        # each entry is tried with those that follow it at a distance, so that none repeats often
-        for i, left in enumerate(mixed):
-            for j in range(1, len(mixed)):
-                right = mixed[(i + j * 7 + 1) % len(mixed)]
-                if left.id != right.id and left.summary != right.summary and fits(left, right):
-                    yield left.summary, right.summary
-                    break
+    def mixed(grade: int) -> list[Entry]:
+        return shuffled(entries, lambda e: e.id, job.seed, "sts", grade)
 
+    def unlinked(a: Entry, b: Entry) -> bool:
+        return a.module == b.module and frozenset((a.id, b.id)) not in links
+
+    own = (e for e in mixed(4) if len(e.description) >= 60)
     graded: dict[int, Iterator[tuple[str, str]]] = {
-        4: ((e.summary, cut(e.description.split("\n\n")[0], 300)) for e in mixed if len(e.description) >= 60),
-        3: ((a.summary, b.summary) for a, b in linked(mixed)),
-        2: partners(lambda a, b: a.module == b.module and frozenset((a.id, b.id)) not in links),
-        1: partners(lambda a, b: a.package == b.package and a.topic != b.topic),
-        0: partners(lambda a, b: a.package != b.package),
+        4: ((e.summary, cut(e.description.split("\n\n")[0], 300)) for e in own),
+        3: ((a.summary, b.summary) for a, b in linked(mixed(3))),
+        2: _partners(mixed(2), unlinked),
+        1: _partners(mixed(1), lambda a, b: a.package == b.package and a.topic != b.topic),
+        0: _partners(mixed(0), lambda a, b: a.package != b.package),
     }
     rows: list[Row] = []
     for grade, pairs in graded.items():
@@ -147,6 +144,17 @@ def similarity(entries: Sequence[Entry], job: CorporaJob) -> Files:
         enough(found, each, f"pairs of grade {grade}", "items")
         rows += [{"sentence1": a, "sentence2": b, "score": grade} for a, b in found[:each]]
     return {"test": shuffled(rows, lambda r: r["sentence1"] + r["sentence2"], job.seed, "sts order")}
+
+
+def _partners(entries: Sequence[Entry], fits: Callable[[Entry, Entry], bool]) -> Iterator[tuple[str, str]]:
+    """Summaries of entries that fit each other, each entry at most once."""
+    waiting = list(entries)
+    while waiting:
+        left = waiting.pop()
+        for i in range(len(waiting) - 1, -1, -1):
+            if waiting[i].summary != left.summary and fits(left, waiting[i]):
+                yield left.summary, waiting.pop(i).summary
+                break
 
 
 def described(entries: Sequence[Entry], *purpose: object, seed: int) -> list[Entry]:
