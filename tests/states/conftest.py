@@ -9,6 +9,11 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Config
 
+from realign.artifacts.command import execute
+from realign.artifacts.store import WorkStore
+from realign.states.commands import EXTRACT
+from realign.study.states import Extract
+
 torch.set_num_threads(1)
 
 
@@ -48,10 +53,39 @@ def sibling(tmp_path_factory):
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory):
     draw = random.Random(0)
-    words = "the mean of token states is kept in order whatever batch a text is in".split()
+    words = [
+        "the",
+        "mean",
+        "of",
+        "token",
+        "states",
+        "is",
+        "kept",
+        "in",
+        "order",
+        "whatever",
+        "batch",
+        "a",
+        "text",
+        "is",
+        "in",
+    ]
     path = tmp_path_factory.mktemp("corpus") / "probe.jsonl"
     with path.open("w") as stream:
         for i in range(23):
             text = " ".join(draw.choice(words) for _ in range(draw.choice([1, 2, 5, 9, 20, 40])))
             stream.write(json.dumps({"id": f"t{i}", "text": text, "label": "ab"[i % 2]}) + "\n")
     return path
+
+
+def _extract(folder: Path, model: Path, corpus: Path, **settings) -> tuple[Path, Path]:
+    asked = Extract.model_validate({"tokens": {"count": None}} | settings)
+    outputs = {"states": folder / "states.h5", "pooled": folder / "states.pooled.h5"}
+    execute(EXTRACT, asked, {"model": model, "corpus": corpus}, outputs, WorkStore(folder / "work"))
+    return outputs["states"], outputs["pooled"]
+
+
+@pytest.fixture(scope="session")
+def extract():
+    """The command, with all tokens kept unless asked otherwise: the paths of tokens and of pooled states."""
+    return _extract

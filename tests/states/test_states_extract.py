@@ -11,21 +11,11 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer
 
-from realign.artifacts.command import Interrupted, UserError, execute
-from realign.artifacts.store import WorkStore
+from realign.artifacts.command import Interrupted, UserError
 from realign.states import plan as planning
 from realign.states.capture import layer_names
-from realign.states.commands import EXTRACT
 from realign.states.reader import StatesFile
 from realign.states.shards import ShardWriter
-from realign.study.states import Extract
-
-
-def extract(folder: Path, model: Path, corpus: Path, **settings) -> tuple[Path, Path]:
-    asked = Extract.model_validate({"tokens": {"count": None}} | settings)
-    outputs = {"states": folder / "states.h5", "pooled": folder / "states.pooled.h5"}
-    execute(EXTRACT, asked, {"model": model, "corpus": corpus}, outputs, WorkStore(folder / "work"))
-    return outputs["states"], outputs["pooled"]
 
 
 def reference(model: Path, corpus: Path, attention: str) -> list[np.ndarray]:
@@ -45,7 +35,7 @@ def reference(model: Path, corpus: Path, attention: str) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("attention", ["bidirectional", "causal"])
-def test_states_are_those_of_transformers(tmp_path, backbone, corpus, attention):
+def test_states_are_those_of_transformers(tmp_path, extract, backbone, corpus, attention):
     path, pooled = extract(tmp_path, backbone, corpus, attention=attention, hardware={"token_budget": 200})
     expected = reference(backbone, corpus, attention)
     with StatesFile(path) as states:
@@ -66,7 +56,7 @@ def test_states_are_those_of_transformers(tmp_path, backbone, corpus, attention)
             np.testing.assert_allclose(states.read(layer), means, atol=2e-5)
 
 
-def test_selected_tokens_are_a_part_of_all(tmp_path, backbone, corpus):
+def test_selected_tokens_are_a_part_of_all(tmp_path, extract, backbone, corpus):
     whole, _ = extract(tmp_path / "all", backbone, corpus)
     some, _ = extract(tmp_path / "some", backbone, corpus, tokens={"count": 100, "skip_first": 3})
     with StatesFile(whole) as everything, StatesFile(some) as part:
@@ -78,7 +68,7 @@ def test_selected_tokens_are_a_part_of_all(tmp_path, backbone, corpus):
             np.testing.assert_allclose(part.read(layer), everything.read(layer)[rows], atol=2e-5)
 
 
-def test_pooled_states_alone(tmp_path, backbone, corpus):
+def test_pooled_states_alone(tmp_path, extract, backbone, corpus):
     none, pooled = extract(tmp_path, backbone, corpus, tokens={"count": 0})
     with StatesFile(none) as states, StatesFile(pooled) as texts:
         assert states.rows == 0
@@ -87,7 +77,7 @@ def test_pooled_states_alone(tmp_path, backbone, corpus):
 
 
 @pytest.mark.parametrize(("storage", "tolerance"), [("float16", 1e-3), ("bfloat16", 1e-2)])
-def test_narrow_storage_rounds_and_reads_back(tmp_path, backbone, corpus, storage, tolerance):
+def test_narrow_storage_rounds_and_reads_back(tmp_path, extract, backbone, corpus, storage, tolerance):
     wide, _ = extract(tmp_path / "wide", backbone, corpus)
     narrow, _ = extract(tmp_path / "narrow", backbone, corpus, storage=storage)
     with StatesFile(wide) as a, StatesFile(narrow) as b:
@@ -98,7 +88,7 @@ def test_narrow_storage_rounds_and_reads_back(tmp_path, backbone, corpus, storag
         assert b.read(0).dtype == (np.float16 if storage == "float16" else np.float32)
 
 
-def test_states_too_large_for_float16_are_refused(tmp_path, backbone, corpus):
+def test_states_too_large_for_float16_are_refused(tmp_path, extract, backbone, corpus):
     from safetensors.torch import load_file, save_file
 
     loud = tmp_path / "loud"
@@ -113,7 +103,7 @@ def test_states_too_large_for_float16_are_refused(tmp_path, backbone, corpus):
     assert not (tmp_path / "states.h5").exists()
 
 
-def test_the_last_block_before_the_norm(tmp_path, backbone, corpus):
+def test_the_last_block_before_the_norm(tmp_path, extract, backbone, corpus):
     path, _ = extract(tmp_path, backbone, corpus, before_norm=True)
     network = AutoModel.from_pretrained(backbone, dtype=torch.float32)
     with StatesFile(path) as states:
@@ -130,7 +120,7 @@ def small_shards(monkeypatch):
 
 
 def test_a_killed_job_continues_and_gives_the_same_bytes(
-    tmp_path, backbone, corpus, small_shards, monkeypatch
+    tmp_path, extract, backbone, corpus, small_shards, monkeypatch
 ):
     whole = extract(tmp_path / "whole", backbone, corpus)
     write, made = ShardWriter.write, []
@@ -158,7 +148,7 @@ def test_a_killed_job_continues_and_gives_the_same_bytes(
         assert a.read_bytes() == b.read_bytes()
 
 
-def test_shards_change_nothing(tmp_path, backbone, corpus, small_shards):
+def test_shards_change_nothing(tmp_path, extract, backbone, corpus, small_shards):
     many, pooled = extract(tmp_path / "many", backbone, corpus)
     planning.SHARD_TOKENS = 10**6
     one, pooled_one = extract(tmp_path / "one", backbone, corpus)
@@ -171,14 +161,14 @@ def test_shards_change_nothing(tmp_path, backbone, corpus, small_shards):
 
 
 @pytest.mark.slow
-def test_processes_share_the_texts(tmp_path, backbone, corpus, small_shards):
+def test_processes_share_the_texts(tmp_path, extract, backbone, corpus, small_shards):
     alone = extract(tmp_path / "alone", backbone, corpus)
     shared = extract(tmp_path / "shared", backbone, corpus, hardware={"processes": 2})
     for a, b in zip(alone, shared, strict=True):
         assert a.read_bytes() == b.read_bytes()
 
 
-def test_a_long_text_holds_one_layer_at_a_time(tmp_path, backbone):
+def test_a_long_text_holds_one_layer_at_a_time(tmp_path, extract, backbone):
     """The peak of one forward pass grows by what is kept, not by layers × tokens."""
     corpus = tmp_path / "long.jsonl"
     corpus.write_text(json.dumps({"id": "long", "text": "abcdefgh " * 400}) + "\n")
@@ -197,14 +187,14 @@ def test_a_long_text_holds_one_layer_at_a_time(tmp_path, backbone):
         ("{nonsense", "line 2: not JSON"),
     ],
 )
-def test_a_corpus_that_cannot_be_used_is_refused(tmp_path, backbone, line, complaint):
+def test_a_corpus_that_cannot_be_used_is_refused(tmp_path, extract, backbone, line, complaint):
     corpus = tmp_path / "bad.jsonl"
     corpus.write_text('{"id": "fine", "text": "fine"}\n' + line + "\n")
     with pytest.raises(UserError, match=complaint):
         extract(tmp_path, backbone, corpus)
 
 
-def test_the_command_line_shows_and_checks(tmp_path, backbone, sibling, corpus):
+def test_the_command_line_shows_and_checks(tmp_path, extract, backbone, sibling, corpus):
     one, _ = extract(tmp_path / "one", backbone, corpus)
     other, _ = extract(tmp_path / "other", sibling, corpus)
     command = [sys.executable, "-m", "realign.cli", "states"]

@@ -48,7 +48,8 @@ def _same(left: StatesFile, right: StatesFile, name: str, here: str, there: str)
     advice = "the models tokenize differently" if name in ("token_ids", "text_tokens") else _ADVICE
     raise UserError(
         f"{left.path} and {right.path} do not hold the same tokens: "
-        f"in the first, {here.format(**facts)}{where}, in the second, {there.format(**facts)} ({len(differ)} differences in {name}; {advice})"
+        f"in the first, {here.format(**facts)}{where}, in the second, {there.format(**facts)} "
+        f"({len(differ)} differences in {name}; {advice})"
     )
 
 
