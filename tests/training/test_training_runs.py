@@ -1,0 +1,257 @@
+"""Whole trainings through the command line: resumed, elastic, out of memory, with adapters, stopped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from realign.artifacts.command import Interrupted
+from realign.artifacts.manifest import make_manifest
+
+PROMPT = "Instruct: Given words, find the text that holds them\nQuery: "
+STEPS = 14
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """Queries of three made-up words, found again in their positives among others."""
+    draw = random.Random(0)
+    words = ["".join(draw.choices("abcdefghij", k=draw.randrange(2, 6))) for _ in range(60)]
+
+    def passage(inside):
+        before, after = draw.choices(words, k=draw.choice([1, 3, 8])), draw.choices(words, k=2)
+        return " ".join([*before, *inside, *after])
+
+    path = tmp_path_factory.mktemp("data") / "words.jsonl"
+    with path.open("w") as stream:
+        for _ in range(160):
+            inside = draw.sample(words, 3)
+            negatives = [passage(draw.sample(words, 3)) for _ in range(3)]
+            row = {"query": [PROMPT, " ".join(inside)], "pos": [passage(inside)], "neg": negatives}
+            stream.write(json.dumps(row) + "\n")
+    return path
+
+
+class Run:
+    """One training in a folder of its own."""
+
+    def __init__(self, place, backbone, dataset, **settings):
+        self.place = place
+        given = {
+            "recipe.batches.size": 8,
+            "recipe.batches.negatives": 2,
+            "recipe.batches.steps": STEPS,
+            "recipe.batches.query_tokens": 96,
+            "recipe.batches.passage_tokens": 96,
+            "recipe.validation.samples": 12,
+            "recipe.validation.every": 5,
+            "recipe.optimizer.learning_rate": 1e-3,
+            "recipe.loss.temperature": 0.05,
+            "recipe.hardware.token_budget": 512,
+            "recipe.hardware.save_every": 3,
+            "recipe.hardware.processes": 1,
+        }
+        flags = (given | settings).items()
+        outputs = ("model", "checkpoints", "training-log", "tensorboard", "tidy")
+        self.command = [
+            *(sys.executable, "-m", "realign.cli", "train", "--store", str(place / "store")),
+            *("--threads", "1"),
+            *("--backbone", str(backbone), "--data", str(dataset)),
+            *(word for name in outputs for word in (f"--{name}", str(place / name))),
+            *(w for key, value in flags for w in (f"--{key.replace('_', '-')}", json.dumps(value))),
+        ]
+
+    def start(self):
+        return subprocess.Popen(self.command, stderr=subprocess.PIPE, text=True, env=os.environ)
+
+    def finish(self, code=0):
+        process = self.start()
+        _, said = process.communicate(timeout=280)
+        assert process.returncode == code, said
+        return said
+
+    def stop_at(self, step, how):
+        """Start it and, once a step is in its log, stop it; the command's exit code and words."""
+        process = self.start()
+        while process.poll() is None and self.logged() < step:
+            time.sleep(0.005)
+        if how == signal.SIGTERM:
+            process.send_signal(how)
+        else:
+            os.kill(int((self.scratch / "worker.lock").read_text()), how)
+        _, said = process.communicate(timeout=120)
+        return process.returncode, said
+
+    @property
+    def scratch(self):
+        return next((self.place / "store").glob("train-*")) / "scratch"
+
+    def logged(self):
+        found = list((self.place / "store").glob("train-*/scratch/log.jsonl"))
+        steps = [json.loads(line)["step"] for line in _lines(found[0])] if found else []
+        return max(steps, default=0)
+
+    def model(self):
+        return make_manifest(self.place / "model").hash
+
+    def weights(self):
+        return load_file(self.place / "model" / "model.safetensors")
+
+    def log(self):
+        return [json.loads(line) for line in (self.place / "training-log").read_text().splitlines()]
+
+    def losses(self):
+        return [line["loss"] for line in self.log() if "loss" in line]
+
+
+def _lines(path):
+    text = path.read_text()
+    return text[: text.rfind("\n") + 1].splitlines()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, tiny_backbone, dataset):
+    """A training that nobody disturbs, with a checkpoint declared on the way."""
+    run = Run(tmp_path_factory.mktemp("whole"), tiny_backbone, dataset, **{"recipe.checkpoints": [4]})
+    run.finish()
+    return run
+
+
+def test_a_training_learns_and_writes_what_it_promises(whole, tiny_backbone):
+    log = whole.log()
+    assert [line["step"] for line in log if "loss" in line] == list(range(1, STEPS + 1))
+    scored = {line["step"]: line["val_ndcg_at_10"] for line in log if "val_ndcg_at_10" in line}
+    assert list(scored) == [0, 5, 10, STEPS]
+    assert sum(whole.losses()[-3:]) < sum(whole.losses()[:3])
+    assert log[0]["data"]["batches"] == {"pure": 18, "mixed": 0, "dropped_samples": 4}
+    assert (whole.place / "checkpoints" / "step4" / "modules.json").exists()
+    assert list((whole.place / "tensorboard").glob("events*"))
+    assert all(0 <= line["padding_share"] < 0.5 for line in log if "loss" in line)
+
+
+def test_the_tidy_table_holds_the_log(whole):
+    import pandas as pd
+
+    tidy = pd.read_parquet(whole.place / "tidy")
+    assert {"study", "backbone", "recipe", "seed", "step", "metric", "value"} <= set(tidy)
+    assert tidy[tidy.metric == "loss"].value.tolist() == pytest.approx(whole.losses())
+    order = int(tidy[tidy.metric == "batch_order"].value.item())
+    assert f"{order:012x}" == whole.log()[0]["batch_order"]
+
+
+def test_what_is_exported_is_what_was_scored(whole, dataset):
+    """sentence-transformers, with nothing of ours, finds what the training's own last score says."""
+    from sentence_transformers import SentenceTransformer
+
+    from realign.seeds import derive_seed
+    from realign.text.pairs import read_pairs
+    from realign.training.batches import draw, hold_out
+    from realign.training.validation import ndcg_at
+
+    seed = derive_seed(0, "train", 0)
+    rows = list(read_pairs(dataset))
+    held = [rows[int(i)] for i in hold_out([len(rows)], 12, seed)[0]]
+    drawn = [draw(row, 2, seed, -1, number) for number, row in enumerate(held)]
+    model = SentenceTransformer(str(whole.place / "model"), device="cpu")
+    passages = list(dict.fromkeys(text for d in drawn for text in d.passages))
+    scores = model.encode([d.query for d in drawn], prompt=PROMPT) @ model.encode(passages).T
+    import numpy as np
+
+    relevant = np.array([[p in row.positives for p in passages] for row in held])
+    expected = [line for line in whole.log() if "val_ndcg_at_10" in line][-1]["val_ndcg_at_10"]
+    assert ndcg_at(10, scores, relevant).mean() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_declared_checkpoint_is_the_embedder_of_a_shorter_way(whole, tmp_path):
+    """It loads, differs from the last, and is published as an artifact of its own."""
+    kept = whole.place / "checkpoints"
+    command = [sys.executable, "-m", "realign.cli", "checkpoint", "--store", str(tmp_path / "store")]
+    command += ["--checkpoints", str(kept), "--model", str(tmp_path / "model"), "--step"]
+    subprocess.run([*command, "4"], check=True)
+    assert make_manifest(tmp_path / "model") == make_manifest(kept / "step4")
+    assert make_manifest(tmp_path / "model").hash != whole.model()
+    failed = subprocess.run([*command, "5"], stderr=subprocess.PIPE, text=True, check=False)
+    assert failed.returncode == 1
+    assert "there: step4" in failed.stderr
+
+
+def disturb(run, draw):
+    """Ask it to leave once, kill it once, and let it finish."""
+    code, said = run.stop_at(draw.randrange(1, 5), signal.SIGTERM)
+    assert code == Interrupted.exit_code, said
+    assert "saved at step" in said
+    code, said = run.stop_at(draw.randrange(7, STEPS - 1), signal.SIGKILL)
+    assert code != 0
+    assert not (run.place / "model").exists()
+    run.finish()
+
+
+def test_stopped_and_killed_and_resumed_is_never_stopped_bit_for_bit(whole, tmp_path, tiny_backbone, dataset):
+    run = Run(tmp_path, tiny_backbone, dataset, **{"recipe.checkpoints": [4]})
+    disturb(run, random.Random())
+    assert run.model() == whole.model()
+    assert run.losses() == whole.losses()
+    assert make_manifest(run.place / "checkpoints").hash == make_manifest(whole.place / "checkpoints").hash
+
+
+def close(one, other, limit):
+    worst = max(((one[k] - other[k]).norm() / other[k].norm()).item() for k in other)
+    assert worst < limit, worst
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_resumed_bit_for_bit_on_two_processes_and_close_to_one(
+    whole, tmp_path, tiny_backbone, dataset, stage
+):
+    more = {"recipe.hardware.processes": 2, "recipe.hardware.zero_stage": stage, "recipe.checkpoints": [4]}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed = Run(tmp_path / "a", tiny_backbone, dataset, **more)
+    undisturbed.finish()
+    disturbed = Run(tmp_path / "b", tiny_backbone, dataset, **more)
+    disturb(disturbed, random.Random())
+    assert disturbed.model() == undisturbed.model()
+    close(undisturbed.weights(), whole.weights(), 1e-3)
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_with_another_number_of_processes_and_stage(
+    whole, tmp_path, tiny_backbone, dataset
+):
+    first = Run(tmp_path, tiny_backbone, dataset, **{"recipe.checkpoints": [4]})
+    assert first.stop_at(4, signal.SIGTERM)[0] == Interrupted.exit_code
+    more = {"recipe.hardware.processes": 2, "recipe.hardware.zero_stage": 3, "recipe.checkpoints": [4]}
+    second = Run(tmp_path, tiny_backbone, dataset, **more)
+    assert "going on from step" in second.finish()
+    close(second.weights(), whole.weights(), 1e-3)
+    assert second.losses() == pytest.approx(whole.losses(), rel=1e-3)
+
+
+def test_adapters_are_merged_and_leave_the_rest_alone(tmp_path, tiny_backbone, dataset):
+    run = Run(tmp_path, tiny_backbone, dataset, **{"recipe.lora": {"rank": 4}, "recipe.batches.steps": 4})
+    run.finish()
+    before, after = load_file(tiny_backbone / "model.safetensors"), run.weights()
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed
+    assert all("proj" in name for name in changed)
+
+
+def test_a_training_that_diverges_stops_and_says_so(tmp_path, tiny_backbone, dataset):
+    run = Run(tmp_path, tiny_backbone, dataset, **{"recipe.optimizer.learning_rate": 1e30})
+    said = run.finish(code=1)
+    assert "the loss is nan" in said
+    assert not (tmp_path / "model").exists()
+
+
+def test_settings_that_cannot_be_are_refused_with_a_word(tmp_path, tiny_backbone, dataset):
+    said = Run(tmp_path, tiny_backbone, dataset, **{"recipe.batches.size": 4096}).finish(code=1)
+    assert "does not fill one batch of 4096" in said
