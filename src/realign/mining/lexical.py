@@ -1,8 +1,8 @@
-"""A teacher without a model: what two texts share in rare words, squeezed into short vectors.
+"""A teacher without a model: what two texts share in rare words, projected to short vectors.
 
-Words, runs of words and pieces of words are hashed, weighted by how rare they are in the dataset,
-and decomposed into a few hundred dimensions. It needs seconds, no weights and no GPU, and finds
-sensible hard negatives, which is what a study without a teacher model needs.
+Words and pieces of words are hashed, weighted by how rare they are in the dataset, and projected at
+random, which keeps inner products. It needs seconds, no weights and no GPU, and finds sensible hard
+negatives, which is what a study without a teacher model needs.
 """
 
 from collections.abc import Sequence
@@ -10,26 +10,26 @@ from typing import Any
 
 import numpy as np
 from scipy import sparse
-from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 from sklearn.pipeline import FeatureUnion
+from sklearn.random_projection import SparseRandomProjection
 
 from realign.artifacts.fingerprint import fingerprint
 from realign.artifacts.hashing import hash_json
 from realign.mining.teachers import Side, Vectors
 from realign.study.mining import Lexical
 
-# Rows that the decomposition is fitted on at most; it changes little beyond.
-FIT_ROWS = 50_000
+# The share of the projection's entries that are not zero.
+DENSITY = 1 / 64
 
 
 class LexicalTeacher:
-    """TF-IDF of hashed n-grams, made dense by a seeded truncated decomposition."""
+    """TF-IDF of hashed n-grams, made dense by a seeded sparse projection."""
 
     def __init__(self, settings: Lexical, texts: Sequence[str], seed: int):
         self.settings, self.seed = settings, seed
         self._texts = texts
-        self._fitted: tuple[Any, TfidfTransformer, TruncatedSVD] | None = None
+        self._fitted: tuple[TfidfTransformer, np.ndarray, SparseRandomProjection] | None = None
 
     def identity(self, side: Side) -> dict[str, Any]:
         """The settings, and the texts that decide what is rare."""
@@ -42,34 +42,38 @@ class LexicalTeacher:
         }
 
     def encode(self, texts: Sequence[str], side: Side) -> Vectors:
-        """The vectors of texts, in their order; a text without any known feature is all zeros."""
-        features, rarity, decomposition = self._fit()
-        dense = decomposition.transform(rarity.transform(features.transform(texts)))
+        """The vectors of texts, in their order; a text that shares nothing with any is all zeros."""
+        rarity, shared, projection = self._fit()
+        weighted = rarity.transform(self._count(texts)[:, shared])
+        dense = np.asarray(projection.transform(weighted), np.float64)
         lengths = np.linalg.norm(dense, axis=1, keepdims=True)
-        return (dense / np.where(lengths > 1e-9, lengths, 1.0)).astype(np.float32)
+        return (dense / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
 
-    def _fit(self) -> tuple[Any, TfidfTransformer, TruncatedSVD]:
+    def _fit(self) -> tuple[TfidfTransformer, np.ndarray, SparseRandomProjection]:
         if self._fitted is None:
-            features = self._features()
+            counts = self._count(self._texts)
+            found_in = np.bincount(counts.indices, minlength=counts.shape[1])
+            # A feature of one text says nothing about what texts share; one of most texts, little.
+            shared = np.flatnonzero((found_in >= 2) & (found_in <= max(2, counts.shape[0] // 2)))
+            shared = shared if len(shared) else np.arange(1)
             rarity = TfidfTransformer(sublinear_tf=True)
-            weighted = sparse.csr_matrix(rarity.fit_transform(features.transform(self._texts)))
-            rows = np.random.default_rng(self.seed).permutation(weighted.shape[0])[:FIT_ROWS]
-            # no more dimensions than there are texts to tell apart
-            size = max(1, min(self.settings.dimensions, len(rows) - 1, self.settings.features - 1))
-            decomposition = TruncatedSVD(
-                size, n_iter=self.settings.iterations, random_state=self.seed % (1 << 32)
+            weighted = rarity.fit_transform(counts[:, shared])
+            projection = SparseRandomProjection(
+                self.settings.dimensions,
+                density=DENSITY,
+                random_state=self.seed % (1 << 32),
+                dense_output=True,
             )
-            decomposition.fit(weighted[np.sort(rows)])
-            self._fitted = features, rarity, decomposition
+            self._fitted = rarity, shared, projection.fit(weighted)
         return self._fitted
 
-    def _features(self) -> Any:
-        common = {
-            "n_features": self.settings.features,
-            "alternate_sign": False,
-            "norm": None,
-            "dtype": np.float64,
-        }
+    def _count(self, texts: Sequence[str]) -> sparse.csr_matrix:
+        counts = sparse.csr_matrix(self._features().transform(texts))
+        counts.sum_duplicates()
+        return counts
+
+    def _features(self) -> FeatureUnion:
+        common = {"n_features": self.settings.features, "alternate_sign": False, "norm": None}
         kinds = [("words", HashingVectorizer(ngram_range=(1, self.settings.words), **common))]
         if self.settings.characters:
             span = (min(3, self.settings.characters), self.settings.characters)

@@ -7,7 +7,7 @@ where it was and ends with the same bytes.
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from realign.artifacts.command import Job, UserError
 from realign.mining.approximate import ApproximateFinder
 from realign.mining.collection import Collection, Groups, collect, read_corpus
-from realign.mining.filters import CODE, REASONS, Candidates, Pairs, Window, judge, window_of
+from realign.mining.filters import REASONS, Candidates, Window, window_of
+from realign.mining.judging import judge_pool, picked
 from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
 from realign.mining.tally import Tally
 from realign.mining.teaching import teacher_of, vectors_of
@@ -131,60 +132,19 @@ def _span(pools: Iterator[Pool]) -> tuple[float, float]:
 
 
 def _judge_all(
-    job: Job[MineJob], collection: Collection, pools: Iterator[Pool], window: Window, tally: Tally
+    job: Job[MineJob], collection: Collection, pools: Iterable[Pool], window: Window, tally: Tally
 ) -> Groups:
     """Judge every candidate of every row; returns each row's mined passages, nearest first."""
-    by_query = np.argsort(collection.row_query, kind="stable")
-    sorted_queries = collection.row_query[by_query]
-    chosen: list[np.ndarray] = [np.empty(0, np.int64)] * len(collection.rows)
-    path = job.output("candidates")
-    with pq.ParquetWriter(path, CANDIDATES, compression="zstd") as writer:
+    chosen: list[list[int]] = [[] for _ in collection.rows]
+    with pq.ParquetWriter(job.output("candidates"), CANDIDATES, compression="zstd") as writer:
         for pool in pools:
             tally.positive(pool.positives)
-            ends = np.searchsorted(sorted_queries, [pool.first, pool.first + len(pool.scores)])
-            rows = by_query[ends[0] : ends[1]]
-            block = _candidates(collection, rows, pool, job.settings)
-            codes = judge(block, job.settings, window.range_max)
+            rows, block, codes = judge_pool(collection, pool, job.settings, window.range_max)
             tally.candidates(block.scores, codes, block.least_positive)
             _note(writer, rows, block, codes)
-            picked = (codes == CODE["kept"]) | (codes == CODE["relaxed"])
-            for row, passages, which in zip(rows.tolist(), block.passages, picked, strict=True):
-                chosen[row] = passages[which]
-    return Groups.pack([passages.tolist() for passages in chosen])
-
-
-def _candidates(collection: Collection, rows: np.ndarray, pool: Pool, settings: MineJob) -> Candidates:
-    own = collection.row_query[rows] - pool.first
-    passages = pool.passages[own]
-    positives = [collection.query_positives.of(q) for q in collection.row_query[rows]]
-    existing = [collection.row_existing.of(row) for row in rows]
-    count = int(collection.passage_class.max()) + 1
-    seeds = None
-    if settings.choose == "random":
-        seeds = np.array([_seed_of(settings, collection.rows[row]) for row in rows])
-    present = np.array([len(collection.rows[row].negatives) for row in rows])
-    return Candidates(
-        pool.scores[own],
-        passages,
-        np.where(passages < 0, -1, collection.passage_class[passages]),
-        pool.least[own],
-        np.maximum(settings.negatives - present, 0),
-        Pairs(*_flat(positives, collection.passage_class), count),
-        collection.query_class[collection.row_query[rows]],
-        Pairs(*_flat(existing), count),
-        seeds,
-    )
-
-
-def _seed_of(settings: MineJob, row: PairRow) -> int:
-    return derive_seed(settings.seed, "negatives", settings.dataset, row.query, *row.positives)
-
-
-def _flat(lists: list[np.ndarray], through: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Lists as pairs of (which list, value)."""
-    owner = np.repeat(np.arange(len(lists)), [len(x) for x in lists])
-    values = np.concatenate(lists) if lists else np.empty(0, np.int64)
-    return owner, values if through is None else through[values]
+            for row, passages in zip(rows.tolist(), picked(block, codes), strict=True):
+                chosen[row] = passages
+    return Groups.pack(chosen)
 
 
 def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: np.ndarray) -> None:

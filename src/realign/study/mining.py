@@ -20,15 +20,14 @@ Filter = Literal["absolute_margin", "relative_margin", "max_score", "min_score",
 
 
 class Lexical(Section):
-    """A teacher without a model: hashed word and character n-grams, weighted by rarity, made dense."""
+    """A teacher without a model: hashed words and pieces of words, weighted by rarity, projected."""
 
-    features: int = setting(1 << 18, "Buckets that n-grams are hashed into.", ge=1 << 8)
-    dimensions: int = setting(256, "Length of the vectors.", ge=8)
-    words: int = setting(2, "The longest run of words that is a feature.", unit="words", ge=1)
+    features: int = setting(1 << 16, "Buckets that words, and pieces, are hashed into.", ge=1 << 8)
+    dimensions: int = setting(1024, "Length of the vectors; shorter ones tell texts apart less well.", ge=8)
+    words: int = setting(1, "The longest run of words that is a feature.", unit="words", ge=1)
     characters: int = setting(
         4, "The longest run of characters inside a word that is a feature; 0 is none.", ge=0
     )
-    iterations: int = setting(3, "Power iterations of the decomposition that makes the vectors.", ge=0)
 
 
 class Approximate(Section):
