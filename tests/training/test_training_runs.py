@@ -8,12 +8,17 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from realign.artifacts.command import Interrupted
 from realign.artifacts.manifest import make_manifest
+from realign.seeds import derive_seed
+from realign.text.pairs import read_pairs
+from realign.training.batches import draw, hold_out, plan_epoch
+from realign.training.validation import ndcg_at
 
 PROMPT = "Instruct: Given words, find the text that holds them\nQuery: "
 STEPS = 14
@@ -146,27 +151,45 @@ def test_the_tidy_table_holds_the_log(whole):
     assert f"{order:012x}" == whole.log()[0]["batch_order"]
 
 
+SEED = derive_seed(0, "train", 0)  # of the study's seed 0 and the training's seed 0
+
+
+def held_out_and_rest(rows):
+    held = hold_out([len(rows)], 12, SEED)[0]
+    return [rows[int(i)] for i in held], [rows[int(i)] for i in np.setdiff1d(np.arange(len(rows)), held)]
+
+
 def test_what_is_exported_is_what_was_scored(whole, dataset):
     """sentence-transformers, with nothing of ours, finds what the training's own last score says."""
     from sentence_transformers import SentenceTransformer
 
-    from realign.seeds import derive_seed
-    from realign.text.pairs import read_pairs
-    from realign.training.batches import draw, hold_out
-    from realign.training.validation import ndcg_at
-
-    seed = derive_seed(0, "train", 0)
-    rows = list(read_pairs(dataset))
-    held = [rows[int(i)] for i in hold_out([len(rows)], 12, seed)[0]]
-    drawn = [draw(row, 2, seed, -1, number) for number, row in enumerate(held)]
+    held, _ = held_out_and_rest(list(read_pairs(dataset)))
+    drawn = [draw(row, 2, SEED, -1, number) for number, row in enumerate(held)]
     model = SentenceTransformer(str(whole.place / "model"), device="cpu")
     passages = list(dict.fromkeys(text for d in drawn for text in d.passages))
     scores = model.encode([d.query for d in drawn], prompt=PROMPT) @ model.encode(passages).T
-    import numpy as np
-
     relevant = np.array([[p in row.positives for p in passages] for row in held])
     expected = [line for line in whole.log() if "val_ndcg_at_10" in line][-1]["val_ndcg_at_10"]
     assert ndcg_at(10, scores, relevant).mean() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_first_loss_is_sentence_transformers_cached_loss(whole, tiny_backbone, dataset, tmp_path):
+    """Same model, same batch: their cached loss in mini-batches says what our log says of step 1."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+
+    from realign.embedder.export import export
+    from realign.embedder.model import Embedder
+
+    _, rest = held_out_and_rest(list(read_pairs(dataset)))
+    samples = plan_epoch([len(rest)], 8, SEED).samples[0]
+    drawn = [draw(rest[int(s)], 2, SEED, 0, int(s)) for s in samples]
+    export(Embedder.load(tiny_backbone, device="cpu"), tmp_path / "untrained")
+    model = SentenceTransformer(str(tmp_path / "untrained"), device="cpu").train()
+    features = [model.preprocess([d.query for d in drawn], prompt=PROMPT)]
+    features += [model.preprocess([d.passages[i] for d in drawn]) for i in range(3)]
+    loss = CachedMultipleNegativesRankingLoss(model, scale=1 / 0.05, mini_batch_size=3)(features, None)
+    assert whole.losses()[0] == pytest.approx(loss.item(), rel=1e-4)
 
 
 def test_a_declared_checkpoint_is_the_embedder_of_a_shorter_way(whole, tmp_path):
