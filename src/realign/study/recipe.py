@@ -169,6 +169,9 @@ class Hardware(Section):
 class Recipe(Section):
     """One way to train an embedder; a study may have several."""
 
+    seeds: tuple[int, ...] = setting(
+        (), "Train with these seeds only; nothing means those of the study. Makes nothing stale."
+    )
     datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
     batches: Batches = setting(Batches(), "Which samples make a batch.")
     loss: Loss = setting(Loss(), "The contrastive loss.")
@@ -199,7 +202,7 @@ class Recipe(Section):
     def as_slice(self) -> dict[str, Any]:
         """All that decides the result."""
         slice_ = super().as_slice()
-        del slice_["hardware"]
+        del slice_["hardware"], slice_["seeds"]
         return slice_
 
 

@@ -40,13 +40,18 @@ def embedded_backbones(study: Study) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def seeds_of(study: Study, recipe: str) -> tuple[int, ...]:
+    """The seeds that a recipe's trainings are repeated with: its own, or the study's."""
+    return study.recipes[recipe].seeds or study.study.seeds
+
+
 def embedders(study: Study) -> list[EmbedderId]:
     """Every contrastive training of the study: backbone × recipe × seed."""
     return [
         EmbedderId(backbone, recipe, seed)
         for backbone in embedded_backbones(study)
         for recipe in study.recipes
-        for seed in study.study.seeds
+        for seed in seeds_of(study, recipe)
     ]
 
 
@@ -75,7 +80,7 @@ def embedder_comparisons(study: Study) -> Iterator[Comparison]:
 def checkpoint_comparisons(study: Study) -> Iterator[Comparison]:
     """Each pair's declared checkpoints, for the first seed."""
     for pair, recipe, seed in _trained(study):
-        if seed != study.study.seeds[0]:
+        if seed != seeds_of(study, recipe)[0]:
             continue
         for step in study.recipes[recipe].checkpoints:
             left, right = (str(EmbedderId(b, recipe, seed, step)) for b in (pair.left, pair.right))
@@ -86,11 +91,11 @@ def checkpoint_comparisons(study: Study) -> Iterator[Comparison]:
 
 def seed_controls(study: Study) -> Iterator[Comparison]:
     """The floor of training noise: one backbone, two contrastive seeds."""
-    if len(study.study.seeds) < 2:
-        return
-    first, second = study.study.seeds[:2]
-    for backbone in embedded_backbones(study):
-        for recipe in study.recipes:
+    for recipe in study.recipes:
+        if len(seeds_of(study, recipe)) < 2:
+            continue
+        first, second = seeds_of(study, recipe)[:2]
+        for backbone in embedded_backbones(study):
             left, right = (str(EmbedderId(backbone, recipe, s)) for s in (first, second))
             yield Comparison(
                 left,
@@ -110,5 +115,5 @@ def _trained(study: Study) -> Iterator[tuple]:
     for pair in study.pairs:
         if pair.embed:
             for recipe in study.recipes:
-                for seed in study.study.seeds:
+                for seed in seeds_of(study, recipe):
                     yield pair, recipe, seed
