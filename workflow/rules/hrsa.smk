@@ -1,5 +1,5 @@
 # Similarity analysis: one job per comparison × corpus × attention mode × family of measures.
-# Needs: two models' states (pooled ones and labels for probes).
+# Needs: two models' states (pooled ones, with labels, for probes).
 # Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and for the linear
 # family the matrices worth keeping in an HDF5 file beside it.
 
@@ -87,7 +87,6 @@ rule hrsa_neighbours:
 rule hrsa_probe:
     input:
         unpack(states_of("probe", ".pooled")),
-        labels=f"{R}/text/probes/{{corpus}}.jsonl",
     output:
         measures=MEASURES + ".probe.parquet",
     params:
@@ -101,8 +100,7 @@ rule hrsa_probe:
         **limits("hrsa_probe", 4, 4),
     shell:
         "realign hrsa_probe --job {params.job:q} --log {log:q} --threads {threads}"
-        " --left {input.left:q} --right {input.right:q} --labels {input.labels:q}"
-        " --measures {output.measures:q}"
+        " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
 
 
 rule hrsa_extra:

@@ -12,10 +12,9 @@ from realign.hrsa.reading import Array, StateFile
 
 def check_aligned(left: StateFile, right: StateFile, alignment: str = "ids") -> None:
     """Refuse two files whose rows do not stand for the same tokens; the error names the first one."""
-    for what in ("corpus", "corpus_hash", "attention"):
-        a, b = left.attributes.get(what), right.attributes.get(what)
-        if a != b:
-            raise UserError(f"{left.path} and {right.path} differ in {what}: {a!r} and {b!r}")
+    levels = [str(side.attributes.get("level", "token")) for side in (left, right)]
+    if levels[0] != levels[1]:
+        raise UserError(f"{left.path} holds {levels[0]} states and {right.path} {levels[1]} states")
     if left.tokens != right.tokens:
         raise UserError(_counts_message(left, right))
     _compare("text_index", left.text_index, right.text_index, left, right)

@@ -8,9 +8,8 @@ _STATES = {
     "right": Input("The right model's states of the same tokens, HDF5."),
 }
 _POOLED = {
-    "left": Input("The left model's pooled states, HDF5."),
+    "left": Input("The left model's pooled states, with labels, HDF5."),
     "right": Input("The right model's pooled states of the same texts, HDF5."),
-    "labels": Input("The corpus with its labels, JSONL."),
 }
 _MEASURES = Output("The measures, Parquet, one row a number.")
 

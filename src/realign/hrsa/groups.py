@@ -63,11 +63,14 @@ class Groups:
         whole = sums.sum(0, keepdims=True)
         return np.concatenate([whole, whole - sums])
 
-    def interval(self, values: Array, confidence: float = 0.95) -> tuple[Array, Array, Array]:
+    def interval(
+        self, values: Array, confidence: float = 0.95, excess: float = 0.0
+    ) -> tuple[Array, Array, Array]:
         """Value and interval ends from a statistic of the whole and without each group (first axis).
 
         The delete-a-group jackknife, weighted for groups of unequal numbers of texts, with
-        Student's t for as many degrees of freedom as there are groups less one.
+        Student's t for as many degrees of freedom as there are groups less one. `excess` is what a
+        measure knows the variance to be overestimated by; no more than three quarters are taken off.
         """
         values = np.asarray(values, np.float64)
         whole, without = values[0], values[1:]
@@ -80,14 +83,19 @@ class Groups:
         pseudo = weight * whole - (weight - 1) * without
         estimate = self.count * whole - ((1 - shares) * without).sum(0)
         variance = ((pseudo - estimate) ** 2 / (weight - 1)).mean(0)
+        variance = np.maximum(variance - excess, variance / 4)
         reach = stdtrit(self.count - 1, (1 + confidence) / 2) * np.sqrt(variance)
         return whole, whole - reach, whole + reach
 
     def one(
-        self, values: Array, confidence: float = 0.95, bounds: tuple[float, float] | None = None
+        self,
+        values: Array,
+        confidence: float = 0.95,
+        bounds: tuple[float, float] | None = None,
+        excess: float = 0.0,
     ) -> Interval:
         """The interval of a single number, kept within the measure's range."""
-        value, low, high = (float(x) for x in self.interval(values, confidence))
+        value, low, high = (float(x) for x in self.interval(values, confidence, excess))
         if bounds is not None:
             low, high = (float(np.clip(x, bounds[0], bounds[1])) for x in (low, high))
         return Interval(value, low, high)

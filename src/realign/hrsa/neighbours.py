@@ -8,6 +8,7 @@ only moves the later ones up, and the jackknife needs no second search.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -82,23 +83,50 @@ def _without_own_text(places: Array, own: Array, text_index: Array, width: int) 
     return np.where(np.take_along_axis(foreign, order, 1), kept, -1)
 
 
+MEASURES = ("knn_overlap", "mutual_knn")
+
+
 @dataclass
 class Overlap:
-    """Sums over tokens with each group left out (first axis), and how many tokens remain."""
+    """Sums over each group's tokens (last axis) with each group left out (first axis), by measure.
 
-    jaccard: Array
-    shared: Array
-    tokens: Array
+    `knn_overlap` is the mean of shared neighbours over all neighbours of either model (Jaccard);
+    `mutual_knn` the mean share of a model's neighbours that the other model has too.
+    """
 
-    @property
-    def mean_jaccard(self) -> Array:
-        """The mean overlap: shared neighbours over all neighbours of either model."""
-        return self.jaccard / self.tokens
+    groups: Groups
+    sums: dict[str, Array]
 
-    @property
-    def mean_shared(self) -> Array:
-        """The mean share of neighbours that both models have (mutual k-NN)."""
-        return self.shared / self.tokens
+    def means(self, measure: str) -> Array:
+        """The mean over tokens with each group left out."""
+        return self.sums[measure].sum(1) / self.groups.left_out
+
+    def excess(self, measure: str) -> float:
+        """What the jackknife overestimates the variance by.
+
+        Who is near whom depends on pairs of texts, and the jackknife counts what is due to pairs
+        twice (Efron and Stein 1981). It shows in how differently the groups' tokens take to losing
+        another group. Half of the estimate is taken off, since it is itself uncertain.
+        """
+        count, sizes = self.groups.count, self.groups.sizes
+        if count < 4:
+            return 0.0
+        off = ~np.eye(count, dtype=bool)
+        sums = self.sums[measure]
+        change = np.where(off, (sums[1:] - sums[0]) / sizes, np.nan)  # lost group × tokens' group
+        for _ in range(10):  # what is left beside the effects of both groups
+            change -= np.nanmean(change, 1, keepdims=True)
+            change -= np.nanmean(change, 0, keepdims=True)
+        pairs = np.where(off, change, 0) * sizes / self.groups.tokens
+        freedom = (count - 1) ** 2 - count
+        together = float((np.triu(pairs + pairs.T, 1) ** 2).sum())
+        return together * count * (count - 1) / freedom / 2
+
+
+def mean_of(overlaps: Sequence[Overlap]) -> Overlap:
+    """The mean of several layers' overlaps."""
+    sums = {m: np.mean([o.sums[m] for o in overlaps], axis=0) for m in MEASURES}
+    return Overlap(overlaps[0].groups, sums)
 
 
 def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) -> dict[int, Overlap]:
@@ -108,8 +136,8 @@ def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) 
     where a group takes so many of a token's neighbours that fewer than k were fetched of the rest,
     the remaining ones are compared, which touches intervals only.
     """
-    shape = groups.count + 1
-    sums = {k: Overlap(np.zeros(shape), np.zeros(shape), groups.left_out.astype(float)) for k in ks}
+    shape = groups.count + 1, groups.count
+    found = {k: Overlap(groups, {m: np.zeros(shape) for m in MEASURES}) for k in ks}
     for start, ranks in _ranks(left, right):
         rows = slice(start, start + len(ranks))
         own = groups.of_row[rows]
@@ -119,11 +147,14 @@ def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) 
             stay = own != left_out
             for k in ks:
                 shared, size = _shared(places, of_neighbour, ranks, left_out, k)
-                shared, size = shared[stay], size[stay]
-                union = np.maximum(2 * size - shared, 1)
-                sums[k].jaccard[left_out + 1] += (shared / union).sum()
-                sums[k].shared[left_out + 1] += (shared / np.maximum(size, 1)).sum()
-    return sums
+                of = {
+                    "knn_overlap": shared / np.maximum(2 * size - shared, 1),
+                    "mutual_knn": shared / np.maximum(size, 1),
+                }
+                for measure, values in of.items():
+                    by_group = np.bincount(own, np.where(stay, values, 0), minlength=groups.count)
+                    found[k].sums[measure][left_out + 1] += by_group
+    return found
 
 
 def _ranks(left: Array, right: Array) -> Iterator[tuple[int, Array]]:
@@ -155,17 +186,15 @@ def _shared(
     return both.sum(1), size
 
 
-def _add(rows: Rows, overlap: Overlap, k: int, layers: tuple[int, int]) -> None:
-    rows.add_jackknifed("knn_overlap", "mean", overlap.mean_jaccard, layers, (0, 1), k=k)
-    rows.add_jackknifed("mutual_knn", "mean", overlap.mean_shared, layers, (0, 1), k=k)
+def _add(
+    rows: Rows, overlap: Overlap, k: int, layers: tuple[int, int] | None, statistic: str = "mean", **more: Any
+) -> None:
+    for measure in MEASURES:
+        values, excess = overlap.means(measure), overlap.excess(measure)
+        rows.add_jackknifed(measure, statistic, values, layers, (0, 1), excess, k=k, **more)
 
 
 def _add_means(rows: Rows, by_layer: list[Overlap], k: int) -> None:
     """The mean over layers: ours leaves out the embedding output, the published counts it."""
-    for measure, values in (
-        ("knn_overlap", np.stack([o.mean_jaccard for o in by_layer], 1)),
-        ("mutual_knn", np.stack([o.mean_shared for o in by_layer], 1)),
-    ):
-        blocks = values[:, min(1, values.shape[1] - 1) :]
-        rows.add_jackknifed(measure, "mean_over_layers", blocks.mean(1), bounds=(0, 1), k=k)
-        rows.add_jackknifed(measure, "mean_over_layers", values.mean(1), bounds=(0, 1), k=k, preset=PUBLISHED)
+    _add(rows, mean_of(by_layer[1:] or by_layer), k, None, "mean_over_layers")
+    _add(rows, mean_of(by_layer), k, None, "mean_over_layers", preset=PUBLISHED)

@@ -18,9 +18,9 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from realign.artifacts.command import Job, UserError
 from realign.engine.progress import Progress
 from realign.hrsa.groups import Groups
-from realign.hrsa.labels import Target, as_target, read_labels
+from realign.hrsa.labels import Target, as_target
 from realign.hrsa.opening import Opened, open_pair
-from realign.hrsa.reading import Array, Picked, read_all
+from realign.hrsa.reading import Array, Picked, StateFile, read_all
 from realign.hrsa.rows import Rows
 from realign.seeds import derive_seed
 from realign.study.hrsa import Probe, ProbeJob
@@ -30,9 +30,10 @@ OWN = {"right": "left", "back": "native", "right_mapped": "left", "back_mapped":
 
 
 def run(job: Job[ProbeJob]) -> None:
-    """The command: two files of pooled states and labels to rows."""
+    """The command: two files of pooled states, which hold the labels, to rows."""
+    with StateFile(job.input("left")) as file:
+        target = as_target(file.labels())
     with open_pair(job.input("left"), job.input("right"), job.settings) as pair:
-        target = as_target(read_labels(job.input("labels"), pair.left.text_index))
         measure(pair, target, job.settings)
         pair.rows.write(job.output("measures"))
 

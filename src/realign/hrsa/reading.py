@@ -64,6 +64,15 @@ class StateFile:
         self.text_index = self._file["text_index"][:]
         self.token_ids = self._file["token_ids"][:] if "token_ids" in self._file else None
         self.position = self._file["position"][:] if "position" in self._file else None
+        if not self.tokens:
+            raise UserError(f"{path}: no rows were kept; extract with tokens, or compare pooled states")
+
+    def labels(self) -> list[str]:
+        """Each row's label, by its text."""
+        if "labels" not in self._file:
+            raise UserError(f"{self.path}: the corpus has no labels, so there is nothing to probe for")
+        labels = self._file["labels"].asstr()[:]
+        return [str(labels[text]) for text in self.text_index]
 
     def read(self, layer: int, rows: Sequence[slice]) -> Array:
         """Those rows of one layer, in the order given."""

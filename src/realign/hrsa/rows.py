@@ -1,5 +1,6 @@
 """Measures as rows: one row a number, with what it compares, in the tidy table's columns."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ class Rows:
         self._common["tags"] = ",".join(context.tags)
         self._common["corpus"] = context.corpus or _text(attributes.get("corpus"))
         self._common["attention"] = _text(attributes.get("attention"))
-        self._common["token_rule"] = _text(attributes.get("token_rule", "all"))
+        self._common["token_rule"] = _token_rule(attributes)
 
     def add(
         self,
@@ -94,10 +95,11 @@ class Rows:
         values: Array,
         layers: tuple[int, int] | None = None,
         bounds: tuple[float, float] | None = None,
+        excess: float = 0.0,
         **more: Any,
     ) -> None:
         """A number with its interval, from the statistic of the whole and without each group."""
-        interval = self.groups.one(values, self.confidence, bounds)
+        interval = self.groups.one(values, self.confidence, bounds, excess)
         self.add(measure, statistic, interval, layers, **more)
 
     def add_sample(self) -> None:
@@ -117,6 +119,15 @@ class Rows:
         """The rows as Parquet."""
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(self.table(), path)
+
+
+def _token_rule(attributes: dict[str, Any]) -> str:
+    """Which tokens the states were kept of, in a word: `all`, `20000`, `all-skip4`; `texts` if pooled."""
+    if _text(attributes.get("level")) == "text":
+        return "texts"
+    selection = json.loads(_text(attributes.get("selection")) or "{}")
+    count, skipped = selection.get("count"), selection.get("skip_first", 0)
+    return ("all" if count is None else str(count)) + (f"-skip{skipped}" if skipped else "")
 
 
 def _text(value: Any) -> str:

@@ -1,0 +1,161 @@
+"""Linear CKA against its formula, its invariances, what it must not forgive, and itself by another way."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from realign.hrsa.cka import KernelSums, cka_sums, feature_sums, gram_is_cheaper, gram_sums
+from realign.hrsa.products import NumpyProducts
+from realign.hrsa.reading import haar_rotation
+from realign.hrsa.torch_products import TorchProducts
+
+FORMS = {"gram": gram_sums, "features": feature_sums}
+
+
+def dense_cka(x, y):
+    """tr(KHLH) / sqrt(tr(KHKH) tr(LHLH)), written out."""
+    h = np.eye(len(x)) - 1 / len(x)
+    k, m = h @ (x @ x.T) @ h, h @ (y @ y.T) @ h
+    return (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
+
+
+def dense_debiased_cka(x, y):
+    """The unbiased estimate of HSIC (Song et al. 2012, equation 5) for each of the three, written out."""
+
+    def hsic(a, b):
+        n, ones = len(a), np.ones(len(a))
+        a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
+        middle = (ones @ a @ ones) * (ones @ b @ ones) / ((n - 1) * (n - 2))
+        return (np.trace(a @ b) + middle - 2 / (n - 2) * ones @ a @ b @ ones) / (n * (n - 3))
+
+    k, m = x @ x.T, y @ y.T
+    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_the_formula_for_every_pair_of_layers_and_every_group_left_out(
+    pair, text_index, prepared, form
+):
+    left, right, groups, products = prepared(*pair, text_index)
+    sums = FORMS[form](left, right, groups, products)
+    biased, debiased = sums.cka(), sums.cka(debiased=True)
+    for left_out in (-1, 0, 7, 19):
+        keep = groups.of_row != left_out
+        for i, j in np.ndindex(3, 3):
+            x, y = pair[0][i][keep], pair[1][j][keep]
+            assert biased[left_out + 1, i, j] == pytest.approx(dense_cka(x, y), abs=1e-10)
+            assert debiased[left_out + 1, i, j] == pytest.approx(dense_debiased_cka(x, y), abs=1e-10)
+
+
+def test_both_forms_and_both_libraries_give_the_same_sums(pair, text_index, prepared):
+    left, right, groups, products = prepared(*pair, text_index)
+    by_features = feature_sums(left, right, groups, products)
+    others = [gram_sums(left, right, groups, products)]
+    left, right, groups, on_torch = prepared(*pair, text_index, products=TorchProducts("float64"))
+    others += [gram_sums(left, right, groups, on_torch), feature_sums(left, right, groups, on_torch)]
+    for other in others:
+        for part in ("across", "left", "right"):
+            for field in fields(KernelSums):
+                a, b = (getattr(getattr(s, part), field.name) for s in (by_features, other))
+                np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11 * np.abs(a).max())
+
+
+def test_blocks_and_tiles_of_any_size_give_the_same(pair, text_index, prepared, monkeypatch):
+    from realign.hrsa import centred, cka
+
+    left, right, groups, products = prepared(*pair, text_index)
+    whole = {name: make(left, right, groups, products).cka(True) for name, make in FORMS.items()}
+    monkeypatch.setattr(cka, "GRAM_BYTES", 1)
+    monkeypatch.setattr(cka, "TILE_BYTES", 1)
+    monkeypatch.setattr(centred, "BLOCK_BYTES", 1)
+    for name, make in FORMS.items():
+        np.testing.assert_allclose(make(left, right, groups, products).cka(True), whole[name], atol=1e-12)
+
+
+def similarity(prepared, x, y, debiased=False):
+    return cka_sums(*prepared(x, y, groups=2)).cka(debiased)[0, 0, 0]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), scale=st.floats(1e-3, 1e3), width=st.integers(2, 12))
+def test_forgives_rotation_scale_and_shift(seed, scale, width):
+    from realign.hrsa.centred import Side
+    from realign.hrsa.groups import Groups
+    from realign.hrsa.reading import ArrayStates
+
+    random, products = np.random.default_rng(seed), NumpyProducts("float64")
+    x, y = random.standard_normal((40, width)), random.standard_normal((40, width + 1))
+    moved = scale * (x @ haar_rotation(width, seed)) + random.standard_normal(width)
+    groups = Groups(np.arange(40), 4)
+
+    def of(a, b):
+        sides = [Side(ArrayStates(v), groups, products) for v in (a, b)]
+        return np.stack([cka_sums(*sides, groups, products).cka(d) for d in (False, True)])
+
+    np.testing.assert_allclose(of(x, y), of(moved, y), atol=1e-9)
+    np.testing.assert_allclose(of(x, moved)[0], 1, atol=1e-9)
+    found = of(x, y)
+    assert np.isfinite(found).all()
+    assert (np.abs(found) <= 1).all()
+    assert (found[0] >= 0).all()
+
+
+def test_does_not_forgive_shear_stretch_or_shuffling(random, prepared):
+    x = random.standard_normal((400, 8))
+    stretch = np.diag([10.0, 1, 1, 1, 1, 1, 1, 1])
+    shear = np.eye(8) + 3 * np.eye(8, k=1)
+    for changed in (x @ stretch, x @ shear, x[random.permutation(400)]):
+        assert similarity(prepared, x, changed) < 0.9
+
+
+def test_closed_form_of_one_common_direction(prepared):
+    # X has two orthogonal directions of equal variance and Y only the first: CKA = 1/√2.
+    angle = np.linspace(0, 2 * np.pi, 64, endpoint=False)
+    x = np.stack([np.cos(angle), np.sin(angle)], 1)
+    assert similarity(prepared, x, x[:, :1]) == pytest.approx(1 / np.sqrt(2), abs=1e-12)
+
+
+def test_debiased_is_near_zero_for_unrelated_states_where_biased_is_not(random, prepared):
+    values = [
+        [similarity(prepared, *random.standard_normal((2, 60, 40)), debiased=d) for d in (False, True)]
+        for _ in range(20)
+    ]
+    biased, debiased = np.mean(values, 0)
+    assert biased > 0.3
+    assert abs(debiased) < 0.02
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_layer_that_does_not_vary_is_like_nothing(random, prepared, form):
+    x = random.standard_normal((2, 50, 4))
+    x[0] = [0.1, 1e8, -3.3, 7.7]
+    sums = FORMS[form](*prepared(x, x))
+    for debiased in (False, True):
+        found = sums.cka(debiased)
+        assert np.isfinite(found).all()
+        assert (found[:, 0] == 0).all()
+        np.testing.assert_allclose(found[:, 1, 1], 1, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("make", [NumpyProducts, TorchProducts])
+def test_float32_products_are_exact_to_1e6_on_large_matrices_with_massive_activations(form, make, prepared):
+    random = np.random.default_rng(0)
+    x = random.standard_normal((3000, 128)).astype(np.float32) + 5
+    x[:, 3] *= 300  # one dimension dwarfs all others, as massive activations do
+    x[::50, 3] *= 10
+    y = x @ random.standard_normal((128, 128)).astype(np.float32) / 12
+    y += random.standard_normal(y.shape).astype(np.float32) * 20
+    exact = FORMS["features"](*prepared(x, y))
+    single = FORMS[form](*prepared(x, y, products=make("float32")))
+    for debiased in (False, True):
+        np.testing.assert_allclose(single.cka(debiased), exact.cka(debiased), atol=1e-6)
+
+
+def test_the_cheaper_form_follows_the_shape(random, prepared):
+    few, many = (prepared(*random.standard_normal((2, 4, n, 16))) for n in (30, 500))
+    assert gram_is_cheaper(30, few[0], few[1])
+    assert not gram_is_cheaper(500, many[0], many[1])

@@ -1,0 +1,128 @@
+"""Orthogonal Procrustes against scipy, on rotations that are known, and on texts it has not seen."""
+
+import numpy as np
+import pytest
+import scipy.linalg
+import scipy.spatial
+
+from realign.hrsa import procrustes as p
+from realign.hrsa.reading import haar_rotation
+
+
+def sums_of(prepared, x, y, groups=20, text_index=None):
+    left, right, dealt, products = prepared(x, y, text_index, groups)
+    return p.layer_sums(left, right, (0, 0), dealt, products)
+
+
+def test_rotation_angle_and_residual_equal_scipy(random, prepared):
+    x, y = random.standard_normal((2, 200, 9)) + 4
+    y += x
+    fitted = p.fit(sums_of(prepared, x, y))
+    a, b = x - x.mean(0), y - y.mean(0)
+    rotation, scale = scipy.linalg.orthogonal_procrustes(a, b)
+    np.testing.assert_allclose(fitted.rotation, rotation, atol=1e-10)
+    assert fitted.nuclear == pytest.approx(scale, abs=1e-8)
+    assert fitted.residual == pytest.approx(((a @ rotation - b) ** 2).sum() / (b**2).sum(), abs=1e-10)
+    disparity = scipy.spatial.procrustes(y, x)[2]  # 1 − cos² of the angle
+    assert np.sin(fitted.angle) ** 2 == pytest.approx(disparity, abs=1e-8)
+
+
+def test_a_rotated_and_shifted_copy_leaves_no_residual_on_seen_or_unseen_texts(random, prepared):
+    x = random.standard_normal((300, 16))
+    rotation = haar_rotation(16, 2)
+    sums = sums_of(prepared, x, x @ rotation + 7)
+    fitted = p.fit(sums)
+    np.testing.assert_allclose(fitted.rotation, rotation, atol=1e-10)
+    assert fitted.residual == pytest.approx(0, abs=1e-12)
+    misfits = p.held_out(sums, [np.array([g]) for g in range(20)])
+    np.testing.assert_allclose(misfits[:, 0] / misfits[:, 1], 0, atol=1e-10)
+    assert p.fit(sums_of(prepared, x, 3 * x @ rotation)).angle == pytest.approx(0, abs=1e-7)
+
+
+def test_is_not_blind_to_shear(random, prepared):
+    x = random.standard_normal((300, 8))
+    assert p.fit(sums_of(prepared, x, x @ np.diag([8.0] + [1] * 7))).angle > 0.3
+
+
+def test_held_out_residual_is_what_it_says(pair, text_index, prepared):
+    x, y = pair[0][1], pair[1][1]
+    left, right, groups, products = prepared(x, y, text_index)
+    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    for group in (0, 13):
+        keep = groups.of_row != group
+        mx, my = x[keep].mean(0), y[keep].mean(0)
+        rotation, _ = scipy.linalg.orthogonal_procrustes(x[keep] - mx, y[keep] - my)
+        left_x, left_y = x[~keep] - mx, y[~keep] - my
+        found = p.misfit(sums, p.fit(sums, np.arange(20) != group), np.array([group]))
+        expected = ((left_x @ rotation - left_y) ** 2).sum(), (left_y**2).sum()
+        assert found == pytest.approx(expected, rel=1e-9)
+
+
+def test_unrelated_states_do_worse_than_the_mean_on_unseen_texts_and_better_on_seen(random, prepared):
+    x, y = random.standard_normal((2, 60, 30))
+    sums = sums_of(prepared, x, y)
+    misfits = p.held_out(sums, [np.array([g]) for g in range(20)])
+    assert misfits[:, 0].sum() / misfits[:, 1].sum() > 1.5
+    assert p.fit(sums).residual < 1
+
+
+def test_uncentred_residual_is_the_published_computation(pair, text_index, prepared):
+    x, y = pair[0][2], pair[1][2]
+    left, right, groups, products = prepared(x, y, text_index)
+    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    fitted = p.fit(sums)
+    expected = ((x @ fitted.rotation - y) ** 2).sum() / (y**2).sum()
+    assert p.uncentred_residual(sums, fitted, left.shift[0], right.shift[0]) == pytest.approx(
+        expected, rel=1e-9
+    )
+
+
+def test_rank_says_how_much_of_the_rotation_is_real(random, prepared):
+    x = random.standard_normal((300, 3)) @ random.standard_normal((3, 10))
+    assert p.fit(sums_of(prepared, x, x)).rank == 3
+
+
+def test_inverse_row_entropy_of_known_rotations(random):
+    signed = np.eye(64)[random.permutation(64)] * random.choice([-1, 1], 64)
+    for sharp in (np.eye(64), signed):
+        np.testing.assert_allclose(p.inverse_row_entropies(sharp), 1, atol=1e-12)
+    smear = scipy.linalg.hadamard(64) / 8
+    np.testing.assert_allclose(p.inverse_row_entropies(smear), 0, atol=1e-12)
+    two = np.kron(np.eye(32), np.array([[1, -1], [1, 1]]) / np.sqrt(2))
+    np.testing.assert_allclose(p.inverse_row_entropies(two), 1 - np.log(2) / np.log(64), atol=1e-12)
+
+
+@pytest.mark.parametrize("width", [64, 512])
+def test_a_random_rotation_has_the_analytic_mean_within_one_percent(width):
+    draws = max(1, 512 // width)
+    found = np.mean([p.inverse_row_entropies(haar_rotation(width, s)).mean() for s in range(draws)])
+    assert found == pytest.approx(p.haar_inverse_row_entropy(width), rel=0.01)
+
+
+def test_the_analytic_mean_at_the_width_of_the_paper():
+    assert p.haar_inverse_row_entropy(1536) == pytest.approx(0.099, abs=5e-4)
+    assert p.haar_inverse_row_entropy(896) == pytest.approx(0.107, abs=5e-4)
+
+
+def test_shares_tell_identity_sign_permutation_and_smear_apart(random):
+    def dominant(rotation):
+        found = p.shares(rotation)
+        assert sum(found.values()) == pytest.approx(1)
+        return max(found, key=found.get), max(found.values())
+
+    n = 128
+    assert dominant(np.eye(n)) == ("identity_share", pytest.approx(1))
+    assert dominant(-np.eye(n)) == ("sign_share", pytest.approx(1))
+    assert dominant(np.roll(np.eye(n), 1, axis=0)) == ("permutation_share", pytest.approx(1))
+    name, share = dominant(haar_rotation(n, 0))
+    assert name == "smear_share"
+    assert share > 0.85
+
+
+def test_cosines_of_rows(random):
+    x, y = random.standard_normal((2, 20, 5))
+    y[3] = 0
+    expected = [
+        np.dot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b) or 1) for a, b in zip(x, y, strict=True)
+    ]
+    np.testing.assert_allclose(p.cosines(x, y), expected, atol=1e-12)
