@@ -15,7 +15,9 @@ def teacher_of(teacher):
 def beside_raw_pairs():
     """What mining reads beside the raw pairs."""
     given = dict(corpus=STUDY.mining.corpus, cross_encoder=STUDY.mining.cross_encoder)
-    return teacher_of(STUDY.mining.teacher) | {name: path for name, path in given.items() if path}
+    return teacher_of(STUDY.mining.teacher) | {
+        name: path for name, path in given.items() if path
+    }
 
 
 def training_pairs(dataset):
@@ -29,7 +31,11 @@ def training_pairs(dataset):
 def flags_of(inputs):
     """The flags for inputs that a study may go without."""
     flags = dict(data="teacher", corpus="corpus", cross_encoder="cross-encoder")
-    return "".join(f" --{flag} {{input.{name}:q}}" for name, flag in flags.items() if name in inputs)
+    return "".join(
+        f" --{flag} {{input.{name}:q}}"
+        for name, flag in flags.items()
+        if name in inputs
+    )
 
 
 # Mines one dataset; vectors are kept for every dataset that has the same teacher.
@@ -55,11 +61,15 @@ rule mine:
     shell:
         "realign mine --job {params.job:q} --log {log:q} --threads {threads}"
         " --token-budget {resources.token_budget}"
-        " --raw {input.raw:q}" + flags_of(beside_raw_pairs()) + " --pairs {output.pairs:q} --candidates {output.candidates:q}"
+        " --raw {input.raw:q}"
+        + flags_of(beside_raw_pairs())
+        + " --pairs {output.pairs:q} --candidates {output.candidates:q}"
         " --report {output.report:q} --tidy {output.tidy:q}"
 
 
-MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter.teacher) or teacher_of(STUDY.mining.teacher)
+MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter.teacher) or teacher_of(
+    STUDY.mining.teacher
+)
 
 
 # Keeps the rows whose positive is far enough from their hardest negative.
@@ -84,7 +94,9 @@ rule margin_filter:
     shell:
         "realign margin_filter --job {params.job:q} --log {log:q} --threads {threads}"
         " --token-budget {resources.token_budget}"
-        " --mined {input.mined:q}" + flags_of(MARGIN_TEACHER) + " --pairs {output.pairs:q} --margins {output.margins:q} --report {output.report:q}"
+        " --mined {input.mined:q}"
+        + flags_of(MARGIN_TEACHER)
+        + " --pairs {output.pairs:q} --margins {output.margins:q} --report {output.report:q}"
 
 
 TARGETS["mine"] = [
