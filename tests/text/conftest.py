@@ -54,6 +54,6 @@ def run_python(code: str, *words: str, **environment: str) -> str:
     return done.stdout
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fresh_python() -> Callable[..., str]:
     return run_python

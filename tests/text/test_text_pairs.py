@@ -83,6 +83,7 @@ def test_other_spellings_of_a_row_are_understood():
         ({**GOOD, "pos": "text"}, "no list"),
         ({**GOOD, "pos": [""]}, "empty text"),
         ({**GOOD, "neg": [None]}, "no text"),
+        (b'{"query": "a \\ud800", "pos": ["x"]}', "half of a surrogate pair"),
         (b"{not json", "not JSON"),
         (b"[1, 2]", "list where an object is expected"),
         (b'{"query": "caf\xe9"}', "not UTF-8 at byte 14"),

@@ -96,6 +96,16 @@ def test_a_file_in_the_pairs_format_keeps_its_own_instruction_and_negatives(writ
     assert len(list(read_pairs(kept / "pairs"))) == 3
 
 
+@pytest.mark.parametrize("make", [parquet, saved_dataset])
+def test_a_table_with_the_formats_own_columns_needs_no_mapping(tmp_path: Path, run_stage, make):
+    rows = [{"query": ["i ", f"q{i}"], "pos": [f"p{i}"], "neg": ["n"], "more": 1} for i in range(5)]
+    source = make(tmp_path / "table", rows)
+    out = run_stage("pairs", {"dataset": {"file": str(source)}}, source=source)
+    assert [r.dump() for r in read_pairs(out / "pairs")] == [
+        {k: r[k] for k in ("query", "pos", "neg")} for r in rows
+    ]
+
+
 def test_faulty_rows_stop_the_job_or_are_counted(write_lines, run_stage):
     rows = [
         {"q": "a", "p": "b"},
@@ -213,3 +223,48 @@ def test_stats_of_a_packed_file_from_the_command_line(tmp_path: Path, fresh_pyth
     path.write_bytes(gzip.compress(b'{"query": "q", "pos": ["a"]}\n'))
     code = "import sys; from realign.cli import main; sys.exit(main(['text', 'stats', sys.argv[1]]))"
     assert json.loads(fresh_python(code, str(path)))["rows"] == 1
+
+
+def test_one_name_for_two_hub_datasets_is_refused():
+    from realign.study.errors import StudyError
+    from realign.study.load import parse_study
+
+    hub = {"id": "a/b", "revision": "1"}
+    content = {
+        "study": {"name": "s"},
+        "backbones": {},
+        "data": {"datasets": {"x": {"hub": hub}}},
+        "text": {"probes": {"x": {"hub": hub | {"split": "test"}}}},
+    }
+    with pytest.raises(StudyError, match=r"text\.probes\.x\.hub"):
+        parse_study(content)
+
+
+@pytest.mark.parametrize(
+    ("section", "word"),
+    [
+        ({"data": {"datasets": {"x": {}}}}, "exactly one of embedded, file and hub (given: none)"),
+        (
+            {"data": {"datasets": {"x": {"file": "a", "embedded": "description-code"}}}},
+            "given: embedded, file",
+        ),
+        ({"data": {"datasets": {"x": {"embedded": "summary-descripton"}}}}, "summary-description"),
+        ({"data": {"datasets": {"x": {"hub": {"id": "a/b"}}}}}, "revision: missing"),
+        ({"data": {"datasets": {"x": {"hub": {"id": "a b", "revision": "1"}}}}}, "data.datasets.x.hub.id"),
+        (
+            {"text": {"heldout_packages": ["numpy", "networkx"]}},
+            "numpy: a package cannot be trained on and held out",
+        ),
+        ({"text": {"heldout_packages": ["networkx"]}}, "needs two packages"),
+        ({"text": {"problems": {"levels": [5]}}}, "levels: give difficulties from 1 to 4"),
+        ({"text": {"problems": {"tasks": {"sum": 0}}}}, "a share above 0"),
+        ({"text": {"probes": {"p": {"embedded": "docs", "file": "x"}}}}, "exactly one of"),
+    ],
+)
+def test_broken_sections_say_what_to_mend(section, word):
+    from realign.study.errors import StudyError
+    from realign.study.load import parse_study
+
+    with pytest.raises(StudyError) as error:
+        parse_study({"study": {"name": "s"}, "backbones": {}, **section})
+    assert word in str(error.value)

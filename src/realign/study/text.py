@@ -1,7 +1,8 @@
 """The text that a study makes from what is installed: corpora, evaluation sets, problems, probes."""
 
+from collections.abc import Iterator
 from importlib import metadata
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -126,11 +127,20 @@ class Text(Section):
     def _sound(self) -> "Text":
         if both := sorted(set(self.train_packages) & set(self.heldout_packages)):
             raise ValueError(f"{', '.join(both)}: a package cannot be trained on and held out")
-        if not self.train_packages or not self.heldout_packages:
-            raise ValueError("train_packages and heldout_packages each need a package")
+        if not self.train_packages:
+            raise ValueError("train_packages needs a package")
+        if len(self.heldout_packages) < 2:
+            raise ValueError("heldout_packages needs two packages, which unrelated pairs are drawn from")
         if self.corpus < self.queries:
             raise ValueError("corpus: a retrieval corpus holds at least one passage for each query")
         return self
+
+    def problems_in(self, study: Any) -> Iterator[str]:
+        """A hub dataset is fetched under its name, so one name cannot stand for two of them."""
+        for name in sorted(set(self.probes) & set(study.data.datasets)):
+            here, there = self.probes[name].hub, study.data.datasets[name].hub
+            if here and there and here != there:
+                yield f"text.probes.{name}.hub: data.datasets.{name} is another dataset of that name"
 
 
 class CorporaJob(Section):

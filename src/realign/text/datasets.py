@@ -8,6 +8,7 @@ import heapq
 import logging
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,7 +17,7 @@ from realign.artifacts.command import Job, UserError
 from realign.engine.progress import follow
 from realign.seeds import derive_seed
 from realign.study.data import Dataset, PairColumns, PairsJob
-from realign.text.pairs import PairRow, parse_pair, read_pairs, without_duplicates, write_pairs
+from realign.text.pairs import PairRow, parse_pair, without_duplicates, write_pairs
 from realign.text.prompts import instruct
 from realign.text.records import read_records
 from realign.text.stats import PairStats
@@ -29,10 +30,10 @@ def run(job: Job[PairsJob]) -> None:
     """Write a dataset's raw pairs and what they amount to."""
     dataset, source = job.settings.dataset, job.input("source")
     stats = PairStats()
-    rows = usable_rows(source, dataset, stats.dropped)
-    if dataset.limit is not None:
-        rows = chosen_rows(source, dataset, job.settings.seed)
-        sum(1 for _ in usable_rows(source, dataset, stats.dropped))
+    if dataset.limit is None:
+        rows = usable_rows(source, dataset, stats.dropped)
+    else:
+        rows = chosen_rows(source, dataset, dataset.limit, job.settings.seed, stats.dropped)
     written = write_pairs(job.output("pairs"), stats.watch(follow(rows, "pairs", unit="rows")))
     if not written:
         raise UserError(f"{source}: no usable row is left ({dict(stats.dropped) or 'the source is empty'})")
@@ -43,35 +44,33 @@ def run(job: Job[PairsJob]) -> None:
 
 def usable_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:
     """The rows of a source that can be trained on, with the dataset's instruction."""
-    limit = dataset.max_line_mb << 20
-    if dataset.columns is None and source.is_file():
-        rows = read_pairs(source, dataset.invalid, dropped, limit)
-    else:
-        rows = mapped_rows(source, dataset, dropped, limit)
+    rows = checked_rows(source, dataset, dropped)
     if dataset.instruction:
-        rows = (_with_instruction(row, instruct(dataset.instruction)) for row in rows)
+        rows = (replace(row, instruction=instruct(dataset.instruction)) for row in rows)
     return without_duplicates(rows, dropped) if dataset.duplicates == "drop" else rows
 
 
-def _with_instruction(row: PairRow, instruction: str) -> PairRow:
-    return PairRow(row.query, row.positives, row.negatives, instruction)
-
-
-def mapped_rows(source: Path, dataset: Dataset, dropped: Counter[str], limit: int) -> Iterator[PairRow]:
-    """Rows of a table whose columns hold queries and positives."""
-    columns = dataset.columns or PairColumns()
-    names = [n for n in (columns.query, columns.positive, columns.negative, columns.instruction) if n]
-    for number, value in read_records(source, names, limit):
+def checked_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:
+    """The rows of a source, those that cannot be used refused or counted as the dataset says."""
+    columns = dataset.columns
+    for number, value in read_records(source, _names(columns), dataset.max_line_mb << 20):
         problem = value if isinstance(value, LineError) else None
         if problem is None:
             try:
-                yield parse_pair(_as_pair(value, columns))  # type: ignore[arg-type]
+                yield parse_pair(_as_pair(value, columns) if columns else value)  # type: ignore[arg-type]
                 continue
             except ValueError as error:
                 problem = LineError(source, number, str(error))
         if dataset.invalid == "error":
             raise problem
         dropped[problem.reason.split(" (")[0]] += 1
+
+
+def _names(columns: PairColumns | None) -> list[str] | None:
+    """The columns that are read; nothing chosen reads the pairs format's own."""
+    if columns is None:
+        return None
+    return [n for n in (columns.query, columns.positive, columns.negative, columns.instruction) if n]
 
 
 def _as_pair(row: dict[str, Any], columns: PairColumns) -> dict[str, Any]:
@@ -89,12 +88,13 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def chosen_rows(source: Path, dataset: Dataset, seed: int) -> Iterator[PairRow]:
+def chosen_rows(
+    source: Path, dataset: Dataset, limit: int, seed: int, dropped: Counter[str]
+) -> Iterator[PairRow]:
     """At most `limit` rows, each as likely as any other, in the order of the source."""
-    assert dataset.limit is not None
     rng = Random(derive_seed(seed, "pairs limit"))  # noqa: S311 (no secrets here)
-    count = sum(1 for _ in usable_rows(source, dataset, Counter()))
-    drawn = heapq.nsmallest(dataset.limit, ((rng.random(), i) for i in range(count)))
+    count = sum(1 for _ in usable_rows(source, dataset, dropped))
+    drawn = heapq.nsmallest(limit, ((rng.random(), i) for i in range(count)))
     wanted = {i for _, i in drawn}
     for i, row in enumerate(usable_rows(source, dataset, Counter())):
         if i in wanted:

@@ -31,7 +31,7 @@ def runs_of(text: str, length: int = RUN) -> Iterator[int]:
 
 def _number(words: list[str]) -> int:
     # Python's own hash of strings differs from process to process; a clash costs one training text
-    joined = " ".join(words).encode("utf-8", "surrogatepass")
+    joined = " ".join(words).encode()
     return zlib.crc32(joined) << 32 | zlib.adler32(joined)
 
 

@@ -46,7 +46,12 @@ def parse_pair(value: dict[str, Any]) -> PairRow:
     positives = _passages(value, "pos")
     if not positives:
         raise ValueError("'pos' is missing or empty: a row needs a positive")
-    return PairRow(query, positives, _passages(value, "neg"), instruction)
+    row = PairRow(query, positives, _passages(value, "neg"), instruction)
+    try:
+        "".join((instruction, query, *positives, *row.negatives)).encode()
+    except UnicodeEncodeError:
+        raise ValueError("half of a surrogate pair: not a text") from None
+    return row
 
 
 def _query(given: Any) -> tuple[str, str]:
@@ -126,7 +131,7 @@ def normalised(text: str) -> str:
 
 def text_key(*texts: str) -> bytes:
     """Sixteen bytes that stand for texts up to case and white space."""
-    joined = "\0".join(map(normalised, texts)).encode("utf-8", "surrogatepass")
+    joined = "\0".join(map(normalised, texts)).encode()
     return hashlib.blake2b(joined, digest_size=16).digest()
 
 

@@ -17,7 +17,7 @@ def shuffled(items: Iterable[T], key: Callable[[T], str], seed: int, *purpose: o
     salt = str(derive_seed(seed, *purpose)).encode()
 
     def place(item: T) -> bytes:
-        return hashlib.blake2b(salt + key(item).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return hashlib.blake2b(salt + key(item).encode(), digest_size=16).digest()
 
     return sorted(items, key=lambda item: (place(item), key(item)))
 

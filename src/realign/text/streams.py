@@ -164,9 +164,7 @@ def open_for_lines(path: Path) -> Iterator[BinaryIO]:
 
 def dump_line(value: Any) -> bytes:
     """One JSON value as the bytes of a line; keys keep their order."""
-    return (json.dumps(value, ensure_ascii=False, separators=(", ", ": ")) + "\n").encode(
-        "utf-8", "surrogatepass"
-    )
+    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
 
 
 def write_objects(path: Path, rows: Iterable[dict[str, Any]]) -> int:

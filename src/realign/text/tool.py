@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from realign.artifacts.command import UserError
-from realign.text.pairs import read_pairs
+from realign.study.data import Dataset
+from realign.text.datasets import checked_rows
 from realign.text.records import read_records
 from realign.text.stats import PairStats, text_stats
 from realign.text.streams import LineError
@@ -34,7 +35,8 @@ def describe(path: Path, invalid: str, column: str) -> dict[str, object]:
     row = first[1]
     if isinstance(row, LineError) or "query" in row:
         counted = PairStats()
-        for pair in read_pairs(path, invalid, counted.dropped):  # type: ignore[arg-type]
+        as_dataset = Dataset.model_validate({"file": str(path), "invalid": invalid})
+        for pair in checked_rows(path, as_dataset, counted.dropped):
             counted.add(pair)
         return counted.dump()
     return text_stats(_texts(path, column))
