@@ -7,6 +7,8 @@ it is asked for.
 import importlib
 from typing import Any
 
+from realign.paper.catalogue import PLATES
+
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {
     "fetch_dataset": ("realign.text.commands:FETCH_DATASET", "Fetch a hub dataset at its pinned revision."),
@@ -38,6 +40,8 @@ STAGES: dict[str, tuple[str, str]] = {
         "Measure a backbone's pass rate and perplexity.",
     ),
     "check_pair": ("realign.backbones.commands:CHECK_PAIR", "Check that two backbones can be compared."),
+    "traces": ("realign.states.commands:TRACES", "Have a model reason about problems; check and judge it."),
+    "count_traces": ("realign.states.commands:COUNT_TRACES", "Count sets of traces: judged and right, apart."),
     "extract": ("realign.states.commands:EXTRACT", "Extract a model's hidden states over a corpus, to HDF5."),
     "train": ("realign.training.commands:TRAIN", "Train an embedder from a backbone, contrastively."),
     "checkpoint": ("realign.training.commands:CHECKPOINT", "Publish a declared checkpoint of a training."),
@@ -70,10 +74,20 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.hrsa.commands:EXTRA",
         "Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
     ),
+    "describe_study": ("realign.paper.commands:DESCRIBE", "Write what the study is made of (tidy/study.json)."),
+    **{
+        name: (f"realign.paper.commands:{name.upper()}", f"{plate.label}: {plate.title}.")
+        for name, plate in PLATES.items()
+    },
+    "claims": ("realign.paper.commands:CLAIMS", "Judge the study's claims from its tidy results."),
+    "report": ("realign.paper.commands:REPORT", "Put verdicts, figures and tables on one page."),
 }
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
+    "figures": ("realign.paper.redraw:main", "Draw figures, tables, claims and report from tidy results alone."),
+    "archive": ("realign.paper.archive:main", "Put tidy results, drawings and provenance into one checked file."),
+    "diff": ("realign.paper.diff:main", "Say which numbers moved between two runs, beyond their intervals."),
     "states": (
         "realign.states.tool:main",
         "Show hidden states, or check two files: realign states show FILE.",

@@ -104,7 +104,7 @@ def opened(place: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="realign-"))
     try:
         with zipfile.ZipFile(place) as archive:
-            archive.extractall(folder)  # noqa: S202 (zipfile refuses paths that leave the folder)
+            archive.extractall(folder)
         inside = next(p for p in sorted(folder.iterdir()) if p.is_dir())
         check(inside)
         yield inside

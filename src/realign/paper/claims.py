@@ -175,7 +175,12 @@ class Reader:
     def _floor(self, test: Test, pair: PairEntry, attention: str) -> pd.DataFrame:
         seeds = (f"{pair.left}-seeds", f"{pair.right}-seeds")
         return self._rows(
-            test, pair=seeds, kind="control", stage="embedder", attention=attention, corpus=self._main_corpus()
+            test,
+            pair=seeds,
+            kind="control",
+            stage="embedder",
+            attention=attention,
+            corpus=self._main_corpus(),
         )
 
     def _read_floor(self, rows: pd.DataFrame, test: Test) -> Estimate:
@@ -238,19 +243,33 @@ class Reader:
         rows = rows[rows["layer_left"] == rows["layer_left"].max()]
         by_seed = [from_interval(r.value, r.ci_low, r.ci_high) for r in rows.itertuples()]
         yield self._finding(
-            test, pair, f"probe accuracy lost by the move, {test.stage}s, {attention}", over_seeds(by_seed), rows
+            test,
+            pair,
+            f"probe accuracy lost by the move, {test.stage}s, {attention}",
+            over_seeds(by_seed),
+            rows,
         )
 
     def _gain(self, test: Test, pair: PairEntry) -> Iterator[Finding]:
         by_task = gains(self.scores, pair.left, pair.right, self.view.recipe)
         names = [test.benchmark] if test.benchmark else list(dict.fromkeys(by_task["benchmark"]))
-        files = [f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in (pair.left, pair.right)]
+        files = [
+            f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in (pair.left, pair.right)
+        ]
         for benchmark in names or [""]:
             own = by_task[by_task["benchmark"] == benchmark]
             table = own.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
             estimate = crossed_mean(table) if table.size else UNKNOWN
             facts = {"tasks": table.shape[0], "seeds": table.shape[1], "p_paired": estimate.p_differs()}
-            finding = Finding(pair.name, f"gain, {benchmark or 'no benchmark'}", test, estimate, test.threshold, files, facts)
+            finding = Finding(
+                pair.name,
+                f"gain, {benchmark or 'no benchmark'}",
+                test,
+                estimate,
+                test.threshold,
+                files,
+                facts,
+            )
             yield finding
 
     def _finding(
@@ -272,9 +291,27 @@ class Reader:
 def claim_rows(asked: ClaimsJob, name: str, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
     """The tidy rows of one claim: its verdict over all pairs, then each test."""
     counts = Counter(f.verdict for f in findings)
-    whole = {"says": asked.claims[name].says, "tests": len(findings), **counts, "correction": "Holm, within the claim"}
-    blank = {"study": asked.study, "claim": name, "value": None, "ci_low": None, "ci_high": None, "threshold": None}
-    yield {**blank, "pair": ALL, "statistic": "verdict", "verdict": overall(findings), "evidence": _json(whole)}
+    whole = {
+        "says": asked.claims[name].says,
+        "tests": len(findings),
+        **counts,
+        "correction": "Holm, within the claim",
+    }
+    blank = {
+        "study": asked.study,
+        "claim": name,
+        "value": None,
+        "ci_low": None,
+        "ci_high": None,
+        "threshold": None,
+    }
+    yield {
+        **blank,
+        "pair": ALL,
+        "statistic": "verdict",
+        "verdict": overall(findings),
+        "evidence": _json(whole),
+    }
     for f in findings:
         level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
         low, high = f.estimate.interval(level)
@@ -324,18 +361,29 @@ def rule_text(rule: str, threshold: float) -> str:
 def markdown(asked: ClaimsJob, judged: dict[str, list[Finding]]) -> str:
     """The verdicts for people."""
     lines = [f"# Claims of {asked.study}", ""]
-    lines.append(f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its tests hold.")
+    lines.append(
+        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its tests hold."
+    )
     for name, findings in judged.items():
         claim: Claim = asked.claims[name]
         lines += ["", f"## {name}: {overall(findings)}", "", claim.says, ""]
-        lines += ["| pair | statistic | value | interval | rule | p (Holm) | verdict |", "| --- | --- | ---: | --- | --- | ---: | --- |"]
+        lines += [
+            "| pair | statistic | value | interval | rule | p (Holm) | verdict |",
+            "| --- | --- | ---: | --- | --- | ---: | --- |",
+        ]
         for f in findings:
             level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
             low, high = f.estimate.interval(level)
             shown = f"[{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "unknown"
-            value = f"{f.estimate.value:.3f}" if np.isfinite(f.estimate.value) else f"{f.facts.get('why', 'not measured')}"
+            value = (
+                f"{f.estimate.value:.3f}"
+                if np.isfinite(f.estimate.value)
+                else f"{f.facts.get('why', 'not measured')}"
+            )
             rule = rule_text(f.test.rule, f.threshold)
-            lines.append(f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} | {f.verdict} |")
+            lines.append(
+                f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} | {f.verdict} |"
+            )
         if not findings:
             lines.append("| – | no pair of this study is selected | | | | | undecided |")
     return "\n".join(lines) + "\n"

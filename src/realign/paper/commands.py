@@ -8,7 +8,7 @@ from typing import Any
 
 from realign.artifacts.command import Command, Input, Output
 from realign.paper.catalogue import PLATES, Plate
-from realign.paper.plan import ClaimsJob, PlateJob
+from realign.paper.plan import ClaimsJob, PlateJob, ReportJob
 from realign.study.description import Description
 
 DESCRIBE = Command(
@@ -38,11 +38,13 @@ REPORT = Command(
     name="report",
     help="One self-contained page: question, answer, verdicts, figures, tables, what was run.",
     run="realign.paper.report.page:run",
-    settings=Description,
+    settings=ReportJob,
     inputs={
+        "study": Input("The study's description, JSON."),
         "claims": Input("The verdicts, Parquet.", required=False),
         "figures": Input("Figures, SVG.", many=True, required=False),
         "tables": Input("Tables, CSV.", many=True, required=False),
+        "notes": Input("The same tables in Markdown, whose notes are shown.", many=True, required=False),
     },
     outputs={"html": Output("The report, one HTML file.")},
     formats={"report": 1},

@@ -136,7 +136,9 @@ def lay_mats(figure: Figure) -> None:
             continue
         (left, low), (right, high) = figure.transFigure.inverted().transform(box.padded(3).get_points())
         figure.add_artist(
-            Rectangle((left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10)
+            Rectangle(
+                (left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10
+            )
         )
     figure.set_layout_engine("none")
 
@@ -151,8 +153,10 @@ def long_matrix(values: np.ndarray, **facts: Any) -> pd.DataFrame:
 
 def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Drawn tables under one another; an empty one where nothing was drawn."""
-    return pd.concat([f for f in frames if len(f)], ignore_index=True) if any(len(f) for f in frames) else (
-        pd.DataFrame(columns=["missing"])
+    return (
+        pd.concat([f for f in frames if len(f)], ignore_index=True)
+        if any(len(f) for f in frames)
+        else (pd.DataFrame(columns=["missing"]))
     )
 
 

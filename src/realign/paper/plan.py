@@ -46,6 +46,10 @@ class ClaimsJob(Section):
     view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
 
 
+class ReportJob(Section):
+    """The report shows whatever it is given; it has nothing to choose."""
+
+
 # What a plate prints of the study's settings, by the module that draws it.
 _FACTS = {
     "recipe": ("recipes",),
@@ -58,9 +62,7 @@ _FACTS = {
 
 
 def _known(description: Description, names: Iterable[str]) -> list[str]:
-    return [n for n in description.corpora if n in set(names)] + sorted(
-        set(names) - set(description.corpora)
-    )
+    return [n for n in description.corpora if n in set(names)] + sorted(set(names) - set(description.corpora))
 
 
 def resolve_view(description: Description, view: View) -> View:
@@ -116,8 +118,6 @@ def plate_job(description: Description, name: str) -> PlateJob:
     if "backbones" in facts:
         shown = {n for p in pairs for n in (p.left, p.right)}
         facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
-    if plate.module in ("benchmark", "gains", "adapters", "cost"):
-        facts["benchmarks"] = description.benchmarks
     return PlateJob(
         plate=name,
         study=description.name,
@@ -131,6 +131,11 @@ def plate_job(description: Description, name: str) -> PlateJob:
     )
 
 
+def _floor_of(part: Part) -> str:
+    """The backbone whose floor a control is; controls are named after it."""
+    return part.pair.rsplit("-", 1)[0] if part.kind == "control" else ""
+
+
 def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[PairEntry, ...]) -> bool:
     if part.table != needs.table:
         return False
@@ -142,14 +147,20 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[Pai
             and part.family in needs.families
             and part.attention == view.attention
             and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
-            and (part.pair in {p.name for p in pairs} or (needs.controls and part.kind == "control"))
+            and (part.pair in {p.name for p in pairs} or (needs.controls and _floor_of(part) in sides))
             and recipe
         )
     if part.table in ("scores", "training"):
-        return EmbedderId.parse(part.model).backbone in sides and recipe
+        return is_embedder(part.model) and _trained_from(part.model) in sides and recipe
     if part.table == "backbones":
         return part.model in sides
     return True
+
+
+def _trained_from(model: str) -> str:
+    """The backbone of a finished embedder; nothing for a checkpoint on the way to one."""
+    embedder = EmbedderId.parse(model)
+    return embedder.backbone if embedder.step is None else ""
 
 
 def plate_parts(description: Description, name: str) -> list[Part]:
@@ -181,5 +192,5 @@ def claims_parts(description: Description) -> list[Part]:
         p
         for p in description.parts
         if (p.table == "measures" and p.family != "extra" and p.recipe in ("", recipe))
-        or (p.table == "scores" and is_embedder(p.model) and p.recipe in ("", recipe))
+        or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
     ]

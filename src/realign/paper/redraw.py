@@ -18,7 +18,7 @@ from realign.engine.progress import follow
 from realign.paper.archive import opened
 from realign.paper.catalogue import PLATES
 from realign.paper.commands import CLAIMS, PLATE_COMMANDS, REPORT
-from realign.paper.plan import claims_job, claims_parts, plate_job, plate_parts
+from realign.paper.plan import ReportJob, claims_job, claims_parts, plate_job, plate_parts
 from realign.paper.published import reference_files
 from realign.study.description import Description, Part
 
@@ -64,15 +64,17 @@ def judge(results: Path, description: Description, out: Path, store: WorkStore) 
     execute(CLAIMS, claims_job(description), {"tidy": tidy} if tidy else {}, outputs, store)
 
 
-def write_report(description: Description, out: Path, store: WorkStore) -> None:
+def write_report(results: Path, out: Path, store: WorkStore) -> None:
     """Write the report over what has been drawn below `out`."""
     inputs: dict[str, Any] = {
+        "study": results / "tidy/study.json",
         "claims": out / "tidy/claims.parquet",
         "figures": sorted((out / "figures").glob("figure_*.svg")),
         "tables": sorted((out / "tables").glob("table_*.csv")),
+        "notes": sorted((out / "tables").glob("table_*.md")),
     }
     inputs = {k: v for k, v in inputs.items() if v and (isinstance(v, list) or v.is_file())}
-    execute(REPORT, description, inputs, {"html": out / "report.html"}, store)
+    execute(REPORT, ReportJob(), inputs, {"html": out / "report.html"}, store)
 
 
 def main(words: Sequence[str]) -> int:
@@ -80,7 +82,9 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("realign figures", description=__doc__.split("\n")[0] if __doc__ else "")
     parser.add_argument("--results", type=Path, required=True, help="folder of results, or an archive of one")
     parser.add_argument("--out", type=Path, help="where to draw (default: in the folder of results)")
-    parser.add_argument("--only", nargs="*", choices=[*PLATES, "claims", "report"], help="these and no others")
+    parser.add_argument(
+        "--only", nargs="*", choices=[*PLATES, "claims", "report"], help="these and no others"
+    )
     given = parser.parse_args(list(words))
     start_logging()
     wanted = given.only or [*PLATES, "claims", "report"]
@@ -95,6 +99,6 @@ def main(words: Sequence[str]) -> int:
         if "claims" in wanted:
             judge(results, description, out, store)
         if "report" in wanted:
-            write_report(description, out, store)
+            write_report(results, out, store)
     log.info("drawn below %s", out)
     return 0

@@ -57,7 +57,9 @@ class Estimate:
         """The difference of two independent estimates (Welch's degrees of freedom)."""
         a, b = self.error**2, other.error**2
         below = a**2 / self.freedom + b**2 / other.freedom
-        return Estimate(self.value - other.value, float(np.sqrt(a + b)), (a + b) ** 2 / below if below else np.inf)
+        return Estimate(
+            self.value - other.value, float(np.sqrt(a + b)), (a + b) ** 2 / below if below else np.inf
+        )
 
     def times(self, factor: float) -> "Estimate":
         """The estimate scaled."""

@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from realign.paper.tidy import COLUMNS
 from realign.paper.statistics import random_rotation_entropy
+from realign.paper.tidy import COLUMNS
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
-from realign.study.description import Description, PairEntry, Part
+from realign.study.description import Compared, Description, PairEntry
 from realign.study.names import EmbedderId
 
 STUDY = "synthetic"
@@ -72,20 +72,19 @@ WIDTHS = {layers: width for _, layers, width, _ in BACKBONES.values()}
 
 
 class Writer:
-    """Writes tidy files and remembers what each is about."""
+    """Writes tidy files and remembers what was compared."""
 
     def __init__(self, root: Path):
         self.root = root / "tidy"
-        self.parts: list[Part] = []
+        self.compared: list[Compared] = []
 
-    def write(self, table: str, path: str, rows: list[dict[str, Any]], **about: Any) -> None:
+    def write(self, table: str, path: str, rows: list[dict[str, Any]]) -> None:
         """One Parquet file of a tidy table, with all its columns."""
         place = self.root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         frame = pd.DataFrame(rows).reindex(columns=COLUMNS[table])
         frame["study"] = STUDY
         pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), place)
-        self.parts.append(Part(table=table, path=path, **about))  # type: ignore[arg-type]
 
 
 def _random(*names: object) -> np.random.Generator:
@@ -153,7 +152,10 @@ FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe}
 
 
 def _measures(writer: Writer, left: str, right: str, layers: int, moved: float, **about: Any) -> None:
-    kind_corpora = list(CORPORA)[: 1 if about["stage"] == "checkpoint" or about["kind"] == "control" else None]
+    kind_corpora = list(CORPORA)[
+        : 1 if about["stage"] == "checkpoint" or about["kind"] == "control" else None
+    ]
+    files: list[str] = []
     modes = ("bidirectional",) if about["stage"] == "checkpoint" else ("bidirectional", "causal")
     for family, make in FAMILIES.items():
         for corpus in kind_corpora if family != "probe" else ["ag-news"]:
@@ -165,10 +167,10 @@ def _measures(writer: Writer, left: str, right: str, layers: int, moved: float, 
                 rows = [{**common, **row} for row in make(layers, moved * scale, noise)]
                 rows += [{**common, **_row("sample", s, n)} for s, n in (("tokens", 5e4), ("texts", 57))]
                 path = f"measures/{left}--vs--{right}/{corpus}+{mode}.{family}.parquet"
-                facts = {k: about[k] for k in ("stage", "pair", "kind")} | {"recipe": about["recipe"] or ""}
-                writer.write(
-                    "measures", path, rows, corpus=corpus, attention=mode, family=family, **facts
-                )  # fmt: skip
+                writer.write("measures", path, rows)
+                files.append(f"{corpus}+{mode}.{family}")
+    facts = {k: about[k] for k in ("stage", "pair", "kind")} | {"recipe": about["recipe"] or ""}
+    writer.compared.append(Compared(left=left, right=right, files=tuple(files), **facts))
 
 
 def _embedded() -> list[str]:
@@ -227,7 +229,7 @@ def _write_scores(writer: Writer) -> None:
                             }
                         )  # fmt: skip
                 model = str(EmbedderId(name, recipe, seed))
-                writer.write("scores", f"scores/{model}.parquet", rows, recipe=recipe, model=model)
+                writer.write("scores", f"scores/{model}.parquet", rows)
 
 
 def _write_training(writer: Writer) -> None:
@@ -239,17 +241,29 @@ def _write_training(writer: Writer) -> None:
                 for step in range(1, 783, 6):
                     loss = 0.55 + 1.6 * np.exp(-step / 60) + 0.05 * noise.standard_normal()
                     rows.append({"step": step, "metric": "loss", "value": loss})
-                    rows.append({"step": step, "metric": "tokens_per_second", "value": 8e13 / BACKBONES[name][3]})
-                for step in (0, 100, 200, 400, 600, 782):
-                    rows.append({"step": step, "metric": "val_loss", "value": 0.6 + 1.5 * np.exp(-step / 70) + noise.normal(0, 0.03)})
                     rows.append(
-                        {"step": step, "metric": "val_ndcg_at_10", "value": 0.62 - 0.4 * np.exp(-step / 90) + noise.normal(0, 0.01)}
+                        {"step": step, "metric": "tokens_per_second", "value": 8e13 / BACKBONES[name][3]}
+                    )
+                for step in (0, 100, 200, 400, 600, 782):
+                    rows.append(
+                        {
+                            "step": step,
+                            "metric": "val_loss",
+                            "value": 0.6 + 1.5 * np.exp(-step / 70) + noise.normal(0, 0.03),
+                        }
+                    )
+                    rows.append(
+                        {
+                            "step": step,
+                            "metric": "val_ndcg_at_10",
+                            "value": 0.62 - 0.4 * np.exp(-step / 90) + noise.normal(0, 0.01),
+                        }
                     )
                 rows.append({"step": 782, "metric": "memory_gb", "value": 12 + BACKBONES[name][3] / 2e8})
                 for row in rows:
                     row.update(backbone=name, recipe=recipe, seed=seed)
                 model = str(EmbedderId(name, recipe, seed))
-                writer.write("training", f"training/{model}.parquet", rows, recipe=recipe, model=model)
+                writer.write("training", f"training/{model}.parquet", rows)
 
 
 def _write_backbones(writer: Writer) -> None:
@@ -266,7 +280,7 @@ def _write_backbones(writer: Writer) -> None:
                 "ci_high": rate + 0.04, "n": 500,
             },
         ]  # fmt: skip
-        writer.write("backbones", f"backbones/{name}.parquet", rows, model=name)
+        writer.write("backbones", f"backbones/{name}.parquet", rows)
 
 
 def _write_mining(writer: Writer) -> None:
@@ -283,7 +297,11 @@ def _write_mining(writer: Writer) -> None:
                 rows.append({"statistic": f"{side}_p{percent:02d}", "value": np.percentile(scores, percent)})
         for row in rows:
             row["dataset"] = name
-        writer.write("mining", f"mining/{name}.parquet", rows, model=name)
+        writer.write("mining", f"mining/{name}.parquet", rows)
+
+
+def _names(writer: Writer, table: str) -> list[str]:
+    return sorted(p.stem for p in (writer.root / table).glob("*.parquet"))
 
 
 def write_synthetic(root: Path) -> Description:
@@ -306,7 +324,11 @@ def write_synthetic(root: Path) -> Description:
         corpora={n: {"label": label, "texts": 57} for n, label in CORPORA.items()},
         datasets={n: {} for n in DATASETS},
         benchmarks={b: [f"{b.split('(')[0].lower()}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
-        parts=tuple(writer.parts),
+        compared=tuple(writer.compared),
+        scored=tuple(_names(writer, "scores")),
+        judged=tuple(BACKBONES),
+        trained=tuple(_names(writer, "training")),
+        mined=tuple(DATASETS),
         claims=Claims(tensions=True),
     )
     (root / "tidy/study.json").write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -70,7 +69,9 @@ class Table:
         """Raw values, with the ends of intervals as columns of their own."""
         keys = [k for c in self.columns for k in (c.key, c.low, c.high) if k]
         extra = [k for k in ("kind",) if any(k in r for r in self.rows) and k not in keys]
-        return pd.DataFrame([{k: r.get(k) for k in [*keys, *extra]} for r in self.rows], columns=[*keys, *extra])
+        return pd.DataFrame(
+            [{k: r.get(k) for k in [*keys, *extra]} for r in self.rows], columns=[*keys, *extra]
+        )
 
     def markdown(self, title: str, caption: str) -> str:
         """The table in Markdown."""

@@ -43,7 +43,10 @@ class Test(Section):
 
     @model_validator(mode="after")
     def _complete(self) -> "Test":
-        if self.statistic in ("level", "change", "progress", "corpus_gap", "attention_gap") and not self.measure:
+        if (
+            self.statistic in ("level", "change", "progress", "corpus_gap", "attention_gap")
+            and not self.measure
+        ):
             raise ValueError(f"'{self.statistic}' needs a measure")
         if self.rule == "equivalent" and self.threshold <= 0:
             raise ValueError("an equivalence needs a threshold above 0: its margin")
@@ -85,9 +88,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
     "basis_drift_only_if_prolonged": Claim(
         says="The coordinate basis drifts only under prolonged RLVR.",
         tests=(
-            Test(
-                statistic="level", measure="procrustes", tagged=("prolonged",), rule="below", threshold=0.3
-            ),
+            Test(statistic="level", measure="procrustes", tagged=("prolonged",), rule="below", threshold=0.3),
             Test(
                 statistic="level", measure="procrustes", untagged=("prolonged",), rule="above", threshold=0.3
             ),
@@ -127,7 +128,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
 
 PAPER_TENSIONS: dict[str, Claim] = {
     "tension_scores_identical": Claim(
-        says="Scores are identical, not merely close: no paired difference can be told from zero.",
+        says="Scores are identical, not merely close: they differ by less than a quarter of a point.",
         tests=(Test(statistic="gain", rule="equivalent", threshold=0.25),),
     ),
     "tension_realigned_beyond_one_pair": Claim(
@@ -137,9 +138,7 @@ PAPER_TENSIONS: dict[str, Claim] = {
     "tension_nearly_a_permutation": Claim(
         says="Even after prolonged RLVR the best rotation is nearly a permutation.",
         tests=(
-            Test(
-                statistic="level", measure="procrustes", tagged=("prolonged",), rule="above", threshold=0.9
-            ),
+            Test(statistic="level", measure="procrustes", tagged=("prolonged",), rule="above", threshold=0.9),
         ),
     ),
     "tension_damage_on_any_text": Claim(
@@ -167,7 +166,9 @@ class Claims(Section):
     alpha: float = setting(0.05, "Level of every test, after Holm's correction within a claim.", gt=0, lt=0.5)
     paper: bool = setting(True, "Test the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
-    own: dict[Name, Claim] = setting({}, "Further claims by name; one with the name of a built-in replaces it.")
+    own: dict[Name, Claim] = setting(
+        {}, "Further claims by name; one with the name of a built-in replaces it."
+    )
 
     def all(self) -> dict[str, Claim]:
         """Every claim that is tested, by name."""

@@ -5,6 +5,7 @@ an archive of tidy results can be drawn again without the study file or the mode
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import Field
@@ -12,8 +13,7 @@ from pydantic import Field
 from realign.study.base import Section, setting
 from realign.study.claims import Claims
 from realign.study.figures import Figures
-
-Stage = Literal["", "backbone", "embedder", "checkpoint"]
+from realign.study.names import EmbedderId, is_embedder
 
 
 class PairEntry(Section):
@@ -27,19 +27,32 @@ class PairEntry(Section):
     embed: bool = setting(True, "Whether embedders of both sides are compared.")
 
 
-class Part(Section):
+class Compared(Section):
+    """One comparison of two models' states, and the files of measures that it has."""
+
+    left: str = setting(..., "The model on the left.")
+    right: str = setting(..., "The model on the right.")
+    stage: Literal["backbone", "embedder", "checkpoint"] = setting(..., "Whose states are compared.")
+    pair: str = setting(..., "The pair, or the name of the control.")
+    kind: Literal["sft", "rlvr", "control"] = setting(..., "What lies between the two.")
+    recipe: str = setting("", "The training recipe, for embedders.")
+    files: tuple[str, ...] = setting((), "corpus+attention.family, for each file.")
+
+
+@dataclass(frozen=True)
+class Part:
     """One file of tidy results and what it is about."""
 
-    table: Literal["measures", "scores", "backbones", "training", "mining"] = setting(..., "Its kind.")
-    path: str = setting(..., "Where it lies, below the folder of tidy results.")
-    stage: Stage = setting("", "For measures: whose states are compared.")
-    pair: str = setting("", "For measures: the pair, or the name of the control.")
-    kind: str = setting("", "For measures: sft, rlvr or control.")
-    recipe: str = setting("", "The training recipe, where there is one.")
-    corpus: str = setting("", "For measures: the probe corpus.")
-    attention: str = setting("", "For measures: the attention mode.")
-    family: str = setting("", "For measures: linear, neighbours, probe or extra.")
-    model: str = setting("", "The backbone, embedder or dataset it is about.")
+    table: str  # measures, scores, backbones, training or mining
+    path: str  # below the folder of tidy results
+    model: str = ""  # the backbone, embedder or data set it is about
+    recipe: str = ""
+    stage: str = ""
+    pair: str = ""
+    kind: str = ""
+    corpus: str = ""
+    attention: str = ""
+    family: str = ""
 
 
 class Description(Section):
@@ -56,10 +69,40 @@ class Description(Section):
     corpora: dict[str, dict[str, Any]] = setting({}, "The probe corpora and what is known of each.")
     datasets: dict[str, dict[str, Any]] = setting({}, "The training data sets.")
     benchmarks: dict[str, list[str]] = setting({}, "The benchmarks and their tasks.")
-    parts: tuple[Part, ...] = setting((), "Every file of tidy results that the study makes.")
+    compared: tuple[Compared, ...] = setting((), "Every comparison of states.")
+    scored: tuple[str, ...] = setting((), "Models that have benchmark scores.")
+    judged: tuple[str, ...] = setting((), "Backbones that have numbers of their own, such as a pass rate.")
+    trained: tuple[str, ...] = setting((), "Embedders whose training was logged.")
+    mined: tuple[str, ...] = setting((), "Data sets whose negatives were mined.")
     figures: Figures = Field(default_factory=Figures, description="Style and views.")
     claims: Claims = Field(default_factory=Claims, description="What is tested.")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """Every file of tidy results that the study makes."""
+        return (*self._measures(), *self._others())
+
+    def as_slice(self) -> dict[str, Any]:
+        """What differs from the defaults: a study of many pairs has to fit on a command line."""
+        return self.model_dump(mode="json", exclude_defaults=True)
 
     def parts_of(self, table: str) -> Iterator[Part]:
         """The files of one kind."""
         return (part for part in self.parts if part.table == table)
+
+    def _measures(self) -> Iterator[Part]:
+        for c in self.compared:
+            for file in c.files:
+                states, family = file.rsplit(".", 1)
+                corpus, attention = states.split("+")
+                path = f"measures/{c.left}--vs--{c.right}/{file}.parquet"
+                about = {"recipe": c.recipe, "stage": c.stage, "pair": c.pair, "kind": c.kind}
+                yield Part("measures", path, corpus=corpus, attention=attention, family=family, **about)
+
+    def _others(self) -> Iterator[Part]:
+        for table, models in (
+            ("scores", self.scored), ("backbones", self.judged), ("training", self.trained), ("mining", self.mined),
+        ):  # fmt: skip
+            for model in models:
+                recipe = EmbedderId.parse(model).recipe if is_embedder(model) else ""
+                yield Part(table, f"{table}/{model}.parquet", model, recipe)

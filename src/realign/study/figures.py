@@ -4,11 +4,13 @@ A figure's job receives the style and its own view, so a change to one figure's 
 that figure alone.
 """
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
 from realign.study.base import Name, Section, setting
+from realign.study.errors import nearest
 
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 PLATE = r"^(figure|table)_[a-z0-9]+$"
@@ -52,10 +54,16 @@ class View(Section):
     first_layer: Literal[0, 1] = setting(
         1, "First layer that means over layers count: 1, or 0 to count the embedding output as published."
     )
-    neighbours: tuple[int, ...] = setting((5, 10, 50), "Neighbourhood sizes k; those not measured are left out.")
+    neighbours: tuple[int, ...] = setting(
+        (5, 10, 50), "Neighbourhood sizes k; those not measured are left out."
+    )
     probe_task: str = setting("", "The probe's task; empty means the first that was measured.")
-    heat_from: float = setting(0.0, "The value at the dark end of heatmaps; lower ones are marked.", ge=-1, lt=1)
-    margin: float = setting(1.0, "Half width of the band of equivalence around no gain.", "points of 100", gt=0)
+    heat_from: float = setting(
+        0.0, "The value at the dark end of heatmaps; lower ones are marked.", ge=-1, lt=1
+    )
+    margin: float = setting(
+        1.0, "Half width of the band of equivalence around no gain.", "points of 100", gt=0
+    )
     paper: bool = setting(True, "Show the published value beside this study's where the pair is the same.")
 
 
@@ -76,3 +84,18 @@ class Figures(Section):
         """Refuse overrides that no view knows, when the study is read rather than when it is drawn."""
         for plate in self.plates:
             self.view_of(plate)
+
+    def problems_in(self, study: Any) -> Iterator[str]:
+        """Pairs, corpora and recipes that the study does not have."""
+        known = {
+            "pairs": [p.name for p in study.pairs],
+            "corpora": list(study.text.probes),
+            "recipe": list(study.recipes),
+        }
+        known |= {"main_sft": known["pairs"], "main_rlvr": known["pairs"]}
+        for where, view in [("view", self.view), *((f"plates.{n}", self.view_of(n)) for n in self.plates)]:
+            for key, names in known.items():
+                given = getattr(view, key)
+                for name in (given,) if isinstance(given, str) else given:
+                    if name and name not in names:
+                        yield f"figures.{where}.{key}: the study has no '{name}'{nearest(name, names)}"

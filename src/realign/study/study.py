@@ -7,10 +7,12 @@ from pydantic import Field
 
 from realign.study.backbones import Backbone, ScoreBackbone, backbone_problems
 from realign.study.base import Name, Section
+from realign.study.claims import Claims
 from realign.study.data import Data
 from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest
 from realign.study.evaluation import Evaluation
+from realign.study.figures import Figures
 from realign.study.hrsa import Hrsa
 from realign.study.mining import Mining
 from realign.study.pairs import Pair
@@ -19,6 +21,7 @@ from realign.study.recipe import Recipe
 from realign.study.resources import Resources
 from realign.study.states import States
 from realign.study.text import Text
+from realign.study.traces import Traces
 
 
 class Study(Section):
@@ -38,8 +41,11 @@ class Study(Section):
     data: Data = Field(Data(), description="Training datasets by name.")
     mining: Mining = Field(Mining(), description="Hard negatives: teacher, search, filters.")
     states: States = Field(States(), description="Hidden states of all layers, for comparisons.")
+    traces: Traces = Field(Traces(), description="Reasoning traces as texts: counted, or generated anew.")
     hrsa: Hrsa = Field(Hrsa(), description="How hidden states are compared.")
     evaluation: Evaluation = Field(Evaluation(), description="What embedders are evaluated on, and how.")
+    figures: Figures = Field(Figures(), description="How figures and tables look, and what they show.")
+    claims: Claims = Field(Claims(), description="What is claimed, and how it is tested.")
     resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
     def problems(self) -> list[str]:

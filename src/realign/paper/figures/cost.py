@@ -81,7 +81,13 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         best = pareto(rows["cost"].to_numpy(), rows["score"].to_numpy())
         axes.plot(rows["cost"][best], rows["score"][best], color=FAINT, linewidth=0.8, drawstyle="steps-post")
         for _, row in rows.iterrows():
-            axes.plot(row["cost"], row["score"], MARKS[row["role"]], color=role_colour(asked.style, row["role"]), markersize=5)
+            axes.plot(
+                row["cost"],
+                row["score"],
+                MARKS[row["role"]],
+                color=role_colour(asked.style, row["role"]),
+                markersize=5,
+            )
         for index in best:
             row = rows.loc[index]
             name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 16)
@@ -98,7 +104,14 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         axes.set_xlabel(label)
     grid[0].set_ylabel("Mean score (points of 100)")
     handles = [
-        Line2D([], [], linestyle="", marker=MARKS[r], color=role_colour(asked.style, r), label=r if r == "base" else r.upper())
+        Line2D(
+            [],
+            [],
+            linestyle="",
+            marker=MARKS[r],
+            color=role_colour(asked.style, r),
+            label=r if r == "base" else r.upper(),
+        )
         for r in dict.fromkeys(means["role"])
     ]
     if handles:

@@ -11,7 +11,11 @@ from realign.paper.plan import PlateJob
 from realign.paper.style import role_colour
 from realign.paper.tidy import Tidy, pick
 
-PANELS = (("loss", "Training loss"), ("val_loss", "Validation loss"), ("val_ndcg_at_10", "Validation nDCG@10"))
+PANELS = (
+    ("loss", "Training loss"),
+    ("val_loss", "Validation loss"),
+    ("val_ndcg_at_10", "Validation nDCG@10"),
+)
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -53,7 +57,13 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             drawn.append(line.assign(role=role[str(backbone)], seed=seed))
     shown = dict.fromkeys(role.values())
     handles = [
-        Line2D([], [], color=role_colour(asked.style, r), linestyle="-" if r == "base" else "--", label=r if r == "base" else r.upper())
+        Line2D(
+            [],
+            [],
+            color=role_colour(asked.style, r),
+            linestyle="-" if r == "base" else "--",
+            label=r if r == "base" else r.upper(),
+        )
         for r in shown
     ]
     if handles:

@@ -35,7 +35,9 @@ def _steps(measures: pd.DataFrame, pair: str) -> list[tuple[str, float]]:
     return found + ([("embedder", np.nan)] if "embedder" in stages else [])
 
 
-def _value(measures: pd.DataFrame, measure: str, stage: str, step: float, k: int, view: View) -> dict[str, float]:
+def _value(
+    measures: pd.DataFrame, measure: str, stage: str, step: float, k: int, view: View
+) -> dict[str, float]:
     rows = measures[measures["stage"] == stage]
     if stage == "checkpoint":
         rows = rows[rows["step"] == step]
@@ -72,7 +74,9 @@ def trace(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
                     k = near if measure == "knn_overlap" else None
                     rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "k": k,
                                  "stage": stage, "step": step, **read})  # fmt: skip
-    frame = pd.DataFrame(rows, columns=["pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high"])
+    frame = pd.DataFrame(
+        rows, columns=["pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high"]
+    )
     return frame.astype({"step": float})
 
 
@@ -101,11 +105,24 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     grid[2].set_xlabel("Step of contrastive training")
     grid[5].set_axis_off()
     handles = [
-        Line2D([], [], color=role_colour(asked.style, p.kind), marker=MARKS[i % 6], label=pair_label(p, asked.labels))
+        Line2D(
+            [],
+            [],
+            color=role_colour(asked.style, p.kind),
+            marker=MARKS[i % 6],
+            label=pair_label(p, asked.labels),
+        )
         for i, p in enumerate(pairs)
     ]
     if handles:
-        grid[5].legend(handles=handles, loc="center left", title="Pair", alignment="left", labelspacing=0.7, fontsize="x-small")
+        grid[5].legend(
+            handles=handles,
+            loc="center left",
+            title="Pair",
+            alignment="left",
+            labelspacing=0.7,
+            fontsize="x-small",
+        )
     return Drawing(figure, stack([data.drop(columns="x")]))
 
 

@@ -17,6 +17,8 @@ from realign.study.description import PairEntry
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
 MARKS = {"backbone": "o", "embedder": "s"}
+# What chance gives: a random rotation as computed, tokens shuffled, coordinates rotated at random.
+CHANCE = {"shuffled": "x", "rotated": "+"}
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -25,7 +27,9 @@ def run(job: Job[PlateJob]) -> None:
 
 
 def _near(asked: PlateJob, tidy: Tidy) -> int:
-    measured = sorted({int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()})
+    measured = sorted(
+        {int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()}
+    )
     return next((k for k in asked.view.neighbours[1:2] if k in measured), measured[0] if measured else 0)
 
 
@@ -43,11 +47,15 @@ def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
     corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
     for pair in asked.pairs:
         own = corpus[corpus["pair"] == pair.name]
-        seeds = corpus[(corpus["kind"] == "control") & corpus["pair"].isin([f"{pair.left}-seeds", f"{pair.right}-seeds"])]
+        seeds = corpus[
+            (corpus["kind"] == "control") & corpus["pair"].isin([f"{pair.left}-seeds", f"{pair.right}-seeds"])
+        ]
         for measure in MEASURES:
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
+            for floor in CHANCE:
+                add(pair, measure, floor, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
             by_chance = chance(own[own["stage"] == "backbone"], measure)
             if np.isfinite(by_chance):
                 rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",
@@ -62,7 +70,10 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     grid = figure.subplots(1, len(MEASURES), sharey=True)
     for axes, measure in zip(grid, MEASURES, strict=True):
         rows = data[data["measure"] == measure]
-        axes.set_title(TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""), fontsize="small")
+        axes.set_title(
+            TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""),
+            fontsize="small",
+        )
         if rows.empty:
             empty(axes, f"{measure} of any pair")
             continue
@@ -80,10 +91,14 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
             Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
             Patch(color=control, label="two seeds of one backbone"),
-            Line2D([], [], marker="x", linestyle="", color=FAINT, label="chance"),
+            Line2D([], [], marker="x", linestyle="", color=FAINT, label="tokens shuffled"),
+            Line2D([], [], marker="+", linestyle="", color=FAINT, label="rotated at random"),
+            Line2D([], [], marker="2", linestyle="", color=FAINT, label="chance, computed"),
         ],
         loc="outside upper center",
-        ncols=4,
+        ncols=6,
+        columnspacing=1,
+        handletextpad=0.4,
     )
     return Drawing(figure, stack([data]))
 
@@ -95,8 +110,8 @@ def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: PlateJob)
         if row["what"] == "seeds":
             low, high = min(low, row["value"] - 0.006), max(high, row["value"] + 0.006)
             axes.barh(place, high - low, left=low, height=0.8, color=asked.style.palette.control)
-        elif row["what"] == "chance":
-            axes.plot(row["value"], place, "x", color=FAINT)
+        elif row["what"] in CHANCE or row["what"] == "chance":
+            axes.plot(row["value"], place, CHANCE.get(row["what"], "2"), color=FAINT)
         else:
             y = place - 0.17 if row["what"] == "backbone" else place + 0.17
             axes.plot([low, high], [y, y], color=colour, linewidth=1)

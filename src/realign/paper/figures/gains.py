@@ -38,7 +38,18 @@ def gain_rows(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFra
                 "by_seed": " ".join(f"{x:.4f}" for x in table.mean(0)),
                 "published": published_gain(published, pair, asked.known, str(benchmark)),
             })  # fmt: skip
-    columns = ["pair", "kind", "benchmark", "gain", "low_90", "high_90", "tasks", "seeds", "by_seed", "published"]
+    columns = [
+        "pair",
+        "kind",
+        "benchmark",
+        "gain",
+        "low_90",
+        "high_90",
+        "tasks",
+        "seeds",
+        "by_seed",
+        "published",
+    ]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -66,7 +77,9 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
                 seeds = [float(x) for x in row["by_seed"].split()]
                 axes.plot(seeds, [place - 0.25] * len(seeds), "|", color=colour, markersize=5)
                 if np.isfinite(row["published"]):
-                    axes.plot(row["published"], place + 0.25, "D", color=colour, fillstyle="none", markersize=4)
+                    axes.plot(
+                        row["published"], place + 0.25, "D", color=colour, fillstyle="none", markersize=4
+                    )
         axes.set_xlabel("Gain (points of 100)")
         axes.set_xlim(*_limits(data[data["benchmark"] == benchmark], margin))
         axes.set_ylim(len(pairs) - 0.5, -0.5)

@@ -36,7 +36,12 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             axes.set_title(pair_label(pair, asked.labels, emb), fontsize="small", pad=3)
             values = matrix(
                 readings(
-                    tidy.measures, plate.measure, asked.view.preset, pair=pair.name, stage=plate.stage, corpus=corpus
+                    tidy.measures,
+                    plate.measure,
+                    asked.view.preset,
+                    pair=pair.name,
+                    stage=plate.stage,
+                    corpus=corpus,
                 )
             )
             if not values.size or np.isnan(values).all():
@@ -47,7 +52,12 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
                 mat(axes)
             drawn.append(
                 long_matrix(
-                    values, measure=plate.measure, pair=pair.name, kind=pair.kind, stage=plate.stage, corpus=corpus
+                    values,
+                    measure=plate.measure,
+                    pair=pair.name,
+                    kind=pair.kind,
+                    stage=plate.stage,
+                    corpus=corpus,
                 )
             )
         if image is not None:

@@ -23,7 +23,10 @@ def run(job: Job[PlateJob]) -> None:
 
 def fates(statistics: pd.Series) -> pd.Series:
     """What became of the candidates: kept, or refused and why, as shares."""
-    found = statistics[[s for s in statistics.index if s == "kept" or s.startswith("refused_")]]
+    names = [s for s in statistics.index if s == "kept" or s.startswith("refused_")]
+    if any(s.startswith("refused_") and s.endswith("_margin") for s in names):
+        names = [s for s in names if s != "refused_margin"]  # the sum of the margins is among them
+    found = statistics[names]
     return found / found.sum() if found.sum() else found
 
 
@@ -46,7 +49,9 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         colour = role_colour(asked.style, role)
         for place, row in enumerate(table[columns].to_numpy()):
             scores.plot([row[0], row[4]], [place + offset] * 2, color=colour, linewidth=0.8)
-            scores.plot([row[1], row[3]], [place + offset] * 2, color=colour, linewidth=4, solid_capstyle="butt")
+            scores.plot(
+                [row[1], row[3]], [place + offset] * 2, color=colour, linewidth=4, solid_capstyle="butt"
+            )
             scores.plot(row[2], place + offset, "|", color="white", markersize=6)
         scores.plot([], [], color=colour, linewidth=4, label=label)
     _stacked(counts, table, asked)
@@ -60,6 +65,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
 
 def _stacked(axes: Axes, table: pd.DataFrame, asked: PlateJob) -> None:
     shares = table.apply(fates, axis=1).fillna(0)
+    shares = shares.loc[:, shares.max() > 0]
     left = np.zeros(len(shares))
     greys = ("#4D4D4D", "#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
     hatches = ("", "////", "....", "xxxx", "----", "oooo")

@@ -67,7 +67,9 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
                     layers["layer"], layers["value"], LINES[index % 4], color=colour,
                     marker=MARKS[index % 4], markevery=max(1, len(layers) // 8), markersize=2.5,
                 )  # fmt: skip
-                drawn.append(layers.assign(pair=pair.name, kind=pair.kind, corpus=corpus, stage=plate.stage, k=k))
+                drawn.append(
+                    layers.assign(pair=pair.name, kind=pair.kind, corpus=corpus, stage=plate.stage, k=k)
+                )
             axes.set_ylim(0, 1.02)
             axes.set_xticks(*layer_ticks(int(frame["layer_left"].max()) + 1))
         part.supxlabel("Layer (E: embedding output)", fontsize="small")
@@ -78,10 +80,19 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
 
 def _legend(figure: Figure, sizes: list[int], asked: PlateJob) -> None:
     handles = [
-        Line2D([], [], linestyle=LINES[i % 4], marker=MARKS[i % 4], color=asked.style.palette.base, label=f"k = {k}")
+        Line2D(
+            [],
+            [],
+            linestyle=LINES[i % 4],
+            marker=MARKS[i % 4],
+            color=asked.style.palette.base,
+            label=f"k = {k}",
+        )
         for i, k in enumerate(sizes)
     ]
     kinds = dict.fromkeys(p.kind for p in asked.pairs)
-    handles += [Line2D([], [], linewidth=4, color=role_colour(asked.style, k), label=k.upper()) for k in kinds]
+    handles += [
+        Line2D([], [], linewidth=4, color=role_colour(asked.style, k), label=k.upper()) for k in kinds
+    ]
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

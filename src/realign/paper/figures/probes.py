@@ -83,7 +83,9 @@ def _legend(figure: Figure, asked: PlateJob) -> None:
     kinds = dict.fromkeys(p.kind for p in asked.pairs)
     handles = [Patch(color=role_colour(asked.style, "base"), label="base")]
     handles += [
-        Patch(facecolor=role_colour(asked.style, k), hatch="////", edgecolor="white", label=f"{k.upper()} model")
+        Patch(
+            facecolor=role_colour(asked.style, k), hatch="////", edgecolor="white", label=f"{k.upper()} model"
+        )
         for k in kinds
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -34,15 +34,27 @@ def draw(asked: PlateJob, _tidy: Tidy, _: list[Path]) -> Drawing:
     for y, role, name in ((38, "base", "X: states of the base"), (14, "rlvr", "Y: states of the other")):
         _states(axes, 4, y, role_colour(asked.style, role))
         axes.text(13, y - 9.5, name, ha="center", fontsize="small")
-    axes.text(13, 26, "same texts, same tokens,\nevery layer", ha="center", va="center", fontsize="x-small", color=FAINT)
+    axes.text(
+        13,
+        26,
+        "same texts, same tokens,\nevery layer",
+        ha="center",
+        va="center",
+        fontsize="x-small",
+        color=FAINT,
+    )
     axes.add_patch(FancyArrowPatch((26, 26), (33, 26), arrowstyle="-|>", mutation_scale=12, color="k"))
     for row, (level, about, forgives, measures) in enumerate(LEVELS):
         y = 44 - 17.5 * row
         shade = ("#2B3A4E", "#4F6680", "#7C92A8")[row]
         axes.add_patch(
-            FancyBboxPatch((35, y - 7), 26, 14, boxstyle="round,pad=0,rounding_size=2", facecolor=shade, edgecolor="none")
+            FancyBboxPatch(
+                (35, y - 7), 26, 14, boxstyle="round,pad=0,rounding_size=2", facecolor=shade, edgecolor="none"
+            )
         )
-        axes.text(48, y + 2, level, ha="center", va="center", color="white", fontweight="bold", fontsize="large")
+        axes.text(
+            48, y + 2, level, ha="center", va="center", color="white", fontweight="bold", fontsize="large"
+        )
         axes.text(48, y - 3, about, ha="center", va="center", color="white", fontsize="small")
         _toy(axes, 71, y, row, asked)
         axes.text(81, y, measures, va="center", fontsize="small")

@@ -46,8 +46,22 @@ def draw(asked: PlateJob, _tidy: Tidy, _: list[Path]) -> Drawing:
     _clouds(axes, 33.5, 27, 0.9, asked, "sft", "z unlike")
     _clouds(axes, 66.5, 27, 0.06, asked, "rlvr", "z alike")
     for kind, x in (("sft", 22), ("rlvr", 78)):
-        axes.text(x, 49, under.get(kind, f"no {kind.upper()} pair in this study"), ha="center", fontsize="x-small", color=FAINT)
-    axes.text(50, 3, "CL: the same contrastive training for both sides of a pair", ha="center", fontsize="small", color=FAINT)
+        axes.text(
+            x,
+            49,
+            under.get(kind, f"no {kind.upper()} pair in this study"),
+            ha="center",
+            fontsize="x-small",
+            color=FAINT,
+        )
+    axes.text(
+        50,
+        3,
+        "CL: the same contrastive training for both sides of a pair",
+        ha="center",
+        fontsize="small",
+        color=FAINT,
+    )
     data = pd.DataFrame([{"kind": k, "pair": p.name} for k, p in pairs.items()], columns=["kind", "pair"])
     return Drawing(figure, data)
 
@@ -63,11 +77,26 @@ def _box(axes: Axes, x: float, y: float, text: str, colour: str, light: bool = F
     axes.text(x, y, text, ha="center", va="center", color="black" if light else "white", fontweight="bold")
 
 
-def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], text: str, colour: str, right: bool = True) -> None:
-    axes.add_patch(FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=colour, linewidth=1.4))
+def _arrow(
+    axes: Axes,
+    start: tuple[float, float],
+    end: tuple[float, float],
+    text: str,
+    colour: str,
+    right: bool = True,
+) -> None:
+    axes.add_patch(
+        FancyArrowPatch(start, end, arrowstyle="-|>", mutation_scale=10, color=colour, linewidth=1.4)
+    )
     middle = ((start[0] + end[0]) / 2, (start[1] + end[1]) / 2)
     if start[0] == end[0]:
-        axes.text(middle[0] + (1.5 if right else -1.5), middle[1], text, va="center", ha="left" if right else "right")
+        axes.text(
+            middle[0] + (1.5 if right else -1.5),
+            middle[1],
+            text,
+            va="center",
+            ha="left" if right else "right",
+        )
     else:
         axes.text(middle[0], middle[1] + 1.6, text, ha="center", fontsize="small")
 
@@ -78,8 +107,12 @@ def _clouds(axes: Axes, x: float, y: float, turned: float, asked: PlateJob, kind
     points = random.standard_normal((60, 2)).clip(-1.9, 1.9) * (2.6, 1.1)
     angle = 1.35 * turned
     rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    other = points @ rotation * (1 - 0.35 * turned, 1 - 0.05 * turned) + random.standard_normal((60, 2)) * 0.25
-    axes.add_patch(Ellipse((x, y), 17, 12, facecolor="#F6F6F6", edgecolor=FAINT, linestyle=":", linewidth=0.8))
+    other = (
+        points @ rotation * (1 - 0.35 * turned, 1 - 0.05 * turned) + random.standard_normal((60, 2)) * 0.25
+    )
+    axes.add_patch(
+        Ellipse((x, y), 17, 12, facecolor="#F6F6F6", edgecolor=FAINT, linestyle=":", linewidth=0.8)
+    )
     for cloud, role, mark in ((points, "base", "o"), (other, kind, "^")):
         axes.plot(*(cloud + (x, y)).T, mark, color=role_colour(asked.style, role), markersize=2, alpha=0.8)
     axes.text(x, y - 8.3, text, ha="center", fontsize="small")

@@ -56,7 +56,13 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
                 "sd": table.mean(0).std(ddof=1) if table.shape[1] > 1 else np.nan,
                 "p_paired": estimate.p_differs(), "p_equivalent": estimate.p_equivalent(asked.view.margin),
             }  # fmt: skip
-            for key, column in (("paper_base", "base"), ("paper_post", "post"), ("paper_gain", "gain"), ("paper_sd", "sd"), ("seeds", "seeds")):
+            for key, column in (
+                ("paper_base", "base"),
+                ("paper_post", "post"),
+                ("paper_gain", "gain"),
+                ("paper_sd", "sd"),
+                ("seeds", "seeds"),
+            ):
                 row[key] = published_value(published, pair, asked.known, column, benchmark=benchmark)
             row["paper_p"] = paper_p(row["paper_gain"], row["paper_sd"], row["seeds"])
             row["difference"] = row["gain"] - row["paper_gain"]

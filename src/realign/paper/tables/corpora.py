@@ -48,4 +48,6 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
             "corpus": f"{paper['corpus']}{level}", "source": "paper", "total": float(paper["total"]),
             "valid": float(paper["valid"]), "accuracy": float(paper["accuracy"]),
         })  # fmt: skip
-    return Table(COLUMNS, rows, ["Tokens: the most that a family of measures took. Right: correct over generated."])
+    return Table(
+        COLUMNS, rows, ["Tokens: the most that a family of measures took. Right: correct over generated."]
+    )

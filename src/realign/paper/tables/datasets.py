@@ -32,7 +32,11 @@ def _plain(name: str) -> str:
 def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each data set, and their sum."""
     published = read_reference(references, "datasets") if asked.view.paper else None
-    sizes = {_plain(n): float(v) for n, v in published[["dataset", "value"]].to_numpy()} if published is not None else {}
+    sizes = (
+        {_plain(n): float(v) for n, v in published[["dataset", "value"]].to_numpy()}
+        if published is not None
+        else {}
+    )
     rows: list[dict[str, Any]] = []
     for name, found in mining_wide(tidy.mining).iterrows():
         kept = found.get(MINED["pairs_out"], np.nan)

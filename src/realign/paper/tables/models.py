@@ -40,7 +40,10 @@ def _metric(backbones: pd.DataFrame, name: str, metric: str) -> dict[str, float]
 
 def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each pair."""
-    published = next((t for t in (read_reference(references, n) for n in ("backbones", "embedders")) if t is not None), None)
+    published = next(
+        (t for t in (read_reference(references, n) for n in ("backbones", "embedders")) if t is not None),
+        None,
+    )
     sources: dict[str, Any] = asked.facts.get("backbones", {})
     rows = []
     for pair in (p for p in asked.pairs if p.kind != "control"):

@@ -36,7 +36,9 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
         for stage in ("backbone", "embedder"):
             for k in measured:
                 own = near[(near["pair"] == pair.name) & (near["stage"] == stage) & (near["k"] == k)]
-                read = summary(own[own["corpus"] == corpus], "knn_overlap", asked.view.preset, asked.view.first_layer)
+                read = summary(
+                    own[own["corpus"] == corpus], "knn_overlap", asked.view.preset, asked.view.first_layer
+                )
                 paper = published_value(
                     published, pair, asked.known, "value", stage=stage, corpus=corpus_of(corpus), k=k
                 )
@@ -47,5 +49,7 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
                         "value": read["value"], "low": read["ci_low"], "high": read["ci_high"],
                         "paper": paper, "difference": read["value"] - paper,
                     })  # fmt: skip
-    counted = "the embedding output included" if asked.view.first_layer == 0 else "without the embedding output"
+    counted = (
+        "the embedding output included" if asked.view.first_layer == 0 else "without the embedding output"
+    )
     return Table(COLUMNS, rows, [f"Corpus: {asked.labels.get(corpus, corpus)}; mean over layers, {counted}."])

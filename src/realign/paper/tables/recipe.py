@@ -38,16 +38,24 @@ def _show(value: Any) -> str:
 
 def make(asked: PlateJob, _tidy: Tidy, references: list[Path]) -> Table:
     """One row for each setting; the published value where there is one."""
-    recipes: dict[str, dict[str, Any]] = {n: dict(flatten(r)) for n, r in asked.facts.get("recipes", {}).items()}
+    recipes: dict[str, dict[str, Any]] = {
+        n: dict(flatten(r)) for n, r in asked.facts.get("recipes", {}).items()
+    }
     published = read_reference(references, "recipe")
     told = {}
     if published is not None:
-        told = {k: (r["setting"], r["value"]) for _, r in published.iterrows() for k in str(r["keys"]).split()}
+        told = {
+            k: (r["setting"], r["value"]) for _, r in published.iterrows() for k in str(r["keys"]).split()
+        }
     keys = list(dict.fromkeys(k for settings in recipes.values() for k in settings))
     keys.sort(key=lambda k: k not in told)
     rows = []
     for key in keys:
-        row: dict[str, Any] = {"setting": told.get(key, (key, ""))[0], "key": key, "paper": told.get(key, ("", ""))[1]}
+        row: dict[str, Any] = {
+            "setting": told.get(key, (key, ""))[0],
+            "key": key,
+            "paper": told.get(key, ("", ""))[1],
+        }
         row |= {f"recipe_{name}": _show(settings.get(key)) for name, settings in recipes.items()}
         rows.append(row)
     columns = [Column("setting", "Setting"), Column("key", "Key")]

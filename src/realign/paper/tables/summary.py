@@ -18,7 +18,11 @@ ASPECTS = (
     ("Local geometry", "knn_overlap", "k-NN overlap"),
     ("Linear readout", "probe", "accuracy lost by moving the probe"),
 )
-GROUPS = (("sft", "backbone", "SFT backbones"), ("rlvr", "backbone", "RLVR backbones"), ("rlvr", "embedder", "RLVR embedders"))
+GROUPS = (
+    ("sft", "backbone", "SFT backbones"),
+    ("rlvr", "backbone", "RLVR backbones"),
+    ("rlvr", "embedder", "RLVR embedders"),
+)
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -27,7 +31,9 @@ def run(job: Job[PlateJob]) -> None:
 
 
 def _near(asked: PlateJob, tidy: Tidy) -> int:
-    measured = sorted({int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()})
+    measured = sorted(
+        {int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()}
+    )
     return next((k for k in (10, *asked.view.neighbours) if k in measured), measured[0] if measured else 0)
 
 
@@ -61,7 +67,11 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     words = published.set_index("aspect") if published is not None else None
     columns = [Column("aspect", "Aspect"), Column("measure", "Measure")]
     columns += [Column(f"{kind}_{stage}", title) for kind, stage, title in GROUPS]
-    columns += [Column("paper_sft", "Paper: SFT"), Column("paper_rlvr", "Paper: RLVR"), Column("paper_after", "Paper: after CL")]
+    columns += [
+        Column("paper_sft", "Paper: SFT"),
+        Column("paper_rlvr", "Paper: RLVR"),
+        Column("paper_after", "Paper: after CL"),
+    ]
     rows: list[dict[str, Any]] = []
     for aspect, measure, unit in (*ASPECTS, ("Status", "", "")):
         row: dict[str, Any] = {"aspect": aspect, "measure": unit}
@@ -73,4 +83,8 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
                 "paper_after": words.loc[aspect, "after_contrastive"],
             }  # fmt: skip
         rows.append(row)
-    return Table(columns, rows, ["Numbers: lowest to highest over pairs; whether they bear the words is judged by the claims."])
+    return Table(
+        columns,
+        rows,
+        ["Numbers: lowest to highest over pairs; whether they bear the words is judged by the claims."],
+    )
