@@ -18,10 +18,8 @@ METRICS = ("ip", "cosine", "l2")
 def brute_force(queries, corpus, k, metric, exclude_self=False):
     """Every score by the definition, ordered by score and index."""
     q, c = queries.astype(np.float64), corpus.astype(np.float64)
-    if metric == "l2":
-        scores = -((q[:, None] - c[None]) ** 2).sum(-1)
-    else:
-        scores = (q[:, None] * c[None]).sum(-1)
+    pairs = -((q[:, None] - c[None]) ** 2) if metric == "l2" else q[:, None] * c[None]
+    scores = pairs.sum(-1)
     if metric == "cosine":
         lengths = np.sqrt((q * q).sum(1))[:, None] * np.sqrt((c * c).sum(1))[None]
         scores = np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
