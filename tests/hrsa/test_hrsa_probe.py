@@ -1,0 +1,133 @@
+"""Probes: what they predict and from whom, splits by class, scores, and intervals on the same texts."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import accuracy_score, f1_score, r2_score
+from sklearn.preprocessing import StandardScaler
+
+from realign.artifacts.command import UserError
+from realign.hrsa import compare, probe
+from realign.hrsa.groups import Groups
+from realign.hrsa.labels import as_target
+from realign.hrsa.reading import haar_rotation
+from realign.study.hrsa import ProbeJob
+
+
+@pytest.fixture
+def texts(random):
+    labels = random.integers(0, 3, 240)
+    centres = 1.5 * random.standard_normal((3, 8))
+    return centres[labels] + random.standard_normal((240, 8)), [f"class {n}" for n in labels]
+
+
+def table(left, right, labels, **settings):
+    d = compare(left, right, labels=labels, families=["probe"], **settings)
+    return d[d.measure == "probe"]
+
+
+def value(d, direction, statistic="accuracy", split="test"):
+    of = d[(d.direction == direction) & (d.statistic == statistic) & (d.split == split)]
+    return of.value.item()
+
+
+def test_published_settings_equal_scikit_learn(texts):
+    x, labels = texts
+    target = as_target(labels)
+    settings = ProbeJob(c=(1.0,), seeds=1)
+    parts = probe.split_texts(target, settings, 0)
+    scaler = StandardScaler().fit(x[parts["train"]])
+    theirs = LogisticRegression(max_iter=1000).fit(
+        scaler.transform(x[parts["train"]]), target.values[parts["train"]]
+    )
+    ours = probe.fit_probe(x, target, parts, settings)
+    np.testing.assert_array_equal(ours(x), theirs.predict(scaler.transform(x)))
+    tally = probe.Tally(Groups(np.arange(240), 20), target)
+    tally.add(ours(x), parts["test"])
+    true, said = target.values[parts["test"]], ours(x)[parts["test"]]
+    scores = tally.scores()
+    assert scores["accuracy"][0] == pytest.approx(accuracy_score(true, said))
+    assert scores["macro_f1"][0] == pytest.approx(f1_score(true, said, average="macro"))
+
+
+def test_the_best_penalty_on_dev_is_taken(texts, monkeypatch):
+    x, labels = texts
+    target, settings = as_target(labels), ProbeJob(c=(1e-6, 1.0))
+    parts = probe.split_texts(target, settings, 0)
+    strong = probe.fit_probe(x, target, parts, ProbeJob(c=(1e-6,)))
+    chosen = probe.fit_probe(x, target, parts, settings)
+    dev = parts["dev"]
+    assert (chosen(x)[dev] == target.values[dev]).mean() > (strong(x)[dev] == target.values[dev]).mean()
+
+
+def test_a_probe_holds_for_the_same_basis_and_breaks_in_another(texts):
+    x, labels = texts
+    same = table(x, x, labels, seeds=2)
+    assert value(same, "left") == value(same, "right") == value(same, "native") > 0.8
+    assert value(same, "right", "accuracy_change") == 0
+    turned = table(x, x @ haar_rotation(8, 3), labels, seeds=2, procrustes=True)
+    assert value(turned, "native") > 0.8
+    assert value(turned, "right") < 0.65
+    assert value(turned, "back") < 0.65
+    assert value(turned, "right_mapped") == pytest.approx(value(turned, "left"), abs=0.05)
+
+
+def test_the_change_is_paired_and_its_interval_narrower_than_its_parts(texts, random):
+    x, labels = texts
+    d = table(x, x + 0.2 * random.standard_normal(x.shape), labels, seeds=1)
+    row = d[(d.direction == "right") & (d.statistic == "accuracy_change") & (d.split == "test")].iloc[0]
+    assert row.value == pytest.approx(value(d, "right") - value(d, "left"), abs=1e-12)
+    plain = d[(d.direction == "right") & (d.statistic == "accuracy") & (d.split == "test")].iloc[0]
+    assert row.ci_high - row.ci_low < plain.ci_high - plain.ci_low
+
+
+def test_splits_are_disjoint_whole_stratified_and_seeded(texts):
+    target = as_target(texts[1])
+    settings = ProbeJob()
+    first, again, other = (probe.split_texts(target, settings, n) for n in (0, 0, 1))
+    together = np.concatenate(list(first.values()))
+    assert sorted(together) == list(range(240))
+    for c in range(3):
+        of_class = [(target.values[first[s]] == c).sum() for s in ("train", "dev", "test")]
+        assert of_class[2] == round(0.1 * sum(of_class))
+    np.testing.assert_array_equal(first["test"], again["test"])
+    assert not np.array_equal(first["test"], other["test"])
+
+
+def test_quantities_are_predicted_by_ridge(random):
+    x = random.standard_normal((200, 5))
+    y = x @ [1.0, -2, 0, 0, 3] + 0.3 * random.standard_normal(200)
+    d = table(x, x, [f"{v:.6f}" for v in y], seeds=1, c=(1.0,), normalize=False)
+    target = as_target([f"{v:.6f}" for v in y])
+    parts = probe.split_texts(target, ProbeJob(c=(1.0,)), 0)
+    scaler = StandardScaler().fit(x[parts["train"]])
+    ridge = Ridge(alpha=1).fit(scaler.transform(x[parts["train"]]), target.values[parts["train"]])
+    test = parts["test"]
+    expected = r2_score(target.values[test], ridge.predict(scaler.transform(x[test])))
+    assert value(d, "left", "r2") == pytest.approx(expected, abs=1e-10)
+
+
+def test_labels_that_are_numbers_are_classes_when_few():
+    assert as_target(["1", "2", "2"]).classes == ("1", "2")
+    assert as_target([str(n) for n in range(30)]).is_quantity
+    assert not as_target([f"t{n}" for n in range(30)]).is_quantity
+
+
+def test_small_classes_are_left_out_and_one_class_is_an_error(texts):
+    x, labels = texts
+    labels = ["rare"] * 3 + labels[3:]
+    target = as_target(labels)
+    assert not (target.values[probe.choose_texts(target, ProbeJob())] == target.classes.index("rare")).any()
+    with pytest.raises(UserError, match="fewer than two classes"):
+        table(x, x, ["one"] * 240)
+    with pytest.raises(UserError, match="there are none"):
+        compare(x, x, families=["probe"])
+
+
+def test_layers_can_be_chosen(texts):
+    x, labels = texts
+    states = np.stack([x, x, x])
+    assert set(table(states, states, labels, seeds=1, layers=(0, 2)).layer_left) == {0, 2}
+    assert set(table(states, states, labels, seeds=1, layers="final").layer_left) == {2}
+    with pytest.raises(UserError, match="layers: 5 is asked for"):
+        table(states, states, labels, layers=(5,))
