@@ -39,9 +39,7 @@ def test_another_token_is_named(tmp_path, files):
         content["token_ids"][17] += 1
 
     other = changed(files[0], tmp_path, other_token)
-    with pytest.raises(
-        UserError, match=r"row 17 is token \d+ \(text 't\d+', position \d+\).*differently"
-    ):
+    with pytest.raises(UserError, match=r"row 17 is token \d+ \(text 't\d+', position \d+\).*differently"):
         check(files[0], other)
     check(files[0], other, "counts")
 

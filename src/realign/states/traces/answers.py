@@ -1,0 +1,72 @@
+"""Whether an answer is the right one, by rule: the last one stated, compared as a number or as text.
+
+The rule looks for the last `\\boxed{…}`, then for what follows `####` or `Answer:`, then for the last
+number. Numbers are compared exactly as fractions, so 0.5 and 1/2 are one answer; everything else is
+compared after layout is taken out of it.
+"""
+
+import re
+from fractions import Fraction
+
+_MARKED = re.compile(r"(?:####|[Aa]nswer(?:\s+is)?\s*:?)\s*([^\n]+)")
+_NUMBER = re.compile(r"[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|\d)(?:\s*/\s*\d+(?:\.\d+)?)?|[-+−]?\d+")
+_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s)|[\s$]|\\%|%|°|\^\\circ")
+_WORDS = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
+_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]+)\}\{([^{}]+)\}")
+
+
+def stated_answer(text: str) -> str | None:
+    """What a text marks as its answer: in a box, or after a word that says so."""
+    boxed = _last_boxed(text)
+    if boxed is not None:
+        return boxed.strip()
+    marked = _MARKED.findall(text)
+    return marked[-1].strip().rstrip(".").strip("*$ ") if marked else None
+
+
+def final_answer(text: str) -> str:
+    """What a text states as its answer, or else its last number, or else itself."""
+    if (stated := stated_answer(text)) is not None:
+        return stated
+    numbers = _NUMBER.findall(text)
+    return numbers[-1].strip() if numbers else text.strip()
+
+
+def same_answer(answer: str, reference: str) -> bool:
+    """Whether an answer is the right one; a reference that marks nothing is the answer itself."""
+    right = _plain(stated_answer(reference) or reference)
+    return bool(right) and any(_equal(_plain(found), right) for found in (final_answer(answer), answer))
+
+
+def _equal(left: str, right: str) -> bool:
+    a, b = _value(left), _value(right)
+    return a == b if a is not None and b is not None else left == right
+
+
+def _last_boxed(text: str) -> str | None:
+    """The inside of the last `\\boxed{…}` whose braces close."""
+    start = text.rfind("\\boxed{")
+    while start >= 0:
+        depth, begin = 0, start + len("\\boxed")
+        for end in range(begin, len(text)):
+            depth += {"{": 1, "}": -1}.get(text[end], 0)
+            if depth == 0:
+                return text[begin + 1 : end]
+        start = text.rfind("\\boxed{", 0, start)
+    return None
+
+
+def _plain(answer: str) -> str:
+    answer = _WORDS.sub(r"\1", _FRACTION.sub(r"(\1)/(\2)", answer.replace("−", "-")))
+    answer = _LAYOUT.sub("", answer).replace("{", "(").replace("}", ")")
+    answer = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", answer)
+    return answer.removesuffix(".").lower()
+
+
+def _value(answer: str) -> Fraction | None:
+    bare = answer.replace("(", "").replace(")", "").rpartition("=")[2].removeprefix("+")
+    try:
+        above, _, below = bare.partition("/")
+        return Fraction(above) / Fraction(below) if below else Fraction(above)
+    except (ValueError, ZeroDivisionError):
+        return None

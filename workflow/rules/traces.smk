@@ -1,0 +1,91 @@
+# Traces: sets of worked problems as texts, released ones fetched and counted, others generated anew.
+# Needs: a hub for released sets; an endpoint or {R}/backbones/<backbone>/model to generate others.
+# Makes: {R}/traces/<set>/traces.jsonl, {R}/traces/released/<set>.parquet, {R}/traces/counts.csv
+#        (asked for as `counts`; nothing of it is part of `all` unless a probe corpus names its file)
+
+from realign.study.data import FetchJob
+from realign.study.traces import CountJob
+
+TRACES = f"{R}/traces"
+
+
+rule fetch_traces:
+    output:
+        table=f"{TRACES}/released/{{dataset}}.parquet",
+        manifest=f"{TRACES}/released/{{dataset}}.parquet.manifest.json",
+    log:
+        f"{R}/logs/fetch_traces/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_traces/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        **limits("fetch_traces", memory_gb=2),
+    params:
+        job=lambda wc: job(
+            "fetch_dataset", FetchJob(hub=STUDY.traces.released[wc.dataset])
+        ),
+    shell:
+        "realign fetch_dataset --job {params.job:q} --log {log:q} --threads {threads}"
+        " --table {output.table:q}"
+
+
+def trace_writer(wildcards):
+    """The backbone that writes the traces, where no endpoint does."""
+    backbone = STUDY.traces.generator.backbone
+    return artifact(f"{R}/backbones/{backbone}/model") if backbone else {}
+
+
+rule traces:
+    input:
+        unpack(trace_writer),
+        problems=lambda wc: STUDY.traces.sets[wc.dataset].file,
+    output:
+        traces=f"{TRACES}/{{dataset}}/traces.jsonl",
+        counts=f"{TRACES}/{{dataset}}/counts.csv",
+    log:
+        f"{R}/logs/traces/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/traces/{{dataset}}.tsv"
+    threads: threads_of("traces", 1)
+    resources:
+        **limits("traces", memory_gb=4, hours=24),
+    params:
+        job=lambda wc: job("traces", STUDY.traces.job(wc.dataset, STUDY.study.seed)),
+    shell:
+        "realign traces --job {params.job:q} --log {log:q} --threads {threads}"
+        f" --at-once {STUDY.traces.at_once}"
+        " --problems {input.problems:q}"
+        + (" --model {input.data:q}" if STUDY.traces.generator.backbone else "")
+        + " --traces {output.traces:q} --counts {output.counts:q}"
+
+
+def counted_traces(wildcards):
+    """One file for each set, released ones first."""
+    released = [f"{TRACES}/released/{name}.parquet" for name in STUDY.traces.released]
+    return released + [f"{TRACES}/{name}/traces.jsonl" for name in STUDY.traces.sets]
+
+
+rule count_traces:
+    input:
+        [
+            f"{TRACES}/released/{name}.parquet.manifest.json"
+            for name in STUDY.traces.released
+        ],
+        traces=counted_traces,
+    output:
+        counts=f"{TRACES}/counts.csv",
+    log:
+        f"{R}/logs/count_traces/counts.log",
+    benchmark:
+        f"{R}/benchmarks/count_traces/counts.tsv"
+    threads: 1
+    resources:
+        **limits("count_traces", memory_gb=2),
+    params:
+        job=lambda wc: job(
+            "count_traces",
+            CountJob(sets=(*STUDY.traces.released, *STUDY.traces.sets)),
+        ),
+    shell:
+        "realign count_traces --job {params.job:q} --log {log:q} --threads {threads}"
+        " --traces {input.traces:q} --counts {output.counts:q}"
