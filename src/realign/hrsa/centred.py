@@ -15,7 +15,6 @@ from realign.hrsa.products import Products
 from realign.hrsa.reading import Array, States
 
 BLOCK_BYTES = 32 << 20  # what is read of one layer at a time, in float64
-FEWEST_TOKENS = 4  # debiased similarities divide by (n-1)(n-2)(n-3)
 
 
 class Side:
@@ -66,17 +65,6 @@ def _constant(states: States, blocks: list[Block], shift: Array) -> Array:
 def rows_at_once(width: int, layers: int = 1) -> int:
     """How many rows of so many layers fit a block."""
     return max(64, BLOCK_BYTES // (8 * width * layers))
-
-
-def check_sample(left: States, right: States) -> None:
-    """Refuse samples that nothing can be measured on."""
-    if left.tokens != right.tokens:
-        raise UserError(
-            f"{left.name} and {right.name} hold {left.tokens} and {right.tokens} tokens; "
-            "the same tokens must stand in both"
-        )
-    if left.tokens < FEWEST_TOKENS:
-        raise UserError(f"{left.name}: {left.tokens} tokens are too few; at least {FEWEST_TOKENS} are needed")
 
 
 def tiles(count: int, size: int) -> Iterator[range]:

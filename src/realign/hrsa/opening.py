@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from realign.artifacts.command import UserError
 from realign.hrsa.alignment import check_aligned
-from realign.hrsa.centred import check_sample
 from realign.hrsa.groups import Groups
 from realign.hrsa.reading import Picked, Rotated, StateFile, States, shuffled
 from realign.hrsa.rows import Rows
 from realign.seeds import derive_seed
 from realign.study.hrsa import Comparing
+
+
+FEWEST_TOKENS = 4  # debiased similarities divide by (n-1)(n-2)(n-3)
 
 
 @dataclass(frozen=True)
@@ -57,3 +60,14 @@ def pair_up(left: States, right: States, settings: Comparing, attributes: dict[s
 def sample_tokens(groups: Groups, most: int, seed: int) -> np.ndarray:
     """`most` tokens drawn evenly over the whole sample, in their order."""
     return np.sort(np.random.default_rng(seed).choice(groups.tokens, most, replace=False))
+
+
+def check_sample(left: States, right: States) -> None:
+    """Refuse samples that nothing can be measured on."""
+    if left.tokens != right.tokens:
+        raise UserError(
+            f"{left.name} and {right.name} hold {left.tokens} and {right.tokens} tokens; "
+            "the same tokens must stand in both"
+        )
+    if left.tokens < FEWEST_TOKENS:
+        raise UserError(f"{left.name}: {left.tokens} tokens are too few; at least {FEWEST_TOKENS} are needed")

@@ -1,0 +1,55 @@
+"""The Python API: arrays, tensors or files in, a tidy frame out."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import realign.hrsa
+from realign.artifacts.command import UserError
+from realign.hrsa import compare
+
+
+def test_files_arrays_and_tensors_give_the_same(pair, text_index, tmp_path, make_file):
+    paths = [make_file(tmp_path / f"{n}.h5", v, text_index) for n, v in zip("ab", pair, strict=True)]
+    by_file = compare(*paths, k=(5,))
+    by_array = compare(*pair, text_index, k=(5,))
+    by_tensor = compare(*(torch.tensor(v, dtype=torch.float32) for v in pair), text_index, k=(5,))
+    keys = ["measure", "statistic", "layer_left", "layer_right", "k", "direction", "preset"]
+    pd.testing.assert_frame_equal(by_file[[*keys, "value", "ci_low"]], by_array[[*keys, "value", "ci_low"]])
+    same = np.allclose(by_tensor.value.fillna(-1), by_array.value.fillna(-1), atol=2e-2)
+    assert same
+
+
+def test_a_single_layer_is_enough(random):
+    x = random.standard_normal((50, 4))
+    d = compare(x, x, families=["linear"])
+    assert d[(d.measure == "cka") & (d.statistic == "value")].value.item() == pytest.approx(1)
+    assert d[d.statistic == "texts"].value.item() == 50
+
+
+def test_importing_the_room_loads_nothing_heavy():
+    code = "import realign.hrsa, sys; print([m for m in ('numpy', 'torch', 'pandas') if m in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_mistakes_are_named(random):
+    x = random.standard_normal((50, 4))
+    with pytest.raises(UserError, match="no setting 'neighbours'"):
+        compare(x, x, neighbours=5)
+    with pytest.raises(UserError, match="no family 'linnear'"):
+        compare(x, x, families=["linnear"])
+    with pytest.raises(UserError, match="the same tokens must stand in both"):
+        compare(x, x[:40])
+    with pytest.raises(UserError, match="at least 4"):
+        compare(x[:3], x[:3])
+    with pytest.raises(UserError, match="3 text indexes for 50 tokens"):
+        compare(x, x, [0, 1, 2])
+    with pytest.raises(UserError, match="3 axes"):
+        compare(x[0], x[0])
+    with pytest.raises(AttributeError, match="compared"):
+        realign.hrsa.compared  # noqa: B018

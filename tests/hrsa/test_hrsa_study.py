@@ -1,0 +1,89 @@
+"""Which measures a study makes, and what each of its jobs is told."""
+
+import pytest
+
+from realign.study.errors import StudyError
+from realign.study.load import parse_study
+from realign.study.measures import measure_units
+
+
+def study(**more):
+    content = {
+        "study": {"name": "made", "seeds": [0, 1]},
+        "backbones": {n: {"path": f"models/{n}"} for n in ("base", "rl", "blank")},
+        "pairs": [
+            {"left": "base", "right": "rl", "kind": "rlvr", "tags": ["prolonged"]},
+            {"left": "base", "right": "blank", "kind": "control", "tags": ["untrained"], "embed": False},
+        ],
+        "recipes": {"full": {"checkpoints": [5]}},
+    }
+    return parse_study(content | more)
+
+
+def units(s, **equal):
+    return [
+        u
+        for u in measure_units(s)
+        if all(getattr(u, k, None) == v or getattr(u.comparison, k, None) == v for k, v in equal.items())
+    ]
+
+
+def test_backbones_are_compared_on_all_corpora_in_both_modes_and_embedders_in_their_own():
+    s = study()
+    backbones = units(s, pair="base--vs--rl", stage="backbone", family="linear")
+    assert {(u.corpus, u.attention) for u in backbones} == {
+        (c, a) for c in ("reasoning", "docs") for a in ("bidirectional", "causal")
+    }
+    embedders = units(s, pair="base--vs--rl", stage="embedder", family="linear")
+    assert {(u.corpus, u.attention, u.comparison.seed_left) for u in embedders} == {
+        (c, "bidirectional", n) for c in ("reasoning", "docs") for n in (0, 1)
+    }
+
+
+def test_checkpoints_and_controls_use_the_main_corpus():
+    s = study(hrsa={"corpora": ["docs", "reasoning"]})
+    for about in ({"stage": "checkpoint"}, {"kind": "control"}):
+        found = units(s, **about)
+        assert found
+        assert {(u.corpus, u.attention) for u in found} == {("docs", "bidirectional")}
+
+
+def test_every_floor_is_there():
+    controls = {u.comparison.tags: u.comparison for u in units(study(), kind="control")}
+    assert set(controls) == {("untrained",), ("shuffled",), ("rotated",), ("seeds",)}
+    assert controls["shuffled",].name == "base--vs--shuffled"
+    assert controls["shuffled",].right == "base"
+
+
+def test_each_unit_has_a_path_and_a_context_of_its_own():
+    s = study()
+    all_units = measure_units(s)
+    assert len({u.path for u in all_units}) == len(all_units)
+    (unit,) = units(s, stage="checkpoint", family="neighbours")
+    assert unit.path == (
+        "measures/base+full+s0+step5--vs--rl+full+s0+step5/reasoning+bidirectional.neighbours.parquet"
+    )
+    context = unit.context(s)
+    assert (context.step, context.recipe, context.tags) == (5, "full", ("prolonged",))
+    job = s.hrsa.job("neighbours", context, 3)
+    assert (job.k, job.seed, job.context.pair) == ((5, 10, 50), 3, "base--vs--rl")
+
+
+def test_families_can_be_chosen_and_probes_need_labels():
+    assert {u.family for u in measure_units(study(hrsa={"families": ["linear"]}))} == {"linear"}
+    assert measure_units(study(hrsa={"families": []})) == []
+    plain = {"probes": {"mine": {"file": "texts.jsonl"}}}
+    assert {u.family for u in measure_units(study(text=plain))} == {"linear", "neighbours", "extra"}
+
+
+def test_mistakes_in_the_section_are_told():
+    with pytest.raises(
+        StudyError, match=r"hrsa.corpora\[0\]: no probe corpus 'dcos' \(did you mean 'docs'\?\)"
+    ):
+        study(hrsa={"corpora": ["dcos"]})
+    with pytest.raises(StudyError, match="k: give distinct sizes"):
+        study(hrsa={"neighbours": {"k": [10, 5]}})
+    with pytest.raises(StudyError, match=r"backbones\.shuffled: the name stands for a floor"):
+        study(
+            backbones={n: {"path": n} for n in ("base", "rl", "blank", "shuffled")},
+        )
