@@ -208,7 +208,8 @@ def package(site: Path, name: str, **modules: str) -> None:
 
 
 def documented(name: str, summary: str, description: str) -> str:
-    return f'def {name}(x):\n    """{summary}\n\n    {description}\n    """\n    y = x\n    z = y\n    return z\n'
+    body = "    y = x\n    z = y\n    return z\n"
+    return f'def {name}(x):\n    """{summary}\n\n    {description}\n    """\n{body}'
 
 
 OWN = "It is about things that nobody else has written about in this way so far, as it seems to us."
