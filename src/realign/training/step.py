@@ -18,9 +18,10 @@ import torch
 from torch import Tensor
 
 from realign.embedder.model import Embedder
-from realign.embedder.tokens import Batch, Rows, by_token_budget
+from realign.embedder.tokens import Batch, Rows
 from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
+from realign.training.chunks import plan_chunks
 from realign.training.loss import Scored, contrastive_loss
 
 Cache = Literal["auto", "always", "never"]
@@ -106,8 +107,7 @@ class ContrastiveStep:
         Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
         """
         everything = [sorted(range(len(rows)), key=lambda i: -len(rows.ids[i]))] if len(rows) else []
-        budgeted = list(by_token_budget(rows.lengths, self.token_budget))
-        chunks = everything if self.cache == "never" else budgeted
+        chunks = everything if self.cache == "never" else plan_chunks(rows.lengths, self.token_budget)
         padded = sum(len(chunk) * len(rows.ids[chunk[0]]) for chunk in chunks)
         missing = int(self.world.largest(len(chunks))) - len(chunks)
         return chunks + [[]] * missing, padded

@@ -1,0 +1,226 @@
+"""Contrastive training side by side with sentence-transformers' cached loss.
+
+Same model, same texts, same global batch, same hardware, mixed text lengths, equal chunk memory:
+theirs in mini-batches of sequences (`theirs`), theirs packed by tokens (`theirs-tokens`), and ours.
+Each runs in a process of its own, in turn, several times; what is reported are ratios of one run.
+
+    python bench/training.py                       # a small size, for a CPU
+    python bench/training.py --layers 24 --width 896 --batch 512 --budget 32768 --longest 512   # a GPU
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+WAYS = ("ours", "theirs", "theirs-tokens")
+TEMPERATURE = 0.05
+
+
+def make_backbone(place: Path, layers: int, width: int, longest: int) -> None:
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast, Qwen2Config, Qwen2Model
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<pad>": 0, "<end>": 1} | {letter: i + 2 for i, letter in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<end>").save_pretrained(
+        place
+    )
+    heads = max(2, width // 64)
+    config = Qwen2Config(
+        vocab_size=len(vocabulary) + 6,  # room for what a tokenizer class adds by itself
+        hidden_size=width,
+        intermediate_size=width * 4,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        num_key_value_heads=max(1, heads // 2),
+        max_position_embeddings=longest,
+        pad_token_id=0,
+        eos_token_id=1,
+        tie_word_embeddings=False,
+    )
+    Qwen2Model(config).save_pretrained(place)
+
+
+def make_texts(batch: int, negatives: int, longest: int, seed: int) -> dict[str, list]:
+    """Queries and passages as long as those of retrieval sets: log-normal, passages with a long tail."""
+    random = np.random.default_rng(seed)
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyz      "))
+
+    def text(length: int) -> str:
+        return "q" + "".join(random.choice(letters, max(1, length - 1)))
+
+    scale = longest / 512
+    short = np.clip(random.lognormal(np.log(20 * scale), 0.5, batch), 4, longest).astype(int)
+    long = np.clip(random.lognormal(np.log(110 * scale), 0.8, batch * (1 + negatives)), 6, longest).astype(
+        int
+    )
+    passages = [text(int(n)) for n in long]
+    return {
+        "queries": [text(int(n)) for n in short],
+        "passages": [passages[i * (1 + negatives) : (i + 1) * (1 + negatives)] for i in range(batch)],
+    }
+
+
+def ours(spec: dict, batches: list[dict]) -> list[tuple[float, float]]:
+    import torch
+
+    from realign.embedder.model import Embedder
+    from realign.embedder.tokens import tokenize
+    from realign.engine.deepspeed_setup import build_config, decay_groups, initialize, trainable
+    from realign.engine.distributed import joined
+    from realign.study.embedder import EmbedderSettings
+    from realign.study.recipe import Loss
+    from realign.training.step import ContrastiveStep, LocalBatch
+
+    with joined() as world:
+        on_gpu = world.device.type == "cuda"
+        dtype = torch.bfloat16 if on_gpu else torch.float32
+        settings = EmbedderSettings(max_length=spec["longest"])
+        model = Embedder.load(spec["backbone"], settings, device=world.device, dtype=dtype).train()
+        parameters = sum(p.numel() for p in trainable(model).values())
+        stage = spec["stage"] if on_gpu else 0
+        engine = initialize(
+            model,
+            decay_groups(model, 0.05),
+            lambda groups: torch.optim.AdamW(groups, lr=1e-5),
+            build_config(stage, "bf16" if on_gpu else "fp32", 1, parameters, 0.0),
+        )
+        step = ContrastiveStep(engine, world, Loss(temperature=TEMPERATURE), spec["budget"])
+        told = []
+        for texts in batches:
+            started = time.perf_counter()
+            passages = [p for group in texts["passages"] for p in group]
+            queries = tokenize(model.tokenizer, texts["queries"], None, spec["longest"])
+            rows = tokenize(model.tokenizer, passages, None, spec["longest"])
+            numbers = torch.arange(len(passages))
+            batch = LocalBatch.of(queries, rows, numbers, len(queries), len(texts["passages"][0]), world)
+            facts = step(batch)
+            engine.step()
+            told.append((facts.loss, time.perf_counter() - started))
+        return told
+
+
+def theirs(spec: dict, batches: list[dict], by_tokens: bool) -> list[tuple[float, float]]:
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+
+    model = SentenceTransformer(spec["exported"]).train()
+    on_gpu = model.device.type == "cuda"
+    sequences = max(1, spec["budget"] // spec["longest"])  # as much memory in the worst case
+    sizes = {"mini_batch_num_tokens": spec["budget"]} if by_tokens else {"mini_batch_size": sequences}
+    loss_of = CachedMultipleNegativesRankingLoss(model, scale=1 / TEMPERATURE, **sizes)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05)
+    told = []
+    for texts in batches:
+        started = time.perf_counter()
+        columns = [texts["queries"], *map(list, zip(*texts["passages"], strict=True))]
+        features = []
+        for column in columns:
+            made = model.preprocess(column)
+            features.append({k: v.to(model.device) if hasattr(v, "to") else v for k, v in made.items()})
+        with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):  # fp32 weights, as their trainer's bf16
+            loss = loss_of(features, None)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        told.append((loss.item(), time.perf_counter() - started))
+    return told
+
+
+def contender(spec: dict, way: str) -> None:
+    """One way in this process: its losses, its times and its peak memory, as JSON."""
+    import torch
+
+    torch.set_num_threads(spec["threads"])
+    batches = [
+        make_texts(spec["batch"], spec["negatives"], spec["longest"], seed) for seed in range(spec["steps"])
+    ]
+    told = ours(spec, batches) if way == "ours" else theirs(spec, batches, way == "theirs-tokens")
+    on_gpu = torch.cuda.is_available()
+    peak = torch.cuda.max_memory_allocated() if on_gpu else 1024 * _peak_kilobytes()
+    print(
+        "RESULT "
+        + json.dumps({"losses": [t[0] for t in told], "seconds": [t[1] for t in told], "peak": peak})
+    )
+
+
+def _peak_kilobytes() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def run(spec: dict, way: str) -> dict:
+    command = [sys.executable, __file__, "--contender", way, "--spec", json.dumps(spec)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(next(line for line in said.splitlines() if line.startswith("RESULT "))[7:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--negatives", type=int, default=3)
+    parser.add_argument("--longest", type=int, default=256)
+    parser.add_argument("--budget", type=int, default=4096)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--stage", type=int, default=2, help="ZeRO stage of ours on a GPU")
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--contender", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--spec", type=json.loads, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.contender:
+        contender(given.spec, given.contender)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        backbone, exported = Path(folder, "backbone"), Path(folder, "exported")
+        make_backbone(backbone, given.layers, given.width, given.longest)
+        export_untrained(backbone, exported, given.longest)
+        spec = {**vars(given), "backbone": str(backbone), "exported": str(exported)}
+        found = {way: [] for way in WAYS}
+        for _ in range(given.rounds):
+            for way in WAYS:
+                found[way].append(run(spec, way))
+    report(given, found)
+
+
+def export_untrained(backbone: Path, exported: Path, longest: int) -> None:
+    from realign.embedder.export import export
+    from realign.embedder.model import Embedder
+    from realign.study.embedder import EmbedderSettings
+
+    export(Embedder.load(backbone, EmbedderSettings(max_length=longest), device="cpu"), exported)
+
+
+def report(given: argparse.Namespace, found: dict[str, list[dict]]) -> None:
+    rates, peaks = {}, {}
+    for way, runs in found.items():
+        seconds = [s for r in runs for s in r["seconds"][1:]]  # the first step warms up
+        rates[way] = given.batch / statistics.median(seconds)
+        peaks[way] = max(r["peak"] for r in runs)
+        print(
+            f"{way:14s} {rates[way]:9.2f} samples/s  {peaks[way] / 2**20:9.0f} MiB  "
+            f"first loss {runs[0]['losses'][0]:.6f}"
+        )
+    for way in WAYS[1:]:
+        off = abs(found["ours"][0]["losses"][0] / found[way][0]["losses"][0] - 1)
+        print(
+            f"ours / {way}: {rates['ours'] / rates[way]:.2f}x samples per second, "
+            f"{peaks['ours'] / peaks[way]:.2f}x peak memory, losses differ by {off:.1e}"
+        )
+
+
+if __name__ == "__main__":
+    main()
