@@ -4,6 +4,7 @@ On CPUs the group is gloo, on GPUs NCCL. DeepSpeed would compile a shared-memory
 CPUs first, which takes minutes and a compiler and brings nothing here, so it is told not to.
 """
 
+import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
         waiting = timedelta(seconds=timeout_seconds)
         if world.size == 1:
             dist.init_process_group(backend, rank=0, world_size=1, store=dist.HashStore(), timeout=waiting)
+            atexit.register(_part)
         else:
             dist.init_process_group(backend, timeout=waiting)
     try:
@@ -100,6 +102,13 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
             _introduce_deepspeed(world)
         yield world
     finally:
+        # A lone process keeps its group for the next job: DeepSpeed can be introduced to one group only.
+        if world.size > 1:
+            _part()
+
+
+def _part() -> None:
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 

@@ -1,0 +1,73 @@
+"""Tiny corpora and settings, and how a test runs one of the room's commands."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from realign.artifacts.command import Command, execute
+from realign.artifacts.store import WorkStore
+
+MICRO: dict[str, Any] = {
+    "architecture": {"layers": 2, "width": 16, "feed_forward": 32, "heads": 2, "key_value_heads": 1,
+                     "head_width": 8, "positions": 128},
+    "tokenizer": {"vocabulary": 300},
+    "batch": 4,
+    "length": 64,
+    "held_out": 0.2,
+    "hardware": {"micro_batch": 2, "checkpoint_every": 3},
+}  # fmt: skip
+
+
+def sums(count: int, seed: int, wrong: float = 0.0) -> list[dict[str, Any]]:
+    draw = random.Random(seed)
+    rows = []
+    for i in range(count):
+        level = 1 + i % 2
+        a, b = (draw.randrange(10**level) for _ in range(2))
+        said = a + b + (draw.choice((-1, 1)) if draw.random() < wrong else 0)
+        rows.append(
+            {"id": f"s{seed}-{i}", "question": f"What is {a} + {b}?", "answer": str(a + b),
+             "trace": f"{a}+{b}={said}\nAnswer: {said}", "task": "sum", "difficulty": level}
+        )  # fmt: skip
+    return rows
+
+
+def write_lines(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def pretraining(corpora: Path) -> dict[str, Path]:
+    return {"text": corpora / "text.jsonl", "problems": corpora / "pretrain.jsonl"}
+
+
+def make(
+    command: str, settings: dict[str, Any], inputs: dict[str, Any], folder: Path, store: Path | None = None
+) -> Path:
+    """Run one of the room's commands as the command line does; its outputs lie in `folder`."""
+    from realign.backbones import commands
+
+    declared: Command = getattr(commands, command.upper())
+    execute(
+        declared,
+        declared.settings.model_validate(settings),
+        inputs,
+        {name: folder / name for name in declared.outputs},
+        WorkStore(store or folder / ".work"),
+    )
+    return folder
+
+
+def weights(model: Path) -> dict[str, torch.Tensor]:
+    from safetensors.torch import load_file
+
+    return load_file(model / "model.safetensors")
+
+
+def same_weights(left: Path, right: Path) -> bool:
+    """Whether two models are equal to the bit."""
+    a, b = weights(left), weights(right)
+    return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)

@@ -1,0 +1,179 @@
+"""A derivation that is interrupted and run again ends with the weights of one that was not, to the bit."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from backbones_help import MICRO, make, pretraining, same_weights, write_lines
+
+from realign.artifacts.command import Interrupted
+from realign.backbones import loop
+
+STEPS = 7
+TUNING = {"optimisation": {"steps": STEPS, "learning_rate": 0.01}, "hardware": MICRO["hardware"]}
+RECIPES = {
+    "pretrain": MICRO | TUNING,
+    "sft": TUNING | {"batch": 4, "length": 64},
+    "rlvr": TUNING
+    | {"problems": 4, "updates": 2, "kl": 0.05, "rewards": {"format": 0.1, "correct": 1.0},
+       "rollouts": {"group": 4, "max_new_tokens": 8}},
+}  # fmt: skip
+
+
+def inputs_of(recipe: str, corpora: Path, base: Path) -> dict[str, Path]:
+    if recipe == "pretrain":
+        return pretraining(corpora)
+    return {"base": base, "problems": corpora / "train.jsonl"}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, corpora, base):
+    """Each recipe's result of a run that nothing disturbed, made when first asked for."""
+    made: dict[str, Path] = {}
+
+    def result(recipe: str) -> Path:
+        if recipe not in made:
+            folder = tmp_path_factory.mktemp(recipe)
+            made[recipe] = make(recipe, RECIPES[recipe], inputs_of(recipe, corpora, base), folder)
+        return made[recipe]
+
+    return result
+
+
+def told(history: Path) -> list[dict[str, float]]:
+    """A history without what the clock says."""
+    lines = [json.loads(line) for line in history.read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("how", ["asked to leave", "killed"])
+def test_interrupted_at_a_random_step(recipe, how, uninterrupted, corpora, base, tmp_path, monkeypatch):
+    whole = uninterrupted(recipe)
+    at = random.randint(1, STEPS - 1)  # another step in each run of the tests
+    update, count = loop.Learner.update, {"steps": 0}
+
+    def disturbed(learner, chunks, rate):
+        facts = update(learner, chunks, rate)
+        count["steps"] += 1
+        if count["steps"] == at:
+            if how == "killed":
+                raise Crash
+            os.kill(os.getpid(), signal.SIGTERM)
+        return facts
+
+    monkeypatch.setattr(loop.Learner, "update", disturbed)
+    inputs = inputs_of(recipe, corpora, base)
+    with pytest.raises(Crash if how == "killed" else Interrupted):
+        make(recipe, RECIPES[recipe], inputs, tmp_path)
+    assert not (tmp_path / "model").exists()
+    monkeypatch.undo()
+    make(recipe, RECIPES[recipe], inputs, tmp_path)
+    assert same_weights(whole / "model", tmp_path / "model"), f"interrupted after update {at}"
+    assert told(tmp_path / "history") == told(whole / "history")
+    assert [line["step"] for line in told(tmp_path / "history")] == list(range(1, STEPS + 1))
+
+
+def test_another_seed_gives_another_model(uninterrupted, corpora, base, tmp_path):
+    recipe = RECIPES["sft"] | {"optimisation": RECIPES["sft"]["optimisation"] | {"seed": 1}}
+    make("sft", recipe, inputs_of("sft", corpora, base), tmp_path)
+    assert not same_weights(tmp_path / "model", uninterrupted("sft") / "model")
+
+
+def test_hardware_is_no_part_of_the_work(uninterrupted, corpora, base, tmp_path, caplog):
+    """Smaller micro-batches find the work already done: how it is computed is not what it is."""
+    whole = uninterrupted("sft")
+    recipe = RECIPES["sft"] | {"hardware": {"micro_batch": 1}}
+    caplog.set_level("INFO", "realign")
+    make("sft", recipe, inputs_of("sft", corpora, base), tmp_path, store=whole / ".work")
+    assert "already made" in caplog.text
+    assert same_weights(tmp_path / "model", whole / "model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_sigkill_of_the_real_command(recipe, uninterrupted, corpora, base, tmp_path):
+    """`kill -9` somewhere in the middle, then the same command again."""
+    whole = uninterrupted(recipe)
+    flags = [
+        f"--{name}={path}" for name, path in [*inputs_of(recipe, corpora, base).items(),
+        ("model", tmp_path / "model"), ("history", tmp_path / "history"), ("store", tmp_path / "store")]
+    ]  # fmt: skip
+    command = [sys.executable, "-m", "realign.cli", recipe, "--threads=1", *flags]
+    command += ["--settings", json.dumps(RECIPES[recipe])]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not any((tmp_path / "store").glob("*/scratch/checkpoints/step-*")):
+        assert process.poll() is None, "it ended before it could be killed"
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (tmp_path / "model").exists()
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert same_weights(whole / "model", tmp_path / "model")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("recipe", ["pretrain", "sft"])
+def test_two_processes_learn_what_one_does(recipe, stage, uninterrupted, corpora, base, tmp_path):
+    """Up to rounding, at every ZeRO stage; answers of GRPO are drawn by process, so it is left out."""
+    import torch
+    from backbones_help import weights
+
+    settings = RECIPES[recipe] | {"hardware": {"processes": 2, "micro_batch": 1, "zero_stage": stage}}
+    make(recipe, settings, inputs_of(recipe, corpora, base), tmp_path)
+    one, two = weights(uninterrupted(recipe) / "model"), weights(tmp_path / "model")
+    for name in one:
+        assert torch.allclose(one[name], two[name], atol=2e-4), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [1, 3])
+def test_grpo_on_two_processes_and_after_a_kill(stage, corpora, base, tmp_path):
+    """Two processes sample, reward and learn together, and an interrupted run ends the same."""
+    problems = write_lines(
+        tmp_path / "train.jsonl", [json.loads(x) for x in (corpora / "train.jsonl").open()]
+    )
+    inputs = {"base": base, "problems": problems}
+    settings = RECIPES["rlvr"] | {"hardware": {"processes": 2, "checkpoint_every": 2, "zero_stage": stage}}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    make("rlvr", settings, inputs, whole)
+    command = [sys.executable, "-m", "realign.cli", "rlvr", f"--base={base}", f"--problems={problems}"]
+    command += [f"--model={killed}/model", f"--history={killed}/history", f"--store={killed}/store"]
+    command += ["--threads=2", "--settings", json.dumps(settings)]
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+    while not any((killed / "store").glob("*/scratch/checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait() == Interrupted.exit_code
+    subprocess.run(command, check=True, stderr=subprocess.DEVNULL)
+    assert same_weights(whole / "model", killed / "model")
+
+
+def test_nothing_of_the_log_is_lost_or_repeated(tmp_path):
+    path = write_lines(tmp_path / "log.jsonl", [{"step": i} for i in (1, 2, 3)])
+    path.write_text(path.read_text() + '{"step": 4, "los')  # a kill in the middle of a line
+    journal = loop.Journal(path, 2)
+    journal.write({"step": 3, "loss": 0.5})
+    assert [entry["step"] for entry in loop.read_journal(path)] == [1, 2, 3]
+
+
+def test_a_loss_that_is_no_number_stops_the_run(corpora, base, tmp_path, monkeypatch):
+    from realign.backbones import steps
+
+    real = steps._language_loss
+    monkeypatch.setattr(steps, "_language_loss", lambda *a: real(*a) * float("nan"))
+    with pytest.raises(loop.LearningFailed, match="training stops here"):
+        make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
+    assert not (tmp_path / "model").exists()
