@@ -15,9 +15,9 @@ from realign.embedder.model import Embedder
 torch.set_num_threads(1)
 
 TOPICS = {
-    "sea": "wave tide shore harbour sail anchor gull salt deep current".split(),
-    "wood": "oak pine bark root leaf moss branch forest timber shade".split(),
-    "sky": "cloud star moon wind storm dawn dusk comet rain light".split(),
+    "sea": ["wave", "tide", "shore", "harbour", "sail", "anchor", "gull", "salt", "deep", "current"],
+    "wood": ["oak", "pine", "bark", "root", "leaf", "moss", "branch", "forest", "timber", "shade"],
+    "sky": ["cloud", "star", "moon", "wind", "storm", "dawn", "dusk", "comet", "rain", "light"],
 }
 
 
@@ -66,7 +66,9 @@ def save_tasks(root: Path) -> Path:
     rng = random.Random(0)
     topics = list(TOPICS)
     texts = [(sentence(rng, topics[i % 3]), topics[i % 3]) for i in range(90)]
-    write_lines(root / "retrieval/corpus.jsonl", [{"id": f"d{i}", "text": t} for i, (t, _) in enumerate(texts)])
+    write_lines(
+        root / "retrieval/corpus.jsonl", [{"id": f"d{i}", "text": t} for i, (t, _) in enumerate(texts)]
+    )
     write_lines(
         root / "retrieval/queries.jsonl",
         [{"id": f"q{i}", "text": " ".join(texts[i][0].split()[:5])} for i in range(24)],

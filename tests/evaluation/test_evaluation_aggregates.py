@@ -43,7 +43,9 @@ def test_means_over_tasks_types_languages_and_domains():
 def test_a_missing_task_leaves_no_mean_at_all():
     assert holes(PARTS, {"A": A, "C": C}) == ["B"]
     assert means(PARTS, {"A": A, "C": C}) == {}
-    assert means(PARTS, {"A": A, "C": C}, over_present=True)[("mean_over_tasks", "", "")] == pytest.approx(0.35)
+    assert means(PARTS, {"A": A, "C": C}, over_present=True)[("mean_over_tasks", "", "")] == pytest.approx(
+        0.35
+    )
 
 
 def test_a_missing_split_or_subset_is_a_hole_too():
@@ -85,7 +87,10 @@ def collect(tmp_path, pairs, benchmarks, **options):
 
 
 def test_the_table_says_who_and_what(tmp_path):
-    pairs = [write(tmp_path / "in", "A", [("test", "default", 0.5)]), write(tmp_path / "in", "B", [("test", "x", 0.7)])]
+    pairs = [
+        write(tmp_path / "in", "A", [("test", "default", 0.5)]),
+        write(tmp_path / "in", "B", [("test", "x", 0.7)]),
+    ]
     table, gone = collect(tmp_path, pairs, {"mine": {"A": {}, "B": {}}})
     assert gone == {}
     one = table[(table.task == "A") & (table.metric == "main_score")].iloc[0]
@@ -115,7 +120,12 @@ def test_a_hole_stops_the_table_and_is_listed_by_the_partial_one(tmp_path):
 def test_published_habits_stand_beside_ours(tmp_path):
     pairs = [
         write(tmp_path / "in", "A", [("validation", "default", 0.1), ("test", "default", 0.5)]),
-        write(tmp_path / "in", "A", [("validation", "default", 0.2), ("test", "default", 0.9)], "one_bright_instruction"),
+        write(
+            tmp_path / "in",
+            "A",
+            [("validation", "default", 0.2), ("test", "default", 0.9)],
+            "one_bright_instruction",
+        ),
     ]
     table, _ = collect(
         tmp_path,

@@ -136,7 +136,9 @@ def test_an_instruction_reaches_the_vectors_as_sentence_transformers_applies_it(
     prompt = template.replace("{instruction}", "Find the text that goes on like this")
     assert record["prompts"] == {"query": prompt, "document": ""}
     model = SentenceTransformer(str(embedder), device="cpu", prompts={"query": prompt, "document": ""})
-    result = mteb.evaluate(model, direct_task("retrieval", tasks / "retrieval"), cache=None, co2_tracker=False)
+    result = mteb.evaluate(
+        model, direct_task("retrieval", tasks / "retrieval"), cache=None, co2_tracker=False
+    )
     expected = result.task_results[0].scores["test"][0]["main_score"]
     assert ours["scores"]["test"][0]["main_score"] == pytest.approx(expected, abs=1e-6)
     bare, _ = evaluated(embedder, "retrieval", tasks / "retrieval", tmp_path, instructions="none")

@@ -4,7 +4,10 @@
 from realign.study.evaluations import EvaluationPlan
 
 EVALUATION = EvaluationPlan(STUDY, R)
-TARGETS["scores"] = [f"{R}/tidy/scores/{model}.parquet" for model in EVALUATION.models]
+TARGETS["scores"] = [
+    *(path for model in EVALUATION.models for path in EVALUATION.scores(model)),
+    *(f"{R}/tidy/scores/{model}.parquet" for model in EVALUATION.models),
+]
 # Limits of disk space change nothing in a score, so they reach jobs beside their settings.
 VECTORS_GB = f"REALIGN_VECTORS_GB={STUDY.evaluation.vectors.limit_gb}"
 
@@ -63,9 +66,8 @@ rule evaluate:
     input:
         unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
         unpack(lambda wc: task_inputs([wc.task])),
-        warm=lambda wc: (
-            ancient(f"{R}/scores/{wc.model}/warm/report.json") if wc.task in EVALUATION.warm else []
-        ),
+        # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
+        warm=lambda wc: f"{R}/scores/{wc.model}/warm/report.json" if wc.task in EVALUATION.warm else [],
     output:
         scores=f"{R}/scores/{{model}}/{{task}}.json",
         record=f"{R}/scores/{{model}}/records/{{task}}.json",

@@ -56,11 +56,16 @@ class Encoder:
         self.asked += len(texts)
         kept, keys = self._kept(prompt, distinct)
         missing = [i for i in range(len(distinct)) if i not in kept]
-        made = self.model.encode([distinct[i] for i in missing], prompt, what)
+        shelf = self.shelf
+
+        def keep(part: slice, vectors: np.ndarray) -> None:
+            if shelf is not None:
+                shelf.put(keys[missing[part]], shelf.round(vectors))
+
+        made = self.model.encode([distinct[i] for i in missing], prompt, what, keep)
         self.encoded += len(missing)
-        if self.shelf is not None and missing:
-            made = self.shelf.round(made)
-            self.shelf.put(keys[missing], made)
+        if shelf is not None and missing:
+            made = shelf.round(made)
         if not kept:
             return made[index] if len(index) else made
         width = next(iter(kept.values())).shape[0]

@@ -55,19 +55,31 @@ class Model:
     leaving: Leaving = field(default_factory=Leaving)
     budget: int = 0
 
-    def encode(self, texts: Sequence[str], prompt: str = "", what: str = "encode") -> np.ndarray:
-        """The texts' vectors in float32, in their order, each text behind the prompt."""
+    def encode(
+        self,
+        texts: Sequence[str],
+        prompt: str = "",
+        what: str = "encode",
+        on_window: Callable[[slice, np.ndarray], None] | None = None,
+    ) -> np.ndarray:
+        """The texts' vectors in float32, in their order, each text behind the prompt.
+
+        `on_window` is told each window's vectors as soon as they are made.
+        """
         if not texts:
             return np.zeros((0, 0), np.float32)
-        if self.fallback is not None:
-            return np.asarray(self.fallback(list(texts), prompt), dtype=np.float32)
         blocks = []
         with Progress(what, len(texts), "texts") as told:
             for start in range(0, len(texts), WINDOW):
-                blocks.append(self._window(texts[start : start + WINDOW], prompt, told))
+                part = slice(start, start + WINDOW)
+                blocks.append(self._window(texts[part], prompt, told))
+                if on_window:
+                    on_window(part, blocks[-1])
         return np.concatenate(blocks)
 
     def _window(self, texts: Sequence[str], prompt: str, told: Progress) -> np.ndarray:
+        if self.fallback is not None:
+            return np.asarray(self.fallback(list(texts), prompt), dtype=np.float32)
         rows = tokenize(self.tokenizer, texts, prompt, self.max_length)
         batches = list(by_token_budget(rows.lengths, self.budget))
         vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
@@ -149,6 +161,8 @@ def _is_ours(path: Path) -> bool:
     """A backbone, or an embedder that says in its configuration how it attends."""
     if not (path / "modules.json").is_file():
         return True
+    if not (path / "config.json").is_file():
+        return False
     return "is_causal" in json.loads((path / "config.json").read_text(encoding="utf-8"))
 
 
@@ -185,14 +199,14 @@ def _foreign(path: Path, name: str, max_length: int, dtype: torch.dtype, places:
         model_kwargs={"dtype": dtype},
     )
     loaded.eval()
-    if max_length and loaded.max_seq_length:
+    if max_length and getattr(loaded, "max_seq_length", None):
         loaded.max_seq_length = min(max_length, loaded.max_seq_length)
     towers = [Tower(loaded, _forward_foreign)]
     towers += [Tower(copy.deepcopy(loaded).to(p), _forward_foreign) for p in places[1:]]
     model = Model(
         name,
-        loaded.tokenizer,
-        loaded.max_seq_length or 0,
+        getattr(loaded, "tokenizer", None),
+        getattr(loaded, "max_seq_length", None) or 0,
         towers,
         {k: v for k, v in loaded.prompts.items() if v},
         str(loaded.similarity_fn_name or "cosine"),

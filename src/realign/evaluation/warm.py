@@ -49,7 +49,7 @@ def _shares(job: Job[EvaluateWarm]) -> list[list[Path]]:
     """The data files of each task, cut from the one list they came in."""
     files = job.inputs_of("data")
     shares, start = [], 0
-    for count in job.settings.data:
+    for count in job.settings.counts:
         shares.append(files[start : start + count])
         start += count
     return shares

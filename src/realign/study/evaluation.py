@@ -224,7 +224,7 @@ class EvaluateWarm(Section):
 
     common: EvaluateTask = setting(..., "What all the tasks share; its task is left open.")
     tasks: tuple[TaskSource, ...] = setting(..., "The tasks.")
-    data: tuple[int, ...] = setting(..., "How many data files each task has, in the order they are given.")
+    counts: tuple[int, ...] = setting(..., "How many data files each task has, in the order they are given.")
 
     def jobs(self) -> list[EvaluateTask]:
         """The slices of the single jobs, exactly as those jobs get them."""

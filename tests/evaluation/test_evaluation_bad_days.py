@@ -1,0 +1,155 @@
+"""What a user sees when something is wrong, and that nothing half-made is left."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import mteb
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from realign.artifacts.command import Interrupted, UserError, execute
+from realign.artifacts.store import WorkStore
+from realign.evaluation import evaluate, models
+from realign.evaluation.commands import EVALUATE
+from realign.evaluation.encoder import Encoder
+from realign.evaluation.front import main
+from realign.evaluation.prompts import PromptPlan
+from realign.evaluation.tasks import build_task, mteb_task
+from realign.study.benchmarks import tasks as known_tasks
+from realign.study.evaluation import EvaluateTask
+
+
+def run(model, tmp_path, settings, data=None):
+    places = {"scores": tmp_path / "out/scores.json", "record": tmp_path / "out/record.json"}
+    inputs = {"model": model} | ({"data": data} if data else {})
+    execute(EVALUATE, settings, inputs, places, WorkStore(tmp_path / "store"))
+    return json.loads(places["scores"].read_text())
+
+
+def test_a_dataset_that_was_not_fetched_says_how_to_fetch_it(embedder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    with pytest.raises(
+        UserError, match=r"(?s)STS12: its dataset mteb/sts12-sts at revision .*realign fetch_task"
+    ):
+        run(embedder, tmp_path, EvaluateTask(task="STS12", revision=known_tasks()["STS12"]["revision"]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_dataset_that_changed_its_revision_is_refused():
+    with pytest.raises(
+        UserError, match=r"planned at revision 0000.*takes " + known_tasks()["STS12"]["revision"]
+    ):
+        mteb_task("STS12", "0000")
+
+
+def test_another_mteb_than_planned_is_refused():
+    with pytest.raises(UserError, match=r"planned with mteb 1\.0\.0"):
+        mteb_task("STS12", version="1.0.0")
+    with pytest.raises(UserError, match="has no task 'NoSuchTask'"):
+        mteb_task("NoSuchTask")
+
+
+@pytest.mark.parametrize(
+    ("kind", "file", "row", "words"),
+    [
+        ("sts", "test", {"sentence1": "a", "sentence2": "b"}, "line 61: no column 'score'"),
+        ("sts", "test", {"sentence1": "a", "sentence2": " ", "score": 1}, "line 61: 'sentence2' is empty"),
+        (
+            "sts",
+            "test",
+            {"sentence1": "a", "sentence2": "b", "score": "high"},
+            "line 61: 'score' is no number",
+        ),
+        ("retrieval", "qrels", {"query": "q0", "doc": "d999", "score": 1}, "doc 'd999' is not among"),
+        ("retrieval", "corpus", {"id": "d0", "text": "again"}, "an id stands twice"),
+        ("pair_classification", "test", {"sentence1": "a", "sentence2": "b", "label": 2}, "0 or 1"),
+        ("reranking", "test", {"query": "a", "positive": [], "negative": ["b"]}, "no positive"),
+    ],
+)
+def test_a_bad_row_is_named_with_its_file_and_line(tasks, tmp_path, kind, file, row, words):
+    folder = shutil.copytree(tasks / kind, tmp_path / kind)
+    with (folder / f"{file}.jsonl").open("a") as stream:
+        stream.write(json.dumps(row) + "\n")
+    with pytest.raises(UserError, match=words) as caught:
+        build_task(EvaluateTask(task="own", type=kind), [folder])
+    assert f"{file}.jsonl" in str(caught.value)
+
+
+def test_malformed_json_and_a_missing_file_are_told(tmp_path):
+    (tmp_path / "test.jsonl").write_text('{"text": "a", "label": "x"}\n{"text": \n')
+    with pytest.raises(UserError, match=r"test\.jsonl, line 2: not JSON"):
+        build_task(EvaluateTask(task="own", type="clustering"), [tmp_path])
+    with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
+        build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "nowhere.jsonl"])
+
+
+def test_a_model_whose_vectors_are_nan_gets_no_score(backbone, tasks, tmp_path):
+    broken = shutil.copytree(backbone, tmp_path / "model")
+    weights = load_file(broken / "model.safetensors")
+    weights["model.norm.weight"] = torch.full_like(weights["model.norm.weight"], float("nan"))
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    with pytest.raises((UserError, ValueError)):
+        run(broken, tmp_path, EvaluateTask(task="own", type="sts"), [tasks / "sts"])
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_is_no_model_is_told(tasks, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no model directory"):
+        run(tmp_path / "empty", tmp_path, EvaluateTask(task="own", type="sts"), [tasks / "sts"])
+
+
+@pytest.mark.parametrize("damage", ["{", '{"scores": 3}'])
+def test_a_damaged_half_result_is_told_and_evaluated_again(embedder, tasks, tmp_path, caplog, damage):
+    encoder = Encoder(models.load(embedder, "m", 64), "rev", PromptPlan("none"))
+    task = build_task(EvaluateTask(task="own", type="sts"), [tasks / "sts"])
+    file = mteb.ResultCache(tmp_path).get_task_result_path("own", encoder.mteb_model_meta)
+    file.parent.mkdir(parents=True)
+    file.write_text(damage)
+    with caplog.at_level(logging.WARNING):
+        result, again = evaluate.evaluate(encoder, task, tmp_path)
+    assert "damaged" in caplog.text
+    assert mteb.TaskResult.from_disk(again).get_score() == pytest.approx(result.get_score(), abs=1e-6)
+
+
+def test_a_job_told_to_leave_keeps_its_vectors_and_continues(embedder, tasks, tmp_path, monkeypatch):
+    """SIGTERM in the second window: a distinct exit, nothing half-made, the first window kept."""
+    settings = EvaluateTask(task="own", type="clustering", options={"max_documents_per_cluster": 64})
+    windows = []
+    encode = models.Model._window
+
+    def leave_at_the_second(self, texts, prompt, told):
+        windows.append(len(texts))
+        if len(windows) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return encode(self, texts, prompt, told)
+
+    monkeypatch.setattr(models, "WINDOW", 32)
+    monkeypatch.setattr(models.Model, "_window", leave_at_the_second)
+    with pytest.raises(Interrupted, match="run it again to continue"):
+        run(embedder, tmp_path, settings, [tasks / "clustering"])
+    assert not (tmp_path / "out").exists()
+    assert windows == [32, 32]
+    run(embedder, tmp_path, settings, [tasks / "clustering"])
+    assert sum(windows[2:]) == 90 - 32
+
+
+def test_nothing_is_made_over_a_task_that_fails(embedder, tasks, tmp_path, capsys):
+    file = tmp_path / "tasks.yaml"
+    file.write_text(
+        f"Good: {{type: sts, path: {tasks / 'sts'}}}\nBad: {{type: sts, path: {tasks / 'clustering'}}}\n"
+    )
+    words = ["--model", str(embedder), "--task-file", str(file), "--out", str(tmp_path / "out")]
+    assert main([*words, "--store", str(tmp_path / "store"), "--threads", "1"]) == 1
+    told = capsys.readouterr()
+    assert "Bad failed" in told.err
+    assert "no column 'sentence1'" in told.err
+    assert "none: 1 of 2 tasks are missing" in told.out
+    assert "mean_over_tasks" not in told.out
+    assert (tmp_path / "out/Good.json").is_file()
+    assert not Path(tmp_path / "out/Bad.json").exists()
