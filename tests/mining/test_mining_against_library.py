@@ -143,7 +143,7 @@ def job_of(**given):
     return MineJob(equality="exact", allow_query=True, **given)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(use_faiss=st.booleans(), keep=st.booleans(), **SIZES, **SETTINGS)
 def test_same_negatives_nearest_first(seed, queries, passages, extra, uneven, use_faiss, keep, **given):
     rows, asked, vectors, corpus = make_dataset(seed, queries, passages, extra, uneven)
@@ -152,7 +152,7 @@ def test_same_negatives_nearest_first(seed, queries, passages, extra, uneven, us
     assert ours(rows, asked, vectors, corpus, job) == expected
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(**SIZES, **SETTINGS)
 def test_random_draws_come_from_the_same_survivors(seed, queries, passages, extra, uneven, **given):
     """A draw has another generator, so what is compared is how many each row gets, and from what."""

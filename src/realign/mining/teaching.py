@@ -7,7 +7,6 @@ import numpy as np
 
 from realign.artifacts.command import Job, UserError
 from realign.mining.cache import VectorCache
-from realign.mining.lexical import LexicalTeacher
 from realign.mining.teachers import Side, Teacher, load_teacher
 from realign.seeds import derive_seed
 
@@ -21,6 +20,8 @@ def teacher_of(job: Job[Any], texts: list[str]) -> Teacher:
         raise UserError("give one teacher: a folder (--teacher) or one without a model (--lexical {})")
     if settings.lexical is None:
         return load_teacher(folders[0], settings, settings.token_budget)
+    from realign.mining.lexical import LexicalTeacher
+
     return LexicalTeacher(settings.lexical, texts, derive_seed(settings.seed, "lexical"))
 
 
