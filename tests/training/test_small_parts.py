@@ -5,8 +5,11 @@ import pytest
 import torch
 from sklearn.metrics import ndcg_score
 
+from realign.artifacts.command import UserError
 from realign.engine.distributed import World, shares
+from realign.engine.launch import OutOfMemory
 from realign.study.recipe import Hardware, Optimizer, Recipe, Safety, Train
+from realign.training import train as train_command
 from realign.training.guard import Guard, TrainingStopped
 from realign.training.journal import Journal, read_journal
 from realign.training.schedule import learning_rate
@@ -136,3 +139,53 @@ def test_checkpoints_are_steps_in_rising_order(steps):
 def test_a_datasets_name(tmp_path):
     assert dataset_name(tmp_path / "mined" / "nli" / "pairs.jsonl") == "nli"
     assert dataset_name(tmp_path / "quora.jsonl.gz") == "quora"
+
+
+class Machine:
+    """Stands in for the launcher: has memory for chunks of so many tokens."""
+
+    def __init__(self, memory):
+        self.memory, self.budgets = memory, []
+
+    def __call__(self, module, spec, *_):
+        self.budgets.append(spec["token_budget"])
+        if spec["token_budget"] > self.memory:
+            raise OutOfMemory("no room")
+
+
+def test_out_of_memory_halves_the_token_budget_until_it_fits_and_says_so(tmp_path, monkeypatch, caplog):
+    machine = Machine(memory=1100)
+    monkeypatch.setattr(train_command, "launch", machine)
+    order = Train(recipe=Recipe(hardware=Hardware(token_budget=4096, processes=1)))
+    (tmp_path / "checkpoints" / "step-000000120").mkdir(parents=True)
+    train_command.train({}, order, tmp_path, 1)
+    assert machine.budgets == [4096, 2048, 1024]
+    assert "going on from step 120 with a token budget of 1024" in caplog.text
+    (tmp_path / "attempt.json").unlink()
+    train_command.train({}, order, tmp_path, 1)  # it is remembered for the next attempt
+    assert machine.budgets[3:] == [1024]
+
+
+def test_out_of_memory_with_a_single_text_is_an_error_that_says_what_helps(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "launch", Machine(memory=10))
+    order = Train(recipe=Recipe(hardware=Hardware(token_budget=1024, processes=1)))
+    with pytest.raises(UserError, match=r"single text of 512 tokens.*activation_checkpointing"):
+        train_command.train({}, order, tmp_path, 1)
+
+
+def test_an_attempt_that_gained_nothing_is_not_repeated_for_ever(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "launch", Machine(memory=10**9))
+    order = Train(recipe=Recipe(hardware=Hardware(processes=1)))
+    train_command.train({}, order, tmp_path, 1)
+    train_command.train({}, order, tmp_path, 1)  # from the very start it may be tried again
+    (tmp_path / "checkpoints" / "step-000000100").mkdir(parents=True)
+    train_command.train({}, order, tmp_path, 1)
+    with pytest.raises(UserError, match="went on from step 100 too and gained nothing"):
+        train_command.train({}, order, tmp_path, 1)
+    train_command.train({}, order, tmp_path, 1)  # with more time, say
+
+
+def test_gpus_are_counted_without_torch(monkeypatch):
+    for given, count in (("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-ab12", 1)):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        assert train_command.visible_gpus() == count
