@@ -21,3 +21,13 @@ include: "workflow/rules/traces.smk"
 include: "workflow/rules/states.smk"
 include: "workflow/rules/hrsa.smk"
 include: "workflow/rules/paper.smk"
+
+
+# Each stage's results as a target of their own: snakemake all_train, all_measures, …
+for stage, paths in TARGETS.items():
+
+    rule:
+        name:
+            f"all_{stage}"
+        input:
+            paths,

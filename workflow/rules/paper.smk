@@ -29,14 +29,9 @@ def shown(kind, name):
     return drawn(kind, name) | {page: page_entry}
 
 
-def words_of(name):
-    """The command line that draws a plate."""
-    forms = FORMS["tables" if PLATES[name].is_table else "figures"]
-    made = "".join(f" --{form} {{output.{form}:q}}" for form in forms)
-    return (
-        f"realign {name} --job {{params.job:q}} --log {{log:q}} --threads {{threads}}"
-        f" --tidy {{input.tidy:q}} --reference {{input.reference:q}}{made}"
-    )
+def places(wildcards, output):
+    """A plate's files as flags; a function, since what a loop's rules share is read when they run."""
+    return " ".join(f"--{form} {path}" for form, path in output.items())
 
 
 TARGETS["figures"] = [path for name in FIGURES for path in drawn("figures", name).values()]
@@ -95,6 +90,7 @@ for plate_name in PLATES:
             **shown("tables" if PLATES[plate_name].is_table else "figures", plate_name),
         params:
             job=job(plate_name, plate_job(DESCRIPTION, plate_name)),
+            places=places,
         log:
             f"{R}/logs/{plate_name}.log",
         benchmark:
@@ -103,7 +99,8 @@ for plate_name in PLATES:
         resources:
             **limits(plate_name, 2, 0.5),
         shell:
-            words_of(plate_name)
+            "realign {rule} --job {params.job:q} --log {log:q} --threads {threads}"
+            " --tidy {input.tidy:q} --reference {input.reference:q} {params.places}"
 
 
 rule claims:
