@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from realign.artifacts.command import UserError
+from realign.embedder.packing import PACKED, pack, register_packed_attention
+from realign.embedder.tokens import Rows
 
 log = logging.getLogger(__name__)
 
@@ -23,15 +25,18 @@ SEES = 1e-6
 
 
 def choose_implementation(asked: str, dtype: torch.dtype, device: torch.device) -> str:
-    """The attention kernel: what was asked for, or for `auto` the fastest that works here."""
-    if asked != "auto":
+    """The attention kernel: what was asked for, or for `auto` and `packed` the fastest that works here."""
+    if asked not in ("auto", "packed"):
         return asked
     from transformers.utils import is_flash_attn_2_available
 
     fits = device.type == "cuda" and dtype in (torch.float16, torch.bfloat16)
     if fits and is_flash_attn_2_available() and torch.cuda.get_device_capability(device) >= (8, 0):
         return "flash_attention_2"
-    return "sdpa"
+    if asked == "auto":
+        return "sdpa"
+    register_packed_attention()
+    return PACKED
 
 
 def set_attention(config: Any, attention: str) -> None:
@@ -59,6 +64,10 @@ def assert_attention(model: Any, attention: str, source: object = "model") -> No
             f"{source}: attention was to be causal, and a later token changes earlier states by {seen:.1e}"
         )
     tolerance = PADDING_TOLERANCE.get(model.dtype, HALF_TOLERANCE)
+    if model.config._attn_implementation == PACKED:
+        if not (moved := _neighbour_effect(model, ids, states)) <= tolerance:
+            raise UserError(f"{source}: a packed text's neighbour changes its states by {moved:.1e}")
+        return
     for side in ("right", "left"):
         moved = _padding_effect(model, ids, states, side)
         if not moved <= tolerance:
@@ -77,9 +86,22 @@ def _probe(model: Any, length: int = 6) -> Tensor:
 
 
 def _states(model: Any, ids: Tensor, mask: Tensor | None = None, places: Tensor | None = None) -> Tensor:
+    if model.config._attn_implementation == PACKED:
+        return _packed_states(model, ids.tolist())
     mask = torch.ones_like(ids) if mask is None else mask
     given = {} if places is None else {"position_ids": places}
     return model(input_ids=ids, attention_mask=mask, **given).last_hidden_state
+
+
+def _packed_states(model: Any, ids: list[list[int]]) -> Tensor:
+    return model(**pack(Rows(ids, [0] * len(ids))).to(model.device).inputs()).last_hidden_state
+
+
+def _neighbour_effect(model: Any, ids: Tensor, states: Tensor) -> float:
+    """How far states move when another text stands before and behind in the same pack."""
+    row = ids[0].tolist()
+    moved = _packed_states(model, [row[::-1], row, row[:2]])
+    return _difference(moved[:, len(row) : 2 * len(row)], states)
 
 
 def _padding_effect(model: Any, ids: Tensor, states: Tensor, side: str, by: int = 3) -> float:

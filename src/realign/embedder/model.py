@@ -19,7 +19,8 @@ from torch.nn import functional
 
 from realign.artifacts.command import UserError
 from realign.embedder.attention import assert_attention, choose_implementation, set_attention
-from realign.embedder.pooling import NAMES_ELSEWHERE, pool
+from realign.embedder.packing import Pack, pack
+from realign.embedder.pooling import NAMES_ELSEWHERE, pool, pool_pack
 from realign.embedder.tokens import Batch, Rows, by_token_budget, collate, tokenize
 from realign.engine.progress import Progress
 from realign.study.embedder import EmbedderSettings
@@ -96,17 +97,27 @@ class Embedder(nn.Module):
         """Rows of token ids, cut to the maximal length, each with the length of its instruction."""
         return tokenize(self.tokenizer, texts, instructions, max_length or self.settings.max_length)
 
-    def batch(self, rows: Rows) -> Batch:
-        """Rows as a padded batch on the model's device."""
-        return collate(rows, self.pad_id).to(self.device)
+    @property
+    def packed(self) -> bool:
+        """Whether texts go through the model one after the other, without padding."""
+        return self.settings.attn_implementation == "packed"
 
-    def forward(self, batch: Batch) -> Tensor:
+    def batch(self, rows: Rows) -> Batch | Pack:
+        """Rows as a batch on the model's device, padded or packed as the attention kernel has it."""
+        return (pack(rows) if self.packed else collate(rows, self.pad_id)).to(self.device)
+
+    def forward(self, batch: Batch | Pack) -> Tensor:
         """The vectors of a batch in float32, with a graph when gradients are on."""
-        states = self.model(input_ids=batch.input_ids, attention_mask=batch.attention_mask).last_hidden_state
-        prompts = batch.prompt_lengths
+        prompts, how = batch.prompt_lengths, self.settings.pooling
         if self.settings.pool_instruction:
             prompts = torch.zeros_like(prompts)
-        vectors = pool(states, batch.attention_mask, prompts, self.settings.pooling)
+        if isinstance(batch, Pack):
+            states = self.model(**batch.inputs()).last_hidden_state
+            vectors = pool_pack(states[0], batch.bounds, prompts, how)
+        else:
+            given = {"input_ids": batch.input_ids, "attention_mask": batch.attention_mask}
+            states = self.model(**given).last_hidden_state
+            vectors = pool(states, batch.attention_mask, prompts, how)
         return functional.normalize(vectors, dim=-1) if self.settings.normalize else vectors
 
     def encode(
@@ -139,7 +150,7 @@ class Embedder(nn.Module):
                         else (instructions[part])
                     )
                     rows = self.tokenize(texts[part], mine)
-                    for indices in by_token_budget(rows.lengths, token_budget):
+                    for indices in by_token_budget(rows.lengths, token_budget, self.packed):
                         made = self._vectors(rows.take(indices))
                         places = [start + i for i in indices]
                         if on_batch:

@@ -38,6 +38,24 @@ def pool(states: Tensor, attention_mask: Tensor, prompt_lengths: Tensor, how: st
     raise ValueError(f"no pooling is called {how!r}")
 
 
+def pool_pack(states: Tensor, bounds: Tensor, prompt_lengths: Tensor, how: str) -> Tensor:
+    """The same vectors from states of shape (tokens, width) of texts that stand one after the other."""
+    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    starts, lengths = bounds[:-1].long(), bounds.diff().long()
+    text = torch.repeat_interleave(torch.arange(len(lengths), device=states.device), lengths)
+    positions = torch.arange(len(states), device=states.device) - starts[text]
+    kept = positions >= prompt_lengths[text]
+    if how in ("mean", "weighted_mean"):
+        weights = (kept * (positions + 1) if how == "weighted_mean" else kept).to(states.dtype).unsqueeze(1)
+        sums = torch.segment_reduce(torch.cat([states * weights, weights], dim=1), "sum", lengths=lengths)
+        return sums[:, :-1] / sums[:, -1:].clamp(min=1e-9)
+    if how == "cls":
+        return states[starts + torch.where(prompt_lengths < lengths, prompt_lengths, 0)]
+    if how == "last":
+        return states[starts + lengths - 1] * (prompt_lengths < lengths).unsqueeze(1)
+    raise ValueError(f"no pooling is called {how!r}")
+
+
 def _positions(present: Tensor) -> Tensor:
     """Each token's place in its text, from 0; padding on the left is before 0."""
     places = torch.arange(present.shape[1], device=present.device).unsqueeze(0)

@@ -95,14 +95,21 @@ def collate(rows: Rows, pad_id: int) -> Batch:
     return Batch(input_ids, attention_mask, torch.tensor(rows.prompt_lengths, dtype=torch.long))
 
 
-def by_token_budget(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Indices of rows in batches, longest first, so that rows × longest row stays within budget.
+def by_token_budget(lengths: Sequence[int], budget: int, packed: bool = False) -> Iterator[list[int]]:
+    """Indices of rows in batches, longest first, within a budget of tokens.
 
-    A row longer than the budget is a batch of its own.
+    Padded batches count rows × longest row, packed ones the sum of the rows. A row longer than the
+    budget is a batch of its own.
     """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
-    start = 0
-    while start < len(order):
-        count = max(1, budget // max(1, lengths[order[start]]))
-        yield order[start : start + count]
-        start += count
+    batch: list[int] = []
+    used = 0
+    for i in order:
+        size = max(1, lengths[i])
+        if batch and (used + size if packed else (len(batch) + 1) * max(1, lengths[batch[0]])) > budget:
+            yield batch
+            batch, used = [], 0
+        batch.append(i)
+        used += size
+    if batch:
+        yield batch

@@ -6,7 +6,8 @@ from realign.study.base import Section, setting
 
 Attention = Literal["bidirectional", "causal"]
 Pooling = Literal["mean", "last", "cls", "weighted_mean"]
-Implementation = Literal["auto", "flash_attention_2", "sdpa", "eager"]
+Kernel = Literal["auto", "flash_attention_2", "sdpa", "eager"]
+Implementation = Literal[Kernel, "packed"]
 
 
 class EmbedderSettings(Section):
@@ -30,5 +31,5 @@ class EmbedderSettings(Section):
     attn_implementation: Implementation = setting(
         "auto",
         "The attention kernel; auto takes flash-attention 2 where it is installed and fits the "
-        "hardware, else PyTorch's own.",
+        "hardware, else PyTorch's own; packed puts texts one after the other, without padding.",
     )

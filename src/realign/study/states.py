@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from realign.study.base import Name, Section, setting
-from realign.study.embedder import Attention, Implementation, Pooling
+from realign.study.embedder import Attention, Kernel, Pooling
 from realign.study.errors import nearest
 
 
@@ -61,7 +61,7 @@ class Kept(Section):
     storage: Literal["float32", "float16", "bfloat16"] = setting(
         "float32", "Precision of token states in the file; pooled states are always float32."
     )
-    attn_implementation: Implementation = setting(
+    attn_implementation: Kernel = setting(
         "auto", "The attention kernel; auto takes flash-attention 2 where it fits, else PyTorch's own."
     )
 
