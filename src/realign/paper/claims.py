@@ -20,7 +20,7 @@ from realign.artifacts.command import Job
 from realign.paper.plan import ClaimsJob
 from realign.paper.statistics import UNKNOWN, Estimate, crossed_mean, from_interval, holm, over_seeds
 from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, gains, of_preset, pick, summary, task_scores
-from realign.study.claims import Claim, Test
+from realign.study.claims import Claim, ClaimTest
 from realign.study.description import PairEntry
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
@@ -33,7 +33,7 @@ class Finding:
 
     pair: str
     what: str
-    test: Test
+    test: ClaimTest
     estimate: Estimate
     threshold: float
     files: list[str] = field(default_factory=list)
@@ -109,13 +109,13 @@ class Reader:
         self.measures = measures[same]
         self.scores = task_scores(tidy.scores, self.view.preset)
         self.score_files = tidy.files("scores")
-        self._readers: dict[str, Callable[[Test, PairEntry, str], Iterator[Finding]]] = {
+        self._readers: dict[str, Callable[[ClaimTest, PairEntry, str], Iterator[Finding]]] = {
             "level": self._level, "change": self._change, "progress": self._progress,
             "corpus_gap": self._corpus_gap, "attention_gap": self._attention_gap,
             "readout_gap": self._readout_gap,
         }  # fmt: skip
 
-    def findings(self, test: Test) -> Iterator[Finding]:
+    def findings(self, test: ClaimTest) -> Iterator[Finding]:
         """The findings of one test: every pair that it selects, in every attention mode."""
         for pair in self.asked.pairs:
             if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind == "control"):
@@ -131,10 +131,10 @@ class Reader:
                 yield from self._readers[test.statistic](test, pair, attention)
 
     @staticmethod
-    def _needs_embedders(test: Test) -> bool:
+    def _needs_embedders(test: ClaimTest) -> bool:
         return test.stage == "embedder" or test.statistic in ("gain", "change", "progress")
 
-    def _attentions(self, test: Test) -> list[str]:
+    def _attentions(self, test: ClaimTest) -> list[str]:
         """The modes that were measured at all where the test looks; embedders have one of their own."""
         if test.statistic == "attention_gap":
             return ["causal minus bidirectional"]
@@ -144,14 +144,14 @@ class Reader:
         found = [a for a in test.attentions if a in there]
         return found or list(test.attentions[:1])
 
-    def _rows(self, test: Test, measure: str = "", **equal: Any) -> pd.DataFrame:
+    def _rows(self, test: ClaimTest, measure: str = "", **equal: Any) -> pd.DataFrame:
         rows = pick(self.measures, measure=measure or test.measure, **equal)
         return rows[rows["k"] == test.k] if test.measure == "knn_overlap" else rows
 
     def _main_corpus(self) -> str:
         return self.view.corpora[0] if self.view.corpora else ""
 
-    def _read(self, rows: pd.DataFrame, test: Test) -> Estimate:
+    def _read(self, rows: pd.DataFrame, test: ClaimTest) -> Estimate:
         """The measure's number over seeds, from rows of one comparison and corpus."""
         by_seed = [
             from_interval(*summary(own, test.measure, self.view.preset, self.view.first_layer).values())
@@ -159,7 +159,7 @@ class Reader:
         ]
         return over_seeds(by_seed)
 
-    def _level(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _level(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         rows = self._rows(
             test, pair=pair.name, stage=test.stage, attention=attention, corpus=self._main_corpus()
         )
@@ -172,7 +172,7 @@ class Reader:
             estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
         yield self._finding(test, pair, f"{test.measure}, {test.stage}s, {attention}", estimate, rows, facts)
 
-    def _floor(self, test: Test, pair: PairEntry, attention: str) -> pd.DataFrame:
+    def _floor(self, test: ClaimTest, pair: PairEntry, attention: str) -> pd.DataFrame:
         seeds = (f"{pair.left}-seeds", f"{pair.right}-seeds")
         return self._rows(
             test,
@@ -183,11 +183,11 @@ class Reader:
             corpus=self._main_corpus(),
         )
 
-    def _read_floor(self, rows: pd.DataFrame, test: Test) -> Estimate:
+    def _read_floor(self, rows: pd.DataFrame, test: ClaimTest) -> Estimate:
         """The floor of a pair: the mean of its two sides' floors."""
         return over_seeds([self._read(own, test) for _, own in rows.groupby("pair", sort=True)])
 
-    def _change(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _change(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "attention": attention, "corpus": self._main_corpus()}
         before, after = (self._rows(test, stage=s, **about) for s in ("backbone", "embedder"))
         first, last = self._read(before, test), self._read(after, test)
@@ -197,7 +197,7 @@ class Reader:
             pd.concat([before, after]), facts,
         )  # fmt: skip
 
-    def _progress(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _progress(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         """The share of the whole change that is made by a checkpoint, all read from one seed."""
         about = {"pair": pair.name, "attention": attention, "corpus": self._main_corpus()}
         rows = self._rows(test, **about)
@@ -221,7 +221,7 @@ class Reader:
         what = f"{test.measure}, share of the change by step {step:g}, {attention}"
         yield self._finding(test, pair, what, estimate, pd.concat([first, at, last]), facts, test.share)
 
-    def _corpus_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _corpus_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         for other in self.view.corpora[1:]:
             about = {"pair": pair.name, "stage": test.stage, "attention": attention}
             own, theirs = (self._rows(test, corpus=c, **about) for c in (self._main_corpus(), other))
@@ -229,13 +229,13 @@ class Reader:
             what = f"{test.measure}, {other} minus {self._main_corpus()}, {attention}"
             yield self._finding(test, pair, what, estimate, pd.concat([own, theirs]))
 
-    def _attention_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _attention_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "corpus": self._main_corpus()}
         own, other = (self._rows(test, attention=a, **about) for a in ("bidirectional", "causal"))
         estimate = self._read(other, test) - self._read(own, test)
         yield self._finding(test, pair, f"{test.measure}, {attention}", estimate, pd.concat([own, other]))
 
-    def _readout_gap(self, test: Test, pair: PairEntry, attention: str) -> Iterator[Finding]:
+    def _readout_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "attention": attention, "split": test.split}
         rows = self._rows(test, "probe", direction="right", statistic="accuracy_change", **about)
         corpora = list(dict.fromkeys(rows["corpus"]))
@@ -250,7 +250,7 @@ class Reader:
             rows,
         )
 
-    def _gain(self, test: Test, pair: PairEntry) -> Iterator[Finding]:
+    def _gain(self, test: ClaimTest, pair: PairEntry) -> Iterator[Finding]:
         by_task = gains(self.scores, pair.left, pair.right, self.view.recipe)
         names = [test.benchmark] if test.benchmark else list(dict.fromkeys(by_task["benchmark"]))
         files = [
@@ -273,7 +273,7 @@ class Reader:
             yield finding
 
     def _finding(
-        self, test: Test, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,
+        self, test: ClaimTest, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,
         facts: dict[str, Any] | None = None, threshold: float | None = None,
     ) -> Finding:  # fmt: skip
         facts = dict(facts or {})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -104,9 +105,8 @@ def layer_ticks(count: int, most: int = 7) -> tuple[list[int], list[str]]:
 def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int = 7) -> Any:
     """A heatmap of base layers (rows) by post-trained layers (columns), layer 0 set apart by a line."""
     rows, columns = values.shape
-    image = axes.imshow(values, cmap=style.heat, vmin=low, vmax=1, origin="lower", aspect="auto")
-    image.cmap.set_under("#FFFFFF")
-    image.cmap.set_bad("#E8E8E8")
+    colours = mpl.colormaps[style.heat].with_extremes(under="#FFFFFF", bad="#E8E8E8")
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=1, origin="lower", aspect="auto")
     axes.set_xticks(*layer_ticks(columns, most))
     axes.set_yticks(*layer_ticks(rows, most))
     for line in (axes.axhline, axes.axvline):

@@ -1,12 +1,13 @@
-"""Made-up tidy results in the shape of the paper's study: 8 pairs, 2 corpora, up to 36 layers.
+"""Made-up tidy results for any study, by default one in the shape of the paper's own.
 
-They exist to try every drawing before any model is trained, and to test verdicts where the truth is
-known. Nothing in them was measured, and every page drawn from them says so. Run
-`python -m realign.paper.synthetic DIR`, then `realign figures --results DIR`.
+They exist to try every drawing before any model is trained. Nothing in them was measured, and every
+page drawn from them says so. Run `python -m realign.paper.synthetic DIR` for 8 pairs, 2 corpora and
+up to 36 layers, then `realign figures --results DIR`.
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,8 @@ from realign.paper.tidy import COLUMNS
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Compared, Description, PairEntry
-from realign.study.names import EmbedderId
+from realign.study.names import EmbedderId, is_embedder
 
-STUDY = "synthetic"
 SEEDS = (0, 1, 2)
 STEPS = (200, 400, 600)
 RECIPES: dict[str, Any] = {
@@ -68,23 +68,6 @@ CORPORA = {"reasoning-hard": "Reasoning texts, hard", "mmlu-pro": "MMLU-Pro"}
 BENCHMARKS = {"MTEB(Multilingual, v2)": 40, "MTEB(Code, v1)": 12, "BRIGHT": 12}
 DATASETS = {"MSMARCO": 4990, "NLI": 2770, "HotpotQA": 1680, "FEVER": 1060, "Mr.TyDi": 1030, "SQuAD": 840}
 NEAR = (5, 10, 50)
-WIDTHS = {layers: width for _, layers, width, _ in BACKBONES.values()}
-
-
-class Writer:
-    """Writes tidy files and remembers what was compared."""
-
-    def __init__(self, root: Path):
-        self.root = root / "tidy"
-        self.compared: list[Compared] = []
-
-    def write(self, table: str, path: str, rows: list[dict[str, Any]]) -> None:
-        """One Parquet file of a tidy table, with all its columns."""
-        place = self.root / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        frame = pd.DataFrame(rows).reindex(columns=COLUMNS[table])
-        frame["study"] = STUDY
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), place)
 
 
 def _random(*names: object) -> np.random.Generator:
@@ -111,7 +94,17 @@ def _row(measure: str, statistic: str, value: float, half: float = np.nan, **mor
     }  # fmt: skip
 
 
-def _linear(layers: int, moved: float, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Shape:
+    """How deep and wide a comparison's models are, and how far apart they moved (0 to 1)."""
+
+    layers: int
+    width: int
+    moved: float
+
+
+def _linear(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    layers, moved = shape.layers, shape.moved
     for measure, statistic, by, width in (
         ("correlation", "mean", min(1.0, 1.25 * moved), 0.12),
         ("cka", "value", 0.25 * moved**1.5 + 0.45 * max(0.0, moved - 0.7), 0.45),
@@ -120,220 +113,259 @@ def _linear(layers: int, moved: float, noise: np.random.Generator) -> Iterator[d
         for (left, right), value in np.ndenumerate(grid):
             half = 0.015 if left == right else np.nan
             yield _row(measure, statistic, value, half, layer_left=left, layer_right=right)
+    haar = random_rotation_entropy(shape.width)
     for layer in range(1, layers + 1):
+        about = {"layer_left": layer, "layer_right": layer}
         entropy = np.clip(1 - moved * (0.8 + 0.25 * layer / layers), 0.1, 1) + 0.004 * noise.standard_normal()
-        yield _row("procrustes", "inverse_row_entropy", entropy, 0.01, layer_left=layer, layer_right=layer)
-        haar = random_rotation_entropy(WIDTHS[layers])
-        yield _row("procrustes", "inverse_row_entropy_haar", haar, layer_left=layer, layer_right=layer)
-        yield _row("procrustes", "residual", 0.6 * moved, 0.01, layer_left=layer, layer_right=layer)
+        yield _row("procrustes", "inverse_row_entropy", entropy, 0.01, **about)
+        yield _row("procrustes", "inverse_row_entropy_haar", haar, **about)
+        yield _row("procrustes", "residual", 0.6 * moved, 0.01, **about)
 
 
-def _neighbours(layers: int, moved: float, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
-    depth = np.linspace(0, 1, layers + 1)
+def _neighbours(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    depth = np.linspace(0, 1, shape.layers + 1)
     for k in NEAR:
-        curve = (1 - min(0.93, 1.05 * moved**0.5) * (0.55 + 0.45 * depth)) * (1 + 0.05 * np.log(k / 5))
-        curve = np.clip(curve + 0.01 * noise.standard_normal(layers + 1), 0, 1)
+        curve = 1 - min(0.93, 1.05 * shape.moved**0.5) * (0.55 + 0.45 * depth)
+        curve = np.clip(curve * (1 + 0.05 * np.log(k / 5)) + 0.01 * noise.standard_normal(len(depth)), 0, 1)
         for layer, value in enumerate(curve):
             yield _row("knn_overlap", "mean", value, 0.012, layer_left=layer, layer_right=layer, k=k)
 
 
-def _probe(layers: int, moved: float, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
-    drop = 0.35 * max(0.0, moved - 0.7) / 0.3
+def _probe(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    drop = 0.35 * max(0.0, shape.moved - 0.7) / 0.3 + 0.02 * shape.moved
     for split, own in (("train", 0.93), ("dev", 0.90), ("test", 0.895)):
-        about = {"task": "label", "split": split, "layer_left": layers, "layer_right": layers}
+        about = {"task": "label", "split": split, "layer_left": shape.layers, "layer_right": shape.layers}
         left = own + 0.004 * noise.standard_normal()
-        right = own - drop - 0.02 * moved + 0.004 * noise.standard_normal()
+        right = own - drop + 0.004 * noise.standard_normal()
         yield _row("probe", "accuracy", left, 0.01, direction="left", **about)
         yield _row("probe", "accuracy", right, 0.01, direction="right", **about)
         yield _row("probe", "accuracy_change", right - left, 0.01, direction="right", **about)
 
 
-FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe}
+def _extra(_: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    yield _row("rsa", "value", 0.8 + 0.05 * noise.standard_normal(), 0.02)
 
 
-def _measures(writer: Writer, left: str, right: str, layers: int, moved: float, **about: Any) -> None:
-    kind_corpora = list(CORPORA)[
-        : 1 if about["stage"] == "checkpoint" or about["kind"] == "control" else None
-    ]
-    files: list[str] = []
-    modes = ("bidirectional",) if about["stage"] == "checkpoint" else ("bidirectional", "causal")
-    for family, make in FAMILIES.items():
-        for corpus in kind_corpora if family != "probe" else ["ag-news"]:
-            for mode in modes:
-                scale = (0.35 if corpus == "mmlu-pro" else 1.0) * (0.95 if mode == "causal" else 1.0)
-                noise = _random(left, right, family, corpus, mode)
-                common = {**about, "corpus": corpus, "attention": mode, "preset": "", "token_rule": "all"}
-                common["tags"] = ",".join(about.get("tags", ()))
-                rows = [{**common, **row} for row in make(layers, moved * scale, noise)]
-                rows += [{**common, **_row("sample", s, n)} for s, n in (("tokens", 5e4), ("texts", 57))]
-                path = f"measures/{left}--vs--{right}/{corpus}+{mode}.{family}.parquet"
-                writer.write("measures", path, rows)
-                files.append(f"{corpus}+{mode}.{family}")
-    facts = {k: about[k] for k in ("stage", "pair", "kind")} | {"recipe": about["recipe"] or ""}
-    writer.compared.append(Compared(left=left, right=right, files=tuple(files), **facts))
+FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe, "extra": _extra}
 
 
-def _embedded() -> list[str]:
-    return list(dict.fromkeys(n for p in PAIRS if p[4] for n in p[:2]))
+def _about(model: str) -> tuple[str, int | None, int | None]:
+    """A model's backbone, seed and step."""
+    if not is_embedder(model):
+        return model, None, None
+    parsed = EmbedderId.parse(model)
+    return parsed.backbone, parsed.seed, parsed.step
 
 
-def _write_measures(writer: Writer) -> None:
-    for left, right, kind, tags, embed, moved in PAIRS:
-        layers, pair = BACKBONES[left][1], f"{left}--vs--{right}"
-        about = {"pair": pair, "kind": kind, "tags": tags, "recipe": None}
-        _measures(writer, left, right, layers, moved, stage="backbone", **about)
-        if not embed:
-            continue
-        about["recipe"] = "full"
-        healed = 0.55 * moved if kind == "sft" else 0.18 + 0.15 * moved
-        for seed in SEEDS:
-            sides = [str(EmbedderId(b, "full", seed)) for b in (left, right)]
-            _measures(
-                writer, *sides, layers, healed, stage="embedder", seed_left=seed, seed_right=seed, **about
-            )
-        for step in STEPS:
-            now = healed + (moved - healed) * np.exp(-step / 80)
-            sides = [str(EmbedderId(b, "full", 0, step)) for b in (left, right)]
-            _measures(
-                writer, *sides, layers, now, stage="checkpoint", step=step, seed_left=0, seed_right=0, **about
-            )
-    for name in _embedded():
-        sides = [str(EmbedderId(name, "full", seed)) for seed in SEEDS[:2]]
-        about = {"pair": f"{name}-seeds", "kind": "control", "tags": ("seeds",), "recipe": "full"}
-        _measures(
-            writer, *sides, BACKBONES[name][1], 0.10, stage="embedder", seed_left=0, seed_right=1, **about
+def _moved(description: Description, compared: Compared) -> float:
+    """How far a comparison's models are apart: by kind, by tags, and by how long they were trained."""
+    if compared.kind == "control":
+        return 0.10 if compared.stage == "embedder" else 1.0
+    pair = next(p for p in description.pairs if p.name == compared.pair)
+    told = description.backbones.get(pair.right, {}).get("moved")
+    start = told or (0.95 if pair.kind == "sft" else 0.6 if "prolonged" in pair.tags else 0.2)
+    end = 0.55 * start if pair.kind == "sft" else 0.18 + 0.15 * start
+    step = _about(compared.left)[2]
+    if compared.stage == "backbone":
+        return start
+    return end + (start - end) * np.exp(-step / 80) if step else end
+
+
+def measure_rows(description: Description, compared: Compared, file: str) -> list[dict[str, Any]]:
+    """The rows of one file of measures."""
+    states, family = file.rsplit(".", 1)
+    corpus, attention = states.split("+")
+    backbone, seed_left, step = _about(compared.left)
+    facts = description.backbones.get(backbone, {})
+    scale = 0.35 if "mmlu" in corpus and compared.kind != "control" else 1.0
+    scale *= 0.95 if attention == "causal" else 1.0
+    shape = Shape(facts.get("layers", 4), facts.get("width", 64), _moved(description, compared) * scale)
+    tags = next((p.tags for p in description.pairs if p.name == compared.pair), ())
+    common = {
+        "stage": compared.stage, "step": step, "recipe": compared.recipe or None, "pair": compared.pair,
+        "kind": compared.kind, "tags": ",".join(tags), "corpus": corpus, "token_rule": "all",
+        "attention": attention, "preset": "", "seed_left": seed_left,
+        "seed_right": _about(compared.right)[1],
+    }  # fmt: skip
+    noise = _random(compared.left, compared.right, file)
+    rows = [{**common, **row} for row in FAMILIES[family](shape, noise)]
+    return rows + [{**common, **_row("sample", s, n)} for s, n in (("tokens", 5e4), ("texts", 57))]
+
+
+def score_rows(description: Description, model: str) -> list[dict[str, Any]]:
+    """The rows of one model's benchmark scores."""
+    backbone, seed, step = _about(model)
+    recipe = EmbedderId.parse(model).recipe if is_embedder(model) else None
+    made = {p.right: p for p in description.pairs}
+    lost = 0.038 if description.recipes.get(recipe or "", {}).get("lora") else 0.0
+    lost += 0.02 if backbone in made and made[backbone].kind == "sft" else 0.0
+    size = 0.03 * np.log10(description.backbones.get(backbone, {}).get("parameters", 1e6) / 1e6)
+    rows = []
+    for benchmark, tasks in description.benchmarks.items():
+        for task in tasks:
+            hard = _random("task", task).uniform(-0.1, 0.1)
+            noise = _random(model, task).normal(0, 0.004) + _random(backbone, task).normal(0, 0.004)
+            level = 0.15 if benchmark == "BRIGHT" else 0.5
+            rows.append({
+                "embedder": model, "backbone": backbone, "recipe": recipe, "seed": seed, "step": step,
+                "preset": "", "benchmark": benchmark, "task": task, "task_type": "Retrieval",
+                "split": "test", "subset": "default", "metric": "main_score",
+                "value": float(np.clip(level + hard + size + noise - lost, 0, 1)), "mteb_version": "2.26.24",
+            })  # fmt: skip
+    return rows
+
+
+def training_rows(description: Description, model: str) -> list[dict[str, Any]]:
+    """The rows of one training's log."""
+    embedder = EmbedderId.parse(model)
+    noise = _random("training", model)
+    last = int(1.3 * max(description.recipes.get(embedder.recipe, {}).get("checkpoints") or [600]))
+    rows: list[dict[str, Any]] = []
+    for step in range(1, last + 1, max(1, last // 130)):
+        loss = 0.55 + 1.6 * np.exp(-12 * step / last) + 0.05 * noise.standard_normal()
+        rows.append({"step": step, "metric": "loss", "value": loss})
+    for step in (0, last // 8, last // 4, last // 2, last):
+        done = np.exp(-10 * step / last)
+        rows.append({"step": step, "metric": "val_loss", "value": 0.6 + 1.5 * done + noise.normal(0, 0.03)})
+        rows.append(
+            {"step": step, "metric": "val_ndcg_at_10", "value": 0.62 - 0.4 * done + noise.normal(0, 0.01)}
         )
+    about = {"backbone": embedder.backbone, "recipe": embedder.recipe, "seed": embedder.seed}
+    return [{**about, **row} for row in rows]
 
 
-def _write_scores(writer: Writer) -> None:
-    for name in _embedded():
-        for recipe, lost in (("full", 0.0), ("lora", 0.038)):
-            for seed in SEEDS if recipe == "full" else SEEDS[:1]:
-                rows = []
-                family = name if not name.startswith(("SimpleRL", "ProRL", "PSR")) else name + "-base"
-                for benchmark, count in BENCHMARKS.items():
-                    for task in range(count):
-                        hard = _random("task", benchmark, task).uniform(-0.25, 0.25)
-                        level = {"BRIGHT": 0.15}.get(benchmark, 0.52) + 0.4 * hard * (benchmark != "BRIGHT")
-                        size = 0.03 * np.log10(BACKBONES[name][3] / 5e8)
-                        noise = _random(name, recipe, seed, benchmark, task).normal(0, 0.004)
-                        own = _random(name, benchmark, task).normal(0, 0.004)
-                        value = level + size + noise + own - lost - 0.02 * (family == "Qwen2.5-Math-1.5B")
-                        rows.append(
-                            {
-                                "embedder": str(EmbedderId(name, recipe, seed)), "backbone": name,
-                                "recipe": recipe, "seed": seed, "preset": "", "benchmark": benchmark,
-                                "task": f"{benchmark.split('(')[0].lower()}-{task}", "task_type": "Retrieval",
-                                "split": "test", "subset": "default", "metric": "main_score",
-                                "value": float(np.clip(value, 0, 1)), "mteb_version": "2.26.24",
-                            }
-                        )  # fmt: skip
-                model = str(EmbedderId(name, recipe, seed))
-                writer.write("scores", f"scores/{model}.parquet", rows)
+def backbone_rows(description: Description, name: str) -> list[dict[str, Any]]:
+    """The rows of one backbone."""
+    pair = next((p for p in description.pairs if p.right == name), None)
+    common = {"backbone": name, "kind": pair.kind if pair else "base", "base": pair.left if pair else ""}
+    rate = 0.7 if pair else 0.45
+    parameters = description.backbones.get(name, {}).get("parameters", 1e6)
+    return [
+        {**common, "metric": "parameters", "value": parameters},
+        {**common, "metric": "perplexity", "split": "text", "value": 9.0, "ci_low": 8.8, "ci_high": 9.2},
+        {
+            **common, "metric": "pass_rate", "split": "test", "value": rate, "ci_low": rate - 0.04,
+            "ci_high": rate + 0.04, "n": 500,
+        },
+    ]  # fmt: skip
 
 
-def _write_training(writer: Writer) -> None:
-    for name in _embedded():
-        for recipe in RECIPES:
-            for seed in SEEDS if recipe == "full" else SEEDS[:1]:
-                noise = _random("training", name, recipe, seed)
-                rows = []
-                for step in range(1, 783, 6):
-                    loss = 0.55 + 1.6 * np.exp(-step / 60) + 0.05 * noise.standard_normal()
-                    rows.append({"step": step, "metric": "loss", "value": loss})
-                    rows.append(
-                        {"step": step, "metric": "tokens_per_second", "value": 8e13 / BACKBONES[name][3]}
-                    )
-                for step in (0, 100, 200, 400, 600, 782):
-                    rows.append(
-                        {
-                            "step": step,
-                            "metric": "val_loss",
-                            "value": 0.6 + 1.5 * np.exp(-step / 70) + noise.normal(0, 0.03),
-                        }
-                    )
-                    rows.append(
-                        {
-                            "step": step,
-                            "metric": "val_ndcg_at_10",
-                            "value": 0.62 - 0.4 * np.exp(-step / 90) + noise.normal(0, 0.01),
-                        }
-                    )
-                rows.append({"step": 782, "metric": "memory_gb", "value": 12 + BACKBONES[name][3] / 2e8})
-                for row in rows:
-                    row.update(backbone=name, recipe=recipe, seed=seed)
-                model = str(EmbedderId(name, recipe, seed))
-                writer.write("training", f"training/{model}.parquet", rows)
+def mining_rows(description: Description, name: str) -> list[dict[str, Any]]:
+    """The rows of one mined data set."""
+    noise = _random("mining", name)
+    pairs = description.datasets.get(name, {}).get("pairs", 1000)
+    counts = {
+        "pairs_in": pairs * 1.04, "pairs_out": pairs, "candidates": pairs * 100, "kept": pairs * 3,
+        "refused_margin": pairs * 6, "refused_duplicate": pairs * 2, "refused_positive": pairs,
+    }  # fmt: skip
+    rows = [{"dataset": name, "statistic": s, "value": float(v)} for s, v in counts.items()]
+    for side, mean in (("positive_score", 0.78), ("negative_score", 0.6)):
+        scores = noise.normal(mean, 0.06, 4000)
+        for percent in (5, 25, 50, 75, 95):
+            value = float(np.percentile(scores, percent))
+            rows.append({"dataset": name, "statistic": f"{side}_p{percent:02d}", "value": value})
+    return rows
 
 
-def _write_backbones(writer: Writer) -> None:
-    bases = {right: (left, kind) for left, right, kind, *_ in PAIRS}
-    for name, (_, _, _, parameters) in BACKBONES.items():
-        base, kind = bases.get(name, ("", "base"))
-        common = {"backbone": name, "kind": kind, "base": base}
-        rate = 0.45 + 0.25 * (name in bases)
-        rows = [
-            {**common, "metric": "parameters", "value": parameters},
-            {**common, "metric": "perplexity", "split": "text", "value": 9.0, "ci_low": 8.8, "ci_high": 9.2},
-            {
-                **common, "metric": "pass_rate", "split": "test", "value": rate, "ci_low": rate - 0.04,
-                "ci_high": rate + 0.04, "n": 500,
-            },
-        ]  # fmt: skip
-        writer.write("backbones", f"backbones/{name}.parquet", rows)
+OTHERS = {
+    "scores": score_rows,
+    "training": training_rows,
+    "backbones": backbone_rows,
+    "mining": mining_rows,
+}
 
 
-def _write_mining(writer: Writer) -> None:
-    for name, pairs in DATASETS.items():
-        noise = _random("mining", name)
-        positive, negative = noise.normal(0.78, 0.06, 4000), noise.normal(0.6, 0.07, 4000)
-        counts = {
-            "pairs_in": pairs * 1.04, "pairs_out": pairs, "candidates": pairs * 100, "kept": pairs * 3,
-            "refused_margin": pairs * 6, "refused_duplicate": pairs * 2, "refused_positive": pairs,
-        }  # fmt: skip
-        rows = [{"statistic": s, "value": float(v)} for s, v in counts.items()]
-        for side, scores in (("positive_score", positive), ("negative_score", negative)):
-            for percent in (5, 25, 50, 75, 95):
-                rows.append({"statistic": f"{side}_p{percent:02d}", "value": np.percentile(scores, percent)})
-        for row in rows:
-            row["dataset"] = name
-        writer.write("mining", f"mining/{name}.parquet", rows)
+def fill(description: Description, results: Path) -> None:
+    """Write made-up tidy results for every part of a description, and the description itself."""
+    tidy = results / "tidy"
+    for compared in description.compared:
+        for file in compared.files:
+            path = tidy / f"measures/{compared.left}--vs--{compared.right}/{file}.parquet"
+            _write(path, "measures", description.name, measure_rows(description, compared, file))
+    for part in description.parts:
+        if part.table in OTHERS:
+            rows = OTHERS[part.table](description, part.model)
+            _write(tidy / part.path, part.table, description.name, rows)
+    marked = description.model_copy(update={"synthetic": True})
+    (tidy / "study.json").write_text(marked.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
-def _names(writer: Writer, table: str) -> list[str]:
-    return sorted(p.stem for p in (writer.root / table).glob("*.parquet"))
+def _write(path: Path, table: str, study: str, rows: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame = pd.DataFrame(rows).reindex(columns=COLUMNS[table])
+    frame["study"] = study
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), path)
 
 
-def write_synthetic(root: Path) -> Description:
-    """Write made-up tidy results and their `study.json` below `root`."""
-    writer = Writer(root)
-    for write in (_write_measures, _write_scores, _write_training, _write_backbones, _write_mining):
-        write(writer)
-    description = Description(
-        name=STUDY,
+def paper_shaped() -> Description:
+    """A description in the shape of the paper's study: its pairs, corpora, benchmarks, seeds."""
+    moved = {right: m for _, right, _, _, _, m in PAIRS}
+    pairs = tuple(
+        PairEntry(name=f"{left}--vs--{right}", left=left, right=right, kind=kind, tags=tags, embed=embed)  # type: ignore[arg-type]
+        for left, right, kind, tags, embed, _ in PAIRS
+    )
+    sides = list(dict.fromkeys(n for p in pairs if p.embed for n in (p.left, p.right)))
+    trained = [str(EmbedderId(n, "full", s)) for n in sides for s in SEEDS]
+    trained += [str(EmbedderId(n, "lora", SEEDS[0])) for n in sides]
+    return Description(
+        name="synthetic",
         title="Synthetic results in the shape of the paper's study",
         question="Do the drawings work before anything is measured?",
         synthetic=True,
         seeds=SEEDS,
-        backbones={n: {"label": b[0], "source": "made up"} for n, b in BACKBONES.items()},
-        pairs=tuple(
-            PairEntry(name=f"{p[0]}--vs--{p[1]}", left=p[0], right=p[1], kind=p[2], tags=p[3], embed=p[4])  # type: ignore[arg-type]
-            for p in PAIRS
-        ),
+        backbones={
+            n: {
+                "label": label, "source": "made up", "layers": layers, "width": width, "parameters": size,
+                "moved": moved.get(n, 0.0),
+            }
+            for n, (label, layers, width, size) in BACKBONES.items()
+        },
+        pairs=pairs,
         recipes=RECIPES,
-        corpora={n: {"label": label, "texts": 57} for n, label in CORPORA.items()},
-        datasets={n: {} for n in DATASETS},
-        benchmarks={b: [f"{b.split('(')[0].lower()}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
-        compared=tuple(writer.compared),
-        scored=tuple(_names(writer, "scores")),
+        corpora={n: {"label": label, "source": "made up"} for n, label in CORPORA.items()},
+        datasets={n: {"source": "made up", "pairs": count} for n, count in DATASETS.items()},
+        benchmarks={b: [f"{b.split('(')[0].lower()}-{b[-2:-1]}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
+        compared=tuple(_comparisons(pairs, sides)),
+        scored=tuple(trained),
         judged=tuple(BACKBONES),
-        trained=tuple(_names(writer, "training")),
+        trained=tuple(trained),
         mined=tuple(DATASETS),
         claims=Claims(tensions=True),
-    )
-    (root / "tidy/study.json").write_text(description.model_dump_json(indent=1) + "\n", encoding="utf-8")
-    return description
+    )  # fmt: skip
+
+
+def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[Compared]:
+    def files(corpora: Sequence[str], modes: Sequence[str], probe: bool = True) -> tuple[str, ...]:
+        states = [f"{c}+{m}" for c in corpora for m in modes]
+        own = [f"{s}.{family}" for s in states for family in ("linear", "neighbours")]
+        return (*own, *(f"ag-news+{m}.probe" for m in modes if probe))
+
+    corpora, both, one = list(CORPORA), ("bidirectional", "causal"), ("bidirectional",)
+    for p in pairs:
+        about: dict[str, Any] = {"pair": p.name, "kind": p.kind}
+        yield Compared(left=p.left, right=p.right, stage="backbone", files=files(corpora, both), **about)
+        if not p.embed:
+            continue
+        about["recipe"] = "full"
+        for seed in SEEDS:
+            left, right = (str(EmbedderId(n, "full", seed)) for n in (p.left, p.right))
+            yield Compared(left=left, right=right, stage="embedder", files=files(corpora, one), **about)
+        for step in STEPS:
+            left, right = (str(EmbedderId(n, "full", SEEDS[0], step)) for n in (p.left, p.right))
+            yield Compared(left=left, right=right, stage="checkpoint", files=files(corpora[:1], one), **about)
+    for name in sides:
+        left, right = (str(EmbedderId(name, "full", seed)) for seed in SEEDS[:2])
+        yield Compared(
+            left=left, right=right, stage="embedder", pair=f"{name}-seeds", kind="control", recipe="full",
+            files=files(corpora[:1], one, probe=False),
+        )  # fmt: skip
+    for name in dict.fromkeys(p.left for p in pairs):
+        for floor in ("shuffled", "rotated"):
+            yield Compared(
+                left=name, right=floor, stage="backbone", pair=f"{name}-{floor}", kind="control",
+                files=files(corpora[:1], one, probe=False),
+            )  # fmt: skip
 
 
 if __name__ == "__main__":
-    write_synthetic(Path(sys.argv[1]))
+    fill(paper_shaped(), Path(sys.argv[1]))

@@ -14,7 +14,7 @@ Statistic = Literal["gain", "level", "change", "progress", "corpus_gap", "attent
 Rule = Literal["equivalent", "different", "above", "below", "above_floor", "below_floor"]
 
 
-class Test(Section):
+class ClaimTest(Section):
     """One test: a statistic of each selected pair, and the rule that judges it."""
 
     statistic: Statistic = setting(
@@ -42,7 +42,7 @@ class Test(Section):
     share: float = setting(0.8, "The share of the whole change that progress asks for.", gt=0, lt=1)
 
     @model_validator(mode="after")
-    def _complete(self) -> "Test":
+    def _complete(self) -> "ClaimTest":
         if (
             self.statistic in ("level", "change", "progress", "corpus_gap", "attention_gap")
             and not self.measure
@@ -59,37 +59,39 @@ class Claim(Section):
     """One assertion and the tests that decide it."""
 
     says: str = setting(..., "The assertion, in a sentence.")
-    tests: tuple[Test, ...] = setting(..., "What must hold, for every selected pair.", min_length=1)
+    tests: tuple[ClaimTest, ...] = setting(..., "What must hold, for every selected pair.", min_length=1)
 
 
 PAPER_CLAIMS: dict[str, Claim] = {
     "null_effect": Claim(
         says="Tuning a backbone by RLVR leaves the benchmark scores of its embedder equivalent.",
-        tests=(Test(statistic="gain", rule="equivalent", threshold=1.0),),
+        tests=(ClaimTest(statistic="gain", rule="equivalent", threshold=1.0),),
     ),
     "global_geometry_preserved": Claim(
         says="RLVR preserves the global geometry of the representations, and contrastive training keeps it.",
         tests=tuple(
-            Test(statistic="level", stage=stage, measure="cka", rule="above", threshold=0.9)
+            ClaimTest(statistic="level", stage=stage, measure="cka", rule="above", threshold=0.9)
             for stage in ("backbone", "embedder")
         ),
     ),
     "local_geometry_reorganised": Claim(
         says="RLVR reorganises local geometry: neighbourhoods overlap well below one.",
-        tests=(Test(statistic="level", measure="knn_overlap", rule="below", threshold=0.8),),
+        tests=(ClaimTest(statistic="level", measure="knn_overlap", rule="below", threshold=0.8),),
     ),
     "local_geometry_not_restored": Claim(
         says="Contrastive training does not restore the neighbourhoods that RLVR reorganised.",
         tests=(
-            Test(statistic="change", measure="knn_overlap", rule="below", threshold=0.05),
-            Test(statistic="level", stage="embedder", measure="knn_overlap", rule="below_floor"),
+            ClaimTest(statistic="change", measure="knn_overlap", rule="below", threshold=0.05),
+            ClaimTest(statistic="level", stage="embedder", measure="knn_overlap", rule="below_floor"),
         ),
     ),
     "basis_drift_only_if_prolonged": Claim(
         says="The coordinate basis drifts only under prolonged RLVR.",
         tests=(
-            Test(statistic="level", measure="procrustes", tagged=("prolonged",), rule="below", threshold=0.3),
-            Test(
+            ClaimTest(
+                statistic="level", measure="procrustes", tagged=("prolonged",), rule="below", threshold=0.3
+            ),
+            ClaimTest(
                 statistic="level", measure="procrustes", untagged=("prolonged",), rule="above", threshold=0.3
             ),
         ),
@@ -97,7 +99,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
     "basis_drift_reversed": Claim(
         says="Contrastive training turns the drifted basis of prolonged RLVR back.",
         tests=(
-            Test(
+            ClaimTest(
                 statistic="change", measure="procrustes", tagged=("prolonged",), rule="above", threshold=0.0
             ),
         ),
@@ -105,23 +107,25 @@ PAPER_CLAIMS: dict[str, Claim] = {
     "linear_readout_preserved": Claim(
         says="A linear probe fitted on the base reads the RLVR model equally well.",
         tests=tuple(
-            Test(statistic="readout_gap", stage=stage, rule="equivalent", threshold=0.05)
+            ClaimTest(statistic="readout_gap", stage=stage, rule="equivalent", threshold=0.05)
             for stage in ("backbone", "embedder")
         ),
     ),
     "sft_restructures": Claim(
         says="Supervised fine-tuning restructures the representations at every level.",
         tests=(
-            Test(statistic="level", kind="sft", measure="procrustes", rule="below", threshold=0.3),
-            Test(statistic="level", kind="sft", measure="cka", rule="below", threshold=0.9),
-            Test(statistic="level", kind="sft", measure="knn_overlap", rule="below", threshold=0.3),
+            ClaimTest(statistic="level", kind="sft", measure="procrustes", rule="below", threshold=0.3),
+            ClaimTest(statistic="level", kind="sft", measure="cka", rule="below", threshold=0.9),
+            ClaimTest(statistic="level", kind="sft", measure="knn_overlap", rule="below", threshold=0.3),
         ),
     ),
     "realignment_is_fast": Claim(
         says="Contrastive training realigns a pair early: most of the change is made by the first checkpoint.",
         tests=(
-            Test(statistic="progress", measure="procrustes", rule="above", attentions=("bidirectional",)),
-            Test(statistic="progress", measure="cka", rule="above", attentions=("bidirectional",)),
+            ClaimTest(
+                statistic="progress", measure="procrustes", rule="above", attentions=("bidirectional",)
+            ),
+            ClaimTest(statistic="progress", measure="cka", rule="above", attentions=("bidirectional",)),
         ),
     ),
 }
@@ -129,33 +133,39 @@ PAPER_CLAIMS: dict[str, Claim] = {
 PAPER_TENSIONS: dict[str, Claim] = {
     "tension_scores_identical": Claim(
         says="Scores are identical, not merely close: they differ by less than a quarter of a point.",
-        tests=(Test(statistic="gain", rule="equivalent", threshold=0.25),),
+        tests=(ClaimTest(statistic="gain", rule="equivalent", threshold=0.25),),
     ),
     "tension_realigned_beyond_one_pair": Claim(
         says="Contrastive training realigns the basis of RLVR pairs that were not trained for long, too.",
-        tests=(Test(statistic="change", measure="procrustes", untagged=("prolonged",), rule="above"),),
+        tests=(ClaimTest(statistic="change", measure="procrustes", untagged=("prolonged",), rule="above"),),
     ),
     "tension_nearly_a_permutation": Claim(
         says="Even after prolonged RLVR the best rotation is nearly a permutation.",
         tests=(
-            Test(statistic="level", measure="procrustes", tagged=("prolonged",), rule="above", threshold=0.9),
+            ClaimTest(
+                statistic="level", measure="procrustes", tagged=("prolonged",), rule="above", threshold=0.9
+            ),
         ),
     ),
     "tension_damage_on_any_text": Claim(
         says="What SFT does to the basis does not depend on the text it is measured on.",
         tests=(
-            Test(statistic="corpus_gap", kind="sft", measure="procrustes", rule="equivalent", threshold=0.05),
+            ClaimTest(
+                statistic="corpus_gap", kind="sft", measure="procrustes", rule="equivalent", threshold=0.05
+            ),
         ),
     ),
     "tension_any_attention": Claim(
         says="The similarity of backbones does not depend on the attention mode it is measured in.",
         tests=(
-            Test(statistic="attention_gap", kind="any", measure="cka", rule="equivalent", threshold=0.05),
+            ClaimTest(
+                statistic="attention_gap", kind="any", measure="cka", rule="equivalent", threshold=0.05
+            ),
         ),
     ),
     "tension_irreversible_beyond_noise": Claim(
         says="Neighbourhoods differ by more than two contrastive seeds of one backbone differ.",
-        tests=(Test(statistic="level", stage="embedder", measure="knn_overlap", rule="below_floor"),),
+        tests=(ClaimTest(statistic="level", stage="embedder", measure="knn_overlap", rule="below_floor"),),
     ),
 }
 
@@ -164,7 +174,7 @@ class Claims(Section):
     """What is tested, at what level, and how strictly."""
 
     alpha: float = setting(0.05, "Level of every test, after Holm's correction within a claim.", gt=0, lt=0.5)
-    paper: bool = setting(True, "Test the paper's claims.")
+    paper: bool = setting(True, "ClaimTest the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
     own: dict[Name, Claim] = setting(
         {}, "Further claims by name; one with the name of a built-in replaces it."

@@ -15,11 +15,11 @@ header { padding-top: 2.5rem; }
 h1 { font-size: clamp(1.6rem, 4vw, 2.4rem); line-height: 1.2; margin: 0 0 .5rem; text-wrap: balance; }
 h2 { margin: 3rem 0 1rem; padding-bottom: .3rem; border-bottom: 2px solid var(--line); }
 h3 { margin: 2rem 0 .5rem; }
-p { max-width: 46rem; }
+p:not(.warning) { max-width: 46rem; }
 a { color: var(--accent); }
 .question { font-size: 1.2rem; color: var(--faint); }
 .answer { font-size: 1.15rem; border-left: 4px solid var(--accent); padding: .4rem 0 .4rem 1rem; }
-.warning { background: #b00020; color: #fff; padding: .6rem 1rem; font-weight: 600; text-align: center; }
+.warning { margin: 0; background: #b00020; color: #fff; padding: .6rem 1rem; font-weight: 600; text-align: center; }
 nav { position: sticky; top: 0; background: var(--page); border-bottom: 1px solid var(--line); z-index: 2; }
 nav div { max-width: 72rem; margin: 0 auto; padding: .5rem 1.25rem; display: flex; gap: 1.25rem;
   overflow-x: auto; white-space: nowrap; }
@@ -30,7 +30,7 @@ details.claim > summary { padding: .75rem 1rem; cursor: pointer; display: flex; 
   align-items: baseline; }
 details.claim > summary .says { flex: 1 1 20rem; }
 details.claim > div { padding: 0 1rem 1rem; }
-.verdict { font-weight: 700; min-width: 6.5rem; }
+.verdict { font-weight: 700; min-width: 7.5rem; }
 .holds { color: var(--holds); } .fails { color: var(--fails); } .undecided { color: var(--undecided); }
 .faint { color: var(--faint); font-size: .9rem; }
 figure { margin: 1.5rem 0; background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
@@ -49,13 +49,15 @@ th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align
   overflow-wrap: break-word; min-width: 4rem; }
 th { position: sticky; top: 0; background: var(--card); }
 table.sortable th { cursor: pointer; }
-th[aria-sort="ascending"]::after { content: " \\2191"; } th[aria-sort="descending"]::after { content: " \\2193"; }
+th[aria-sort="ascending"]::after { content: " \\2191"; }
+th[aria-sort="descending"]::after { content: " \\2193"; }
 td.number { text-align: right; white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 footer { padding: 3rem 1.25rem; color: var(--faint); font-size: .9rem; }
-@media (max-width: 40rem) { dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; } body { font-size: 15px; }
+@media (max-width: 40rem) { body { font-size: 15px; }
+  dl { grid-template-columns: 1fr; } dd { margin-bottom: .5rem; }
   figure { padding: .4rem; margin-inline: -.5rem; } }
 @media print { nav { display: none !important; } details.claim > div { display: block; } }
 """
@@ -80,7 +82,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
       body.append(...rows);
     };
     head.addEventListener("click", sort);
-    head.addEventListener("keydown", e => { if (e.key === "Enter" || e.key === " ") { e.preventDefault(); sort(); } });
+    head.addEventListener("keydown", e => {
+      if (e.key === "Enter" || e.key === " ") { e.preventDefault(); sort(); } });
   });
 }
 document.addEventListener("keydown", e => { if (e.key === "Escape" && location.hash.startsWith("#zoom-"))

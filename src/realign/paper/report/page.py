@@ -1,4 +1,4 @@
-"""One self-contained HTML page: question, answer, verdicts, figures, tables, what was run, what is missing."""
+"""One self-contained HTML page: question, answer, verdicts, figures, tables, what was run and is missing."""
 
 import base64
 import html
