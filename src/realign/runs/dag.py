@@ -30,6 +30,7 @@ class PlannedJob:
     resources: Mapping[str, Any]
     before: Mapping[str, Any] = field(default_factory=dict)  # its job parameter as last recorded
     now: Mapping[str, Any] = field(default_factory=dict)
+    input_count: int = 0
 
     @property
     def name(self) -> str:
@@ -102,6 +103,7 @@ def _planned(dag: Any, job: Any) -> PlannedJob:
         {k: v for k, v in job.resources.items() if isinstance(v, int | float | str)},
         _job_parameter(getattr(changes, "only_old", ())),
         _job_parameter(getattr(changes, "only_new", ())),
+        len(job.input),
     )
 
 
