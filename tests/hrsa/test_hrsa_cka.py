@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realign.hrsa.cka import KernelSums, cka_sums, feature_sums, gram_is_cheaper, gram_sums
+from realign.hrsa.cka import cka_sums, feature_sums, gram_is_cheaper, gram_sums
+from realign.hrsa.kernel_sums import KernelSums
 from realign.hrsa.products import NumpyProducts
 from realign.hrsa.reading import haar_rotation
 from realign.hrsa.torch_products import TorchProducts

@@ -6,7 +6,10 @@
 from realign.study.measures import measure_units
 
 MEASURES = f"{R}/tidy/measures/{{comparison}}/{{corpus}}+{{attention}}"
-UNITS = {(u.comparison.name, u.corpus, u.attention, u.family): u for u in measure_units(STUDY)}
+UNITS = {
+    (u.comparison.name, u.corpus, u.attention, u.family): u
+    for u in measure_units(STUDY)
+}
 TARGETS["measures"] = [f"{R}/tidy/{unit.path}" for unit in UNITS.values()]
 
 
@@ -50,8 +53,6 @@ rule hrsa_linear:
         MEASURES + ".linear.h5.manifest.json",
         matrices=MEASURES + ".linear.h5",
         measures=MEASURES + ".linear.parquet",
-    params:
-        job=compare_job("linear"),
     log:
         f"{R}/logs/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -59,6 +60,8 @@ rule hrsa_linear:
     threads: threads_of("hrsa_linear", 1)
     resources:
         **limits("hrsa_linear", 4, 4),
+    params:
+        job=compare_job("linear"),
     shell:
         "realign hrsa_linear --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q}"
@@ -70,8 +73,6 @@ rule hrsa_neighbours:
         unpack(states_of("neighbours")),
     output:
         measures=MEASURES + ".neighbours.parquet",
-    params:
-        job=compare_job("neighbours"),
     log:
         f"{R}/logs/hrsa_neighbours/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -79,6 +80,8 @@ rule hrsa_neighbours:
     threads: threads_of("hrsa_neighbours", 1)
     resources:
         **limits("hrsa_neighbours", 4, 4),
+    params:
+        job=compare_job("neighbours"),
     shell:
         "realign hrsa_neighbours --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
@@ -89,8 +92,6 @@ rule hrsa_probe:
         unpack(states_of("probe", ".pooled")),
     output:
         measures=MEASURES + ".probe.parquet",
-    params:
-        job=compare_job("probe"),
     log:
         f"{R}/logs/hrsa_probe/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -98,6 +99,8 @@ rule hrsa_probe:
     threads: threads_of("hrsa_probe", 1)
     resources:
         **limits("hrsa_probe", 4, 4),
+    params:
+        job=compare_job("probe"),
     shell:
         "realign hrsa_probe --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
@@ -108,8 +111,6 @@ rule hrsa_extra:
         unpack(states_of("extra")),
     output:
         measures=MEASURES + ".extra.parquet",
-    params:
-        job=compare_job("extra"),
     log:
         f"{R}/logs/hrsa_extra/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -117,6 +118,8 @@ rule hrsa_extra:
     threads: threads_of("hrsa_extra", 1)
     resources:
         **limits("hrsa_extra", 4, 2),
+    params:
+        job=compare_job("extra"),
     shell:
         "realign hrsa_extra --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"

@@ -11,6 +11,7 @@ import numpy as np
 from realign.artifacts.command import Job
 from realign.engine.progress import follow
 from realign.hrsa.groups import Groups
+from realign.hrsa.kernel_sums import CkaSums, sums_of_grams
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
 from realign.study.hrsa import ExtraJob
@@ -48,10 +49,12 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
 
 
 def _left_out(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:
+    """A description of one model, whole and without each group."""
     values = [describe(x, near)]
     for group in range(groups.count):
         keep = groups.of_row != group
-        values.append(describe(x[keep], near[np.ix_(keep, keep)]))
+        pairs = near[keep][:, keep] if describe is intrinsic_dimension else near
+        values.append(describe(x[keep], pairs))
     return np.array(values)
 
 
@@ -126,23 +129,21 @@ def _main_scores(x: Array, variance: float) -> Array:
 def rbf_cka(left: Array, right: Array, width: float, groups: Groups) -> Array:
     """CKA with Gaussian kernels, with each group left out; widths are those of the whole sample."""
     kernels = [_gaussian(near, width) for near in (left, right)]
-    values = []
-    for group in range(-1, groups.count):
-        keep = groups.of_row != group
-        a, b = (_centred(k[np.ix_(keep, keep)]) for k in kernels)
-        length = np.sqrt((a * a).sum() * (b * b).sum())
-        values.append(float((a * b).sum() / length) if length > 0 else 0.0)
-    return np.clip(values, 0, 1)
+    of_group = np.eye(groups.count)[groups.of_row]
+    rows = [(k @ of_group)[None] for k in kernels]
+    pairs = [
+        (of_group.T @ (a * b) @ of_group)[..., None]
+        for a, b in ((kernels[0], kernels[1]), (kernels[0], kernels[0]), (kernels[1], kernels[1]))
+    ]
+    diagonals = [np.ones((1, groups.tokens))] * 2
+    sums = sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows, diagonals)
+    still = [np.array([not near.any()]) for near in (left, right)]
+    return CkaSums(*sums, *still).cka()[:, 0, 0]
 
 
 def _gaussian(near: Array, width: float) -> Array:
     median = np.median(near[np.triu_indices(len(near), 1)])
     return np.exp(-near / (2 * width**2 * median)) if median > 0 else np.ones_like(near)
-
-
-def _centred(kernel: Array) -> Array:
-    means = kernel.mean(0)
-    return kernel - means - means[:, None] + means.mean()
 
 
 # --- One model ------------------------------------------------------------------------------------

@@ -145,8 +145,9 @@ def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) 
         of_neighbour = [np.where(p >= 0, groups.of_row[p], -1) for p in places]
         for left_out in range(-1, groups.count):
             stay = own != left_out
+            remaining = _Remaining(places, of_neighbour, ranks, left_out)
             for k in ks:
-                shared, size = _shared(places, of_neighbour, ranks, left_out, k)
+                shared, size = remaining.shared(k)
                 of = {
                     "knn_overlap": shared / np.maximum(2 * size - shared, 1),
                     "mutual_knn": shared / np.maximum(size, 1),
@@ -174,16 +175,24 @@ def _ranks(left: Array, right: Array) -> Iterator[tuple[int, Array]]:
         yield start, np.where(hit, ranks, -1).astype(np.int32) if width else np.full(mine.shape, -1)
 
 
-def _shared(
-    places: list[Array], of_neighbour: list[Array], ranks: Array, left_out: int, k: int
-) -> tuple[Array, Array]:
-    """How many of the first k neighbours are shared, and how many there are to share."""
-    kept = [(p >= 0) & (g != left_out) for p, g in zip(places, of_neighbour, strict=True)]
-    position = [np.cumsum(stays, axis=1) for stays in kept]  # 1 for the first that remains
-    size = np.minimum(k, np.minimum(position[0][:, -1], position[1][:, -1]))
-    theirs = np.take_along_axis(position[1], np.maximum(ranks, 0), 1)
-    both = (ranks >= 0) & kept[0] & (position[0] <= size[:, None]) & (theirs <= size[:, None])
-    return both.sum(1), size
+class _Remaining:
+    """Neighbour lists of some tokens with a group's tokens taken out, and where each now stands."""
+
+    def __init__(self, places: list[Array], of_neighbour: list[Array], ranks: Array, left_out: int):
+        kept = [(p >= 0) & (g != left_out) for p, g in zip(places, of_neighbour, strict=True)]
+        # 1 for the first that remains
+        mine, theirs = (np.cumsum(stays, axis=1, dtype=np.int32) for stays in kept)
+        self._most = np.minimum(mine[:, -1], theirs[:, -1])
+        found = kept[0] & (ranks >= 0)
+        self._row, column = np.nonzero(found)
+        of_theirs = theirs[self._row, ranks[self._row, column]]
+        self._needed = np.maximum(mine[self._row, column], of_theirs)  # the k from which both hold it
+
+    def shared(self, k: int) -> tuple[Array, Array]:
+        """How many of the first k neighbours are shared, and how many there are to share."""
+        size = np.minimum(k, self._most)
+        both = self._row[self._needed <= size[self._row]]
+        return np.bincount(both, minlength=len(size)), size
 
 
 def _add(
