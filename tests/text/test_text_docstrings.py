@@ -24,6 +24,8 @@ def solve(a, b, *, tol=1e-6):
 
         x = a^{-1} b
 
+    which goes on after the formula.
+
     .. versionadded:: 1.2
        Something about versions.
 
@@ -52,7 +54,8 @@ def solve(a, b, *, tol=1e-6):
 
     Notes
     -----
-    It takes cubic time in the number of rows.
+    It takes cubic time in the number of rows. It is exact, i.e.
+    up to rounding
 
     - a list
     - of things

@@ -3,7 +3,7 @@
 # Needs: nothing, or the files and hub datasets that the study names.
 # Makes: {R}/text/…
 
-from realign.study.data import FetchJob, PairsJob
+from realign.study.data import FetchJob, pairs_job
 from realign.study.text import (
     SHAPES,
     TASKS,
@@ -111,8 +111,7 @@ rule pairs:
         stats=f"{TEXT}/pairs/{{dataset}}.stats.json",
     params:
         job=lambda wc: job(
-            "pairs",
-            PairsJob(dataset=STUDY.data.datasets[wc.dataset], seed=STUDY.study.seed),
+            "pairs", pairs_job(STUDY.data.datasets[wc.dataset], STUDY.study.seed)
         ),
     log:
         f"{R}/logs/pairs/{{dataset}}.log",

@@ -84,6 +84,11 @@ class PairsJob(Section):
     seed: int = setting(0, "The seed that chooses rows where there is a limit.", ge=0)
 
 
+def pairs_job(dataset: Dataset, seed: int) -> PairsJob:
+    """The slice of the rule `pairs`; whether negatives are mined later is nothing to it."""
+    return PairsJob(dataset=dataset.model_copy(update={"mined": True}), seed=seed)
+
+
 class FetchJob(Section):
     """What the rule that fetches a dataset from a hub needs to know."""
 

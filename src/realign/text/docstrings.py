@@ -176,7 +176,7 @@ def _joined(blocks: Iterable[str], whole: bool = True) -> str:
 
 
 _FRAGMENT = re.compile(r"^(where|with|and|or|for|so|then|i\.e\.|is)\b")
-_LAST_END = re.compile(r"^.*[.!?][)\"']?(?=\s|$)", re.DOTALL)
+_LAST_END = re.compile(r"^.*(?<!i\.e)(?<!e\.g)[.!?][)\"']?(?=\s|$)", re.DOTALL)
 
 
 def _whole_sentences(block: str) -> str:
@@ -189,12 +189,13 @@ def _blocks(lines: list[str]) -> Iterator[str]:
     """Paragraphs outside directives and literal blocks."""
     paragraph: list[str] = []
     hidden_from: int | None = None  # lines indented deeper than this belong to a directive
+    goes_on = False  # what follows a formula in small letters goes on with its sentence
     for line in [*textwrap.dedent("\n".join(lines)).splitlines(), ""]:
         indent = len(line) - len(line.lstrip())
         if hidden_from is not None:
             if not line.strip() or indent > hidden_from:
                 continue
-            hidden_from = None
+            hidden_from, goes_on = None, True
         if _DIRECTIVE.match(line) or line.rstrip().endswith("::"):
             hidden_from = indent
             if line.rstrip().endswith("::") and not _DIRECTIVE.match(line):
@@ -203,8 +204,9 @@ def _blocks(lines: list[str]) -> Iterator[str]:
         if line.strip():
             paragraph.append(line)
         elif paragraph:
-            yield "\n".join(paragraph)
-            paragraph = []
+            if not (goes_on and paragraph[0].strip()[:1].islower()):
+                yield "\n".join(paragraph)
+            paragraph, goes_on = [], False
 
 
 _MARKUP: tuple[tuple[re.Pattern[str], str], ...] = (
