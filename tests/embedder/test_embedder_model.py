@@ -7,7 +7,7 @@ import torch
 from realign.artifacts.command import UserError
 from realign.embedder.attention import assert_attention
 from realign.embedder.model import Embedder
-from realign.embedder.tokens import Batch, by_token_budget
+from realign.embedder.tokens import Padded, by_token_budget
 from realign.study.embedder import EmbedderSettings
 
 FAMILIES = ["qwen2", "qwen3", "llama"]
@@ -36,7 +36,7 @@ def test_padding_on_either_side_changes_no_vector(backbones, texts, family, pool
         alone = torch.cat([embedder(embedder.batch(rows.take([i]))) for i in range(len(texts))])
         right = embedder.batch(rows)
         width, lengths = right.input_ids.shape[1], rows.lengths
-        left = Batch(
+        left = Padded(
             torch.stack(
                 [torch.roll(row, width - n) for row, n in zip(right.input_ids, lengths, strict=True)]
             ),

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from realign.artifacts.command import UserError
-from realign.embedder.packing import PACKED, pack, register_packed_attention
-from realign.embedder.tokens import Rows
+from realign.embedder.packing import PACKED, register_packed_attention
+from realign.embedder.tokens import Rows, pack
 
 log = logging.getLogger(__name__)
 

@@ -19,9 +19,8 @@ from torch.nn import functional
 
 from realign.artifacts.command import UserError
 from realign.embedder.attention import assert_attention, choose_implementation, set_attention
-from realign.embedder.packing import Pack, pack
 from realign.embedder.pooling import NAMES_ELSEWHERE, pool, pool_pack
-from realign.embedder.tokens import Batch, Rows, by_token_budget, collate, tokenize
+from realign.embedder.tokens import Batch, Pack, Rows, by_token_budget, collate, pack, tokenize
 from realign.engine.progress import Progress
 from realign.study.embedder import EmbedderSettings
 
@@ -102,11 +101,11 @@ class Embedder(nn.Module):
         """Whether texts go through the model one after the other, without padding."""
         return self.settings.attn_implementation == "packed"
 
-    def batch(self, rows: Rows) -> Batch | Pack:
+    def batch(self, rows: Rows) -> Batch:
         """Rows as a batch on the model's device, padded or packed as the attention kernel has it."""
         return (pack(rows) if self.packed else collate(rows, self.pad_id)).to(self.device)
 
-    def forward(self, batch: Batch | Pack) -> Tensor:
+    def forward(self, batch: Batch) -> Tensor:
         """The vectors of a batch in float32, with a graph when gradients are on."""
         prompts, how = batch.prompt_lengths, self.settings.pooling
         if self.settings.pool_instruction:

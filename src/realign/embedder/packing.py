@@ -1,66 +1,19 @@
-"""Texts one after the other in a single row, so that nothing is padding.
+"""Attention over texts that stand one after the other in a single row, so that nothing is padding.
 
-Attention then has to know where each text begins. FlashAttention-2 takes that from the library;
+It has to know where each text begins. FlashAttention-2 takes that from the library;
 without it PyTorch's own variable-length kernel does on a GPU in half precision, and elsewhere each
 text is attended to by itself. The kernel is chosen when a model is loaded and stays: a forward pass
 that is repeated for activation checkpointing must find the one that it had.
 """
 
 import itertools
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from realign.embedder.tokens import Rows
-
 PACKED = "realign_packed"
-
-
-@dataclass(frozen=True)
-class Pack:
-    """Rows as tensors, one after the other."""
-
-    input_ids: Tensor  # (1, tokens)
-    position_ids: Tensor  # (1, tokens), from 0 in each text
-    bounds: Tensor  # where texts begin and end, one more than there are texts
-    longest: int
-    prompt_lengths: Tensor
-
-    def __len__(self) -> int:
-        return len(self.prompt_lengths)
-
-    def to(self, device: torch.device | str) -> "Pack":
-        """The same texts on a device."""
-        moved = (t.to(device, non_blocking=True) for t in (self.input_ids, self.position_ids, self.bounds))
-        return Pack(*moved, self.longest, self.prompt_lengths.to(device, non_blocking=True))
-
-    def inputs(self) -> dict[str, Any]:
-        """What the model is called with."""
-        return {
-            "input_ids": self.input_ids,
-            "position_ids": self.position_ids,
-            "cu_seq_lens_q": self.bounds,
-            "cu_seq_lens_k": self.bounds,
-            "max_length_q": self.longest,
-            "max_length_k": self.longest,
-        }
-
-
-def pack(rows: Rows) -> Pack:
-    """Rows as one pack; there must be a token in it."""
-    lengths = torch.tensor(rows.lengths, dtype=torch.int32)
-    if not int(lengths.sum()):
-        raise ValueError("a pack holds at least one token")
-    return Pack(
-        torch.tensor([[token for row in rows.ids for token in row]], dtype=torch.long),
-        torch.cat([torch.arange(n, dtype=torch.long) for n in rows.lengths]).unsqueeze(0),
-        functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)),
-        int(lengths.max()),
-        torch.tensor(rows.prompt_lengths, dtype=torch.long),
-    )
 
 
 def packed_attention(
@@ -95,7 +48,9 @@ def packed_attention(
     bounds = cu_seq_lens_q.tolist()
     parts = [
         functional.scaled_dot_product_attention(
-            *(heads[:, :, start:end] for heads in (query, key, value)),
+            query[:, :, start:end],
+            key[:, :, start:end],
+            value[:, :, start:end],
             dropout_p=dropout,
             scale=scaling,
             is_causal=bool(causal),

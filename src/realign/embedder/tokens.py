@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Batch:
+class Padded:
     """Rows as tensors, padded on the right to the longest."""
 
     input_ids: Tensor
@@ -47,13 +48,51 @@ class Batch:
     def __len__(self) -> int:
         return len(self.input_ids)
 
-    def to(self, device: torch.device | str) -> "Batch":
+    def to(self, device: torch.device | str) -> "Padded":
         """The same batch on a device."""
-        return Batch(
+        return Padded(
             self.input_ids.to(device, non_blocking=True),
             self.attention_mask.to(device, non_blocking=True),
             self.prompt_lengths.to(device, non_blocking=True),
         )
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Rows as tensors, one after the other in a single row, without padding."""
+
+    input_ids: Tensor  # (1, tokens)
+    position_ids: Tensor  # (1, tokens), from 0 in each text
+    bounds: Tensor  # where texts begin and end, one more than there are texts
+    longest: int
+    prompt_lengths: Tensor
+
+    def __len__(self) -> int:
+        return len(self.prompt_lengths)
+
+    def to(self, device: torch.device | str) -> "Pack":
+        """The same texts on a device."""
+        return Pack(
+            self.input_ids.to(device, non_blocking=True),
+            self.position_ids.to(device, non_blocking=True),
+            self.bounds.to(device, non_blocking=True),
+            self.longest,
+            self.prompt_lengths.to(device, non_blocking=True),
+        )
+
+    def inputs(self) -> dict[str, Any]:
+        """What the model is called with."""
+        return {
+            "input_ids": self.input_ids,
+            "position_ids": self.position_ids,
+            "cu_seq_lens_q": self.bounds,
+            "cu_seq_lens_k": self.bounds,
+            "max_length_q": self.longest,
+            "max_length_k": self.longest,
+        }
+
+
+Batch = Padded | Pack
 
 
 def tokenize(
@@ -84,7 +123,7 @@ def prompt_length(tokenizer: Any, prompt: str) -> int:
     return len(ids) - (1 if ids and ids[-1] in tokenizer.all_special_ids else 0)
 
 
-def collate(rows: Rows, pad_id: int) -> Batch:
+def collate(rows: Rows, pad_id: int) -> Padded:
     """Rows as one batch; an empty row becomes a single token that is all padding."""
     width = max([1, *rows.lengths])
     input_ids = torch.full((len(rows), width), pad_id, dtype=torch.long)
@@ -92,7 +131,21 @@ def collate(rows: Rows, pad_id: int) -> Batch:
     for i, row in enumerate(rows.ids):
         input_ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
         attention_mask[i, : len(row)] = 1
-    return Batch(input_ids, attention_mask, torch.tensor(rows.prompt_lengths, dtype=torch.long))
+    return Padded(input_ids, attention_mask, torch.tensor(rows.prompt_lengths, dtype=torch.long))
+
+
+def pack(rows: Rows) -> Pack:
+    """Rows as one pack; there must be a token in it."""
+    lengths = torch.tensor(rows.lengths, dtype=torch.int32)
+    if not int(lengths.sum()):
+        raise ValueError("a pack holds at least one token")
+    return Pack(
+        torch.tensor([[token for row in rows.ids for token in row]], dtype=torch.long),
+        torch.cat([torch.arange(n, dtype=torch.long) for n in rows.lengths]).unsqueeze(0),
+        functional.pad(lengths.cumsum(0, dtype=torch.int32), (1, 0)),
+        int(lengths.max()),
+        torch.tensor(rows.prompt_lengths, dtype=torch.long),
+    )
 
 
 def by_token_budget(lengths: Sequence[int], budget: int, packed: bool = False) -> Iterator[list[int]]:
