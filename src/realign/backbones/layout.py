@@ -15,7 +15,7 @@ from typing import Any
 from realign.artifacts.command import UserError
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5")
+_PICKLED = re.compile(r"(pytorch_model|model|consolidated|adapter_model).*\.(bin|pt|pth|ckpt|pkl)")
 # What a model's folder may hold besides its weights: settings, tokenizer, licence, and what
 # sentence-transformers keeps (a teacher is fetched the same way).
 _SMALL = re.compile(
@@ -41,7 +41,7 @@ def weight_files(names: Iterable[str], where: str) -> list[str]:
         return [INDEX]
     if "config.json" not in names:
         raise UserError(f"{where} is no model in Hugging Face layout: it has no config.json")
-    pickled = sorted(name for name in names if name.endswith(PICKLES))
+    pickled = sorted(name for name in names if _PICKLED.fullmatch(name))
     if pickled:
         raise UserError(
             f"{where} has its weights only as {pickled[0]}, which would have to be unpickled; "
@@ -142,11 +142,12 @@ def _size(shape: tuple[int, ...]) -> int:
 
 def load_tokenizer(folder: Path) -> Any:
     """A model's tokenizer; transformers would make an empty one of a folder that has none."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, StrictDataclassError) as error:
         raise UserError(f"{folder} has no usable tokenizer ({str(error).splitlines()[0]})") from None
     if len(tokenizer) < 2 or not tokenizer("a b 1", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{folder} has no usable tokenizer: it turns text into nothing")

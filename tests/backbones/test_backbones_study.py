@@ -1,0 +1,113 @@
+"""The study's section of backbones: one source each, and what a rule's slice holds."""
+
+import pytest
+from pydantic import ValidationError
+
+from realign.backbones import rlvr
+from realign.study.backbones import (
+    Backbone,
+    Rlvr,
+    ScoreBackbone,
+    TuningHardware,
+    backbone_problems,
+    base_of,
+    kind_of,
+    scored,
+)
+from realign.study.pairs import Pair
+from realign.text.problems import Problem
+
+
+def backbones(**sources):
+    return {name: Backbone.model_validate(source) for name, source in sources.items()}
+
+
+TRIPLE = backbones(
+    base={"pretrain": {}},
+    sft={"sft": {"from": "base"}},
+    rlvr={"rlvr": {"from": "base", "optimisation": {"steps": 9}}},
+    noise={"untrained": {"like": "base"}},
+    teacher={"hub": "org/teacher", "revision": "0" * 40},
+    other={"path": "models/other"},
+)
+PAIRS = (
+    Pair(left="base", right="rlvr", kind="rlvr"),
+    Pair(left="teacher", right="other", kind="sft"),
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ({}, "got none"),
+        ({"hub": "a/b", "path": "x"}, "got hub and path"),
+        ({"path": "x", "revision": "main"}, "revision belongs to hub"),
+        ({"pypi": "a==1"}, "pypi and file belong together"),
+        ({"path": "x", "sha256": "0"}, "sha256 belongs to pypi"),
+        ({"hub": "a b"}, "String should match pattern"),
+        ({"hub": "a/b", "revision": "-x; rm"}, "String should match pattern"),
+        ({"rlvr": {}}, "Field required"),
+        ({"pretrain": {}, "dtype": "bfloat16"}, "dtype is for models that are fetched or imported"),
+        ({"pretrain": {"architecture": {"heads": 3, "key_value_heads": 2}}}, "heads must be a multiple"),
+    ],
+)
+def test_a_backbone_has_one_sound_source(source, words):
+    with pytest.raises(ValidationError, match=words):
+        Backbone.model_validate(source)
+
+
+def test_changing_one_setting_of_a_recipe_keeps_the_others():
+    tuned, plain = TRIPLE["rlvr"].rlvr.recipe(), Rlvr()
+    assert tuned.optimisation.steps == 9
+    assert tuned.optimisation.learning_rate == plain.optimisation.learning_rate
+    assert type(tuned) is Rlvr
+
+
+def test_a_slice_holds_what_decides_the_result_and_nothing_else():
+    recipe = TRIPLE["rlvr"].rlvr.recipe()
+    faster = recipe.model_copy(update={"hardware": TuningHardware(micro_batch=7, processes=4)})
+    assert recipe.as_slice() == faster.as_slice()
+    assert "hardware" not in recipe.as_slice()
+    assert "from" not in recipe.as_slice()  # the base's content is an input
+    assert Rlvr.model_validate(recipe.as_slice()) == recipe
+
+
+def test_bases_kinds_and_what_is_scored():
+    assert [base_of(name, TRIPLE, PAIRS) for name in TRIPLE] == [
+        None,
+        "base",
+        "base",
+        "base",
+        None,
+        "teacher",
+    ]
+    assert [kind_of(name, TRIPLE, PAIRS) for name in TRIPLE] == [
+        "base",
+        "sft",
+        "rlvr",
+        "control",
+        "base",
+        "sft",
+    ]
+    assert scored(ScoreBackbone(), TRIPLE, PAIRS) == ["base", "sft", "rlvr", "noise"]
+    assert scored(ScoreBackbone(backbones="paired"), TRIPLE, PAIRS) == list(TRIPLE)
+    assert scored(ScoreBackbone(backbones="none"), TRIPLE, PAIRS) == []
+
+
+def test_missing_parents_and_circles_are_named():
+    found = list(backbone_problems(backbones(a={"sft": {"from": "bse"}}, base={"pretrain": {}})))
+    assert found == ["backbones.a: made from 'bse', which is no backbone (did you mean 'base'?)"]
+    circle = backbones(a={"sft": {"from": "b"}}, b={"rlvr": {"from": "a"}}, c={"sft": {"from": "a"}})
+    assert list(backbone_problems(circle)) == [
+        "backbones.a: made from itself (a from b from a)",
+        "backbones.b: made from itself (b from a from b)",
+    ]
+
+
+def test_the_curriculum_lets_levels_in_one_by_one():
+    tasks = [
+        rlvr.Task(Problem(f"{d}{i}", "q", "1", "", "sum", d), (1,)) for d in (1, 2, 4) for i in range(10)
+    ]
+    counts = [rlvr.admitted(tasks, step, steps=20, curriculum=0.6) for step in range(20)]
+    assert counts == [10] * 4 + [20] * 4 + [30] * 12
+    assert rlvr.admitted(tasks, 0, steps=20, curriculum=0.0) == 30
