@@ -25,7 +25,8 @@ class Rows:
         if getattr(matrix, "ndim", 0) != 2:
             raise ValueError(f"{name}: expected a matrix of rows, got {type(matrix).__name__}")
         self.name = name
-        self._matrix = matrix
+        # a memory map as a plain array: the subclass makes reading rows slow
+        self._matrix = matrix.view(np.ndarray) if isinstance(matrix, np.memmap) else matrix
         self._chosen = chosen
 
     def __len__(self) -> int:
@@ -79,6 +80,11 @@ class Distinct:
     which: Places  # for each row, which distinct row it is
     order: Places  # all rows, grouped by distinct row, ascending within one
     starts: Places  # where each distinct row's group begins in `order`; one more at the end
+
+    @property
+    def repeats(self) -> bool:
+        """Whether any row occurs twice."""
+        return len(self.first) < len(self.which)
 
     def members(self, distinct: Places, at_most: int) -> tuple[Places, Places]:
         """The places of some distinct rows, no more than `at_most` of each, and whose each is."""

@@ -23,7 +23,7 @@ UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-5
 
 @dataclass(frozen=True)
 class Found:
-    """A block of queries' coarse candidates, best first, and what a row left out can be at most."""
+    """A block of queries' coarse candidates, in no order, and what a row left out can be at most."""
 
     places: np.ndarray  # (queries, width), -1 where there are fewer rows than asked
     worth: Floats  # upper limit of each candidate's true score
@@ -92,7 +92,7 @@ class Scan:
         slack = error[:, None] + rounding * np.abs(values)
         slack += 1e-13 * (np.abs(offset)[:, None] + np.abs(values))  # of the float64 sums themselves
         complete = values.shape[1] == len(self.corpus)
-        unseen = np.full(len(values), -np.inf) if complete else values[:, -1] + slack[:, -1]
+        unseen = np.full(len(values), -np.inf) if complete else (values + slack).min(axis=1)
         return Found(
             places,
             offset[:, None] + scale * (values + slack),
@@ -144,7 +144,7 @@ class _Block:
 
 
 class _Best:
-    """The best candidates so far of a block of queries."""
+    """The best candidates so far of a block of queries, in no order."""
 
     def __init__(self, queries: int, width: int, precision: torch.dtype, device: torch.device):
         kept = torch.float64 if precision == torch.float64 else torch.float32
@@ -152,22 +152,24 @@ class _Best:
         self.places = torch.empty((queries, 0), dtype=torch.int64, device=device)
         self.width = width
         self._waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self._threshold = self.values
 
     def absorb(self, tile: torch.Tensor, start: int) -> None:
         """Take from a tile of products what is better than what is held."""
         new = self._few_better(tile) if tile.device.type == "cpu" else None
-        values, columns = new if new is not None else tile.topk(min(self.width, tile.shape[1]), dim=1)
+        values, columns = new if new is not None else _largest(tile, self.width)
         self._waiting.append((values.to(self.values.dtype), columns + start))
         if self.values.shape[1] < self.width or sum(v.shape[1] for v, _ in self._waiting) >= self.width:
             self.settle()
 
     def settle(self) -> None:
-        """Merge what was taken since the last time, and order it, best first."""
+        """Merge what was taken since the last time."""
         values = torch.cat([self.values, *(v for v, _ in self._waiting)], dim=1)
         places = torch.cat([self.places, *(p for _, p in self._waiting)], dim=1)
         self._waiting = []
-        self.values, order = values.topk(min(self.width, values.shape[1]), dim=1)
+        self.values, order = _largest(values, self.width)
         self.places = places.gather(1, order)
+        self._threshold = self.values.min(dim=1, keepdim=True).values
 
     def _few_better(self, tile: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
         """The values above each row's threshold, padded to the widest row; nothing if they are many.
@@ -177,7 +179,7 @@ class _Best:
         """
         if self.values.shape[1] < self.width:
             return None
-        flat = np.flatnonzero(_above(tile, self.values[:, -1:].to(tile.dtype)))
+        flat = np.flatnonzero(_above(tile, self._threshold.to(tile.dtype)))
         rows, columns = np.divmod(flat, tile.shape[1])
         counts = np.bincount(rows, minlength=len(tile))
         widest = int(counts.max())
@@ -190,6 +192,20 @@ class _Best:
         values[where] = tile[where[0], torch.from_numpy(columns)]
         places[where] = torch.from_numpy(columns)
         return values, places
+
+
+def _largest(values: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Each row's largest values and their columns, in no order."""
+    count = values.shape[1]
+    if count <= width:
+        return values, torch.arange(count, device=values.device).expand(len(values), -1)
+    if values.device.type != "cpu":
+        largest = values.topk(width, dim=1, sorted=False)
+        return largest.values, largest.indices
+    # numpy selects several times faster than torch
+    held = values.float() if values.dtype == torch.bfloat16 else values
+    columns = torch.from_numpy(np.argpartition(held.numpy(), count - width, axis=1)[:, count - width :])
+    return values.gather(1, columns), columns
 
 
 def _pieces(start: int, columns: int, width: int) -> Iterator[slice]:

@@ -229,6 +229,8 @@ class _Worker:
 def _expand(distinct: Distinct, answer: tuple[Floats, Places], k: int, own: int) -> tuple[Floats, Places]:
     """From distinct rows to all rows: each with every place it occurs at, without the query's own."""
     scores, which = answer
+    if own < 0 and not distinct.repeats:
+        return answer
     places, owner = distinct.members(which, k + (own >= 0))
     scores = scores[owner]
     if own >= 0:
