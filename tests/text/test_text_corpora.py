@@ -194,7 +194,7 @@ def test_asking_for_more_than_there_is_names_the_setting(run_stage):
 
 
 def package(site: Path, name: str, **modules: str) -> None:
-    (site / name).mkdir(parents=True)
+    (site / name).mkdir(parents=True, exist_ok=True)
     record = []
     for module, text in modules.items():
         path = site / name / f"{module.replace('__', '/')}.py"
@@ -204,7 +204,7 @@ def package(site: Path, name: str, **modules: str) -> None:
     info = site / f"{name}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "RECORD").write_text("\n".join(record) + "\n")
+    (info / "RECORD").write_text("".join(f"{line}\n" for line in record))
 
 
 def documented(name: str, summary: str, description: str) -> str:
@@ -243,6 +243,13 @@ def test_a_package_that_is_missing_or_another_version_is_an_error():
         read_packages({"no-such-package": ""})
     with pytest.raises(UserError, match=r"this run was planned with 0\.1"):
         read_packages({"numpy": "0.1"})
+
+
+def test_an_installation_that_lists_no_source_is_an_error(tmp_path: Path, monkeypatch):
+    package(tmp_path, "gamma")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(UserError, match=r"gamma 1\.0: its installation lists no source file"):
+        read_packages({"gamma": "1.0"})
 
 
 def test_versions_are_part_of_the_rules_settings():

@@ -58,5 +58,8 @@ def _files(package: str, version: str) -> list[tuple[str, Path]]:
         raise UserError(
             f"{package} {distribution.version} is installed, and this run was planned with {version}"
         )
-    files = [(f.as_posix(), Path(str(f.locate()))) for f in distribution.files or () if f.suffix == ".py"]
-    return sorted((name, file) for name, file in files if not _LEFT_OUT.search(name) and file.is_file())
+    listed = [(f.as_posix(), Path(str(f.locate()))) for f in distribution.files or () if f.suffix == ".py"]
+    files = sorted((name, file) for name, file in listed if not _LEFT_OUT.search(name) and file.is_file())
+    if not files:
+        raise UserError(f"{package} {version}: its installation lists no source file; install it with pip")
+    return files
