@@ -3,17 +3,20 @@
 import json
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer
+from transformers import AutoConfig, AutoModel, AutoTokenizer, Qwen3Config
 
+from realign.artifacts.arguments import build_parser
 from realign.artifacts.command import Interrupted, UserError
 from realign.states import plan as planning
-from realign.states.capture import layer_names
+from realign.states.capture import layer_names, tapped
+from realign.states.commands import COUNT_TRACES, EXTRACT, TRACES
 from realign.states.reader import StatesFile
 from realign.states.shards import ShardWriter
 
@@ -168,8 +171,7 @@ def test_processes_share_the_texts(tmp_path, extract, backbone, corpus, small_sh
         assert a.read_bytes() == b.read_bytes()
 
 
-def test_a_long_text_holds_one_layer_at_a_time(tmp_path, extract, backbone):
-    """The peak of one forward pass grows by what is kept, not by layers × tokens."""
+def test_a_long_text_is_one_text_like_others(tmp_path, extract, backbone):
     corpus = tmp_path / "long.jsonl"
     corpus.write_text(json.dumps({"id": "long", "text": "abcdefgh " * 400}) + "\n")
     path, _ = extract(tmp_path, backbone, corpus, tokens={"count": 50})
@@ -177,6 +179,25 @@ def test_a_long_text_holds_one_layer_at_a_time(tmp_path, extract, backbone):
     with StatesFile(path) as states:
         assert states.rows == 50
         np.testing.assert_allclose(states.read(-1), expected[-1][states.position], atol=5e-5)
+
+
+def test_layers_that_were_handed_on_are_forgotten():
+    """Memory is that of one layer: of all states handed to the sink, the last two at most are alive."""
+    config = Qwen3Config(
+        vocab_size=50, hidden_size=16, intermediate_size=16, num_hidden_layers=8, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=8, is_causal=False, use_cache=False,
+    )  # fmt: skip
+    model = AutoModel.from_config(config).eval()
+    handed = []
+
+    def sink(layer, states):
+        assert layer == len(handed)
+        assert sum(state() is not None for state in handed) <= 2
+        handed.append(weakref.ref(states))
+
+    with tapped(model, sink) as forward:
+        forward(input_ids=torch.arange(40).unsqueeze(0), attention_mask=torch.ones(1, 40, dtype=torch.long))
+    assert len(handed) == 9
 
 
 @pytest.mark.parametrize(
@@ -203,3 +224,20 @@ def test_the_command_line_shows_and_checks(tmp_path, extract, backbone, sibling,
     assert "embedding" in shown
     checked = subprocess.run([*command, "check", one, other], check=True, capture_output=True, text=True)
     assert checked.stdout.startswith("comparable")
+
+
+@pytest.mark.parametrize("command", [EXTRACT, TRACES, COUNT_TRACES], ids=lambda c: c.name)
+def test_no_flag_of_a_command_is_taken_twice(command):
+    assert "--store" in build_parser(command).format_help()
+
+
+def test_the_command_line_extracts(tmp_path, backbone, corpus):
+    words = f"extract --model {backbone} --corpus {corpus} --attention causal --tokens.count 60"
+    places = f"--storage bfloat16 --store {tmp_path}/work --states {tmp_path}/s.h5 --pooled {tmp_path}/p.h5 --threads 1"
+    command = [sys.executable, "-m", "realign.cli", *words.split(), *places.split()]
+    subprocess.run(command, check=True, timeout=250)
+    with StatesFile(tmp_path / "s.h5") as states:
+        assert states.rows == 60
+        assert states.attributes["attention"] == "causal"
+        assert states.attributes["storage"] == "bfloat16"
+    assert (tmp_path / "p.h5.manifest.json").is_file()

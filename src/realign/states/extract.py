@@ -88,7 +88,7 @@ def make_shards(
     _warn_of_long_texts(plan, loaded)
     writer = ShardWriter(loaded, plan, settings, scratch)
     tokens = sum(int(plan.text_bounds[s.stop] - plan.text_bounds[s.start]) for s in map(plan.shard, mine))
-    with Progress(f"extract {settings.model} {settings.corpus}", tokens, "tokens") as progress:
+    with Progress(f"extract {settings.model_name} {settings.corpus_name}", tokens, "tokens") as progress:
         for index in mine:
             if leaving.asked:
                 raise Interrupted(
@@ -117,9 +117,9 @@ def described(settings: Extract, model: Path, source: Path) -> Mapping[str, Any]
     """What the file says of itself; a function of what was asked and read, without dates or places."""
     dtype = compute_dtype(settings, this_device())
     return {
-        "model": settings.model,
+        "model": settings.model_name,
         "model_hash": content_hash(model),
-        "corpus": settings.corpus,
+        "corpus": settings.corpus_name,
         "corpus_hash": content_hash(source),
         "attention": settings.attention,
         "compute": str(dtype).removeprefix("torch."),

@@ -120,7 +120,7 @@ def make_plan(corpus: Corpus, source: Path, tokenizer: Any, settings: Extract, r
     """Tokenize a corpus, select tokens, and cut it into shards; `row_bytes` is one token, all layers."""
     ids = _token_ids(corpus, source, tokenizer, settings)
     counts = [len(row) for row in ids]
-    kept = select_tokens(counts, settings.tokens, settings.seed, settings.corpus)
+    kept = select_tokens(counts, settings.tokens, settings.seed, settings.corpus_name)
     cuts = list(_shards(counts, [len(k) * row_bytes for k in kept]))
     return Plan(
         np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),

@@ -144,9 +144,8 @@ def _not_finite(writer: ShardWriter, layer: int, storage: str) -> str:
         if storage == "float16"
         else f"the model may need another precision than {settings.compute}"
     )
-    return (
-        f"{settings.model}, corpus {settings.corpus}: layer {layer} has states that are not finite; {advice}"
-    )
+    where = f"{settings.model_name}, corpus {settings.corpus_name}, layer {layer}"
+    return f"{where}: states that are not finite; {advice}"
 
 
 def _array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:

@@ -78,8 +78,8 @@ class States(Kept):
         """The settings slice of one extraction."""
         own = self.corpora.get(corpus, CorpusStates())
         return Extract(
-            model=model,
-            corpus=corpus,
+            model_name=model,
+            corpus_name=corpus,
             attention=attention,  # type: ignore[arg-type]  # a wildcard, checked by the section
             seed=seed,
             tokens=own.tokens or self.tokens,
@@ -98,8 +98,10 @@ class States(Kept):
 class Extract(Kept):
     """One extraction: one model, one corpus, one attention mode."""
 
-    model: str = setting("model", "The model's name, written into the file.")
-    corpus: str = setting("corpus", "The corpus's name, written into the file; it also seeds the selection.")
+    model_name: str = setting("model", "The model's name, written into the file.")
+    corpus_name: str = setting(
+        "corpus", "The corpus's name, written into the file; it also seeds the selection."
+    )
     attention: Attention = setting("bidirectional", "Whether a token sees those after it.")
     seed: int = setting(0, "The seed by which tokens are drawn.", ge=0)
     tokens: TokenSelection = Field(TokenSelection(), description="Which tokens are kept.")
