@@ -1,0 +1,53 @@
+"""A made-up run of a real workflow: every declared file appears, nothing is computed.
+
+What the workflow plans depends on files, time stamps and recorded parameters, never on what the
+files hold. So a stand-in `realign` that only makes the files lets a test ask what a change makes
+stale, for the whole embedded study, in seconds.
+"""
+
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+# Whatever path below results/ an option names and is not there is an output: make it, as a folder
+# if its name has no suffix, and a manifest beside it.
+STAND_IN = """#!/usr/bin/env bash
+set -eu
+for word in "$@"; do
+    case "$word" in results/*) ;; *) continue ;; esac
+    case "$word" in */logs/*) continue ;; esac
+    [ -e "$word" ] && continue
+    mkdir -p "$(dirname "$word")"
+    case "$(basename "$word")" in
+        *.*) echo made > "$word" ;;
+        *) mkdir "$word"; echo made > "$word/file" ;;
+    esac
+    echo manifest > "$word.manifest.json"
+done
+"""
+
+
+@pytest.fixture(scope="session")
+def made_up_run(tmp_path_factory):
+    """A working folder in which the embedded study has been 'run' by the stand-in."""
+    folder = tmp_path_factory.mktemp("study")
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, folder / name)
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
+    stand_in = folder / "bin" / "realign"
+    stand_in.parent.mkdir()
+    stand_in.write_text(STAND_IN)
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    environment = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
+    environment.pop("REALIGN_RUN", None)
+    words = [sys.executable, "-m", "snakemake", "--cores", "8", "--quiet", "all"]
+    done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return folder
