@@ -16,6 +16,7 @@ from typing import Any, BinaryIO
 from realign.artifacts.command import UserError
 
 MAX_LINE_BYTES = 16 << 20
+PACKED_BYTES = 8 << 10  # read at a time: unpacked, they can be a thousand times as many
 
 GZIP, ZSTD, PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
@@ -62,7 +63,7 @@ class _ZstdFrames(io.RawIOBase):
 
         self._packed, self._new = packed, zstandard.ZstdDecompressor().decompressobj
         self._frame = self._new()
-        self._ready, self._left, self._begun = b"", b"", False
+        self._ready, self._left, self._begun = memoryview(b""), b"", False
 
     def readable(self) -> bool:
         """It can be read."""
@@ -71,7 +72,7 @@ class _ZstdFrames(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Fill the buffer with unpacked bytes; 0 at the end of the last frame."""
         while not self._ready:
-            chunk = self._left or self._packed.read(1 << 16)
+            chunk = self._left or self._packed.read(PACKED_BYTES)
             if not chunk:
                 if self._begun:
                     raise EOFError("it ends in the middle")
@@ -85,7 +86,7 @@ class _ZstdFrames(io.RawIOBase):
         import zstandard
 
         try:
-            self._ready = self._frame.decompress(chunk)
+            self._ready = memoryview(self._frame.decompress(chunk))
         except zstandard.ZstdError as error:
             raise OSError(str(error)) from None
         self._begun, self._left = True, b""
