@@ -233,8 +233,8 @@ def test_no_flag_of_a_command_is_taken_twice(command):
 
 def test_the_command_line_extracts(tmp_path, backbone, corpus):
     words = f"extract --model {backbone} --corpus {corpus} --attention causal --tokens.count 60"
-    places = f"--storage bfloat16 --store {tmp_path}/work --states {tmp_path}/s.h5 --pooled {tmp_path}/p.h5 --threads 1"
-    command = [sys.executable, "-m", "realign.cli", *words.split(), *places.split()]
+    places = f"--store {tmp_path}/work --states {tmp_path}/s.h5 --pooled {tmp_path}/p.h5 --threads 1"
+    command = [sys.executable, "-m", "realign.cli", *words.split(), "--storage", "bfloat16", *places.split()]
     subprocess.run(command, check=True, timeout=250)
     with StatesFile(tmp_path / "s.h5") as states:
         assert states.rows == 60
