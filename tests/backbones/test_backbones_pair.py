@@ -28,7 +28,7 @@ def stranger(tmp_path_factory, corpora):
 
 
 def check(left, right, probes, place, **settings):
-    names = {"left": "base", "right": "tuned", "kind": "rlvr"}
+    names = {"left_name": "base", "right_name": "tuned", "kind": "rlvr"}
     given = {"left": left, "right": right, "corpora": probes}
     return json.loads((make("check_pair", names | settings, given, place) / "report").read_text())
 

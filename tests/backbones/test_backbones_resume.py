@@ -21,7 +21,7 @@ RECIPES = {
     "pretrain": MICRO | TUNING,
     "sft": TUNING | {"batch": 4, "length": 64},
     "rlvr": TUNING
-    | {"problems": 4, "updates": 2, "kl": 0.05, "rewards": {"format": 0.1, "correct": 1.0},
+    | {"batch": 4, "updates": 2, "kl": 0.05, "rewards": {"format": 0.1, "correct": 1.0},
        "rollouts": {"group": 4, "max_new_tokens": 8}},
 }  # fmt: skip
 

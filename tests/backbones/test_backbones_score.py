@@ -17,8 +17,10 @@ from realign.backbones.score import Resampling, chosen_problems, metrics, read_a
 from realign.study.backbones import ScoreBackbone
 from realign.text.problems import Problem
 
-SETTINGS = {"problems": 8, "samples": 2, "texts": 4, "text_tokens": 32, "held_out": 0.2, "max_new_tokens": 8,
-            "resamples": 200}  # fmt: skip
+SETTINGS = {
+    "problem_count": 8, "samples": 2, "text_count": 4, "text_tokens": 32, "held_out": 0.2,
+    "max_new_tokens": 8, "resamples": 200,
+}  # fmt: skip
 
 
 def inputs(corpora, model):
@@ -138,7 +140,7 @@ def test_problems_are_chosen_evenly_and_alike():
     problems = [
         Problem(f"{t}{i}", "q", "1", "", t, 1) for t, n in (("often", 90), ("seldom", 10)) for i in range(n)
     ]
-    chosen = chosen_problems(problems, ScoreBackbone(problems=20))
+    chosen = chosen_problems(problems, ScoreBackbone(problem_count=20))
     assert sum(p.task == "seldom" for p in chosen) == 10
-    assert chosen == chosen_problems(problems[::-1], ScoreBackbone(problems=20))
-    assert chosen != chosen_problems(problems, ScoreBackbone(problems=20, seed=1))
+    assert chosen == chosen_problems(problems[::-1], ScoreBackbone(problem_count=20))
+    assert chosen != chosen_problems(problems, ScoreBackbone(problem_count=20, seed=1))

@@ -3,7 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
-from realign.backbones import rlvr
+from realign.artifacts.arguments import build_parser
+from realign.artifacts.command import Command
+from realign.backbones import commands, rlvr
 from realign.study.backbones import (
     Backbone,
     Rlvr,
@@ -111,3 +113,10 @@ def test_the_curriculum_lets_levels_in_one_by_one():
     counts = [rlvr.admitted(tasks, step, steps=20, curriculum=0.6) for step in range(20)]
     assert counts == [10] * 4 + [20] * 4 + [30] * 12
     assert rlvr.admitted(tasks, 0, steps=20, curriculum=0.0) == 30
+
+
+@pytest.mark.parametrize("name", [n for n, value in vars(commands).items() if isinstance(value, Command)])
+def test_every_command_has_flags_that_do_not_clash(name):
+    assert getattr(commands, name).help in build_parser(getattr(commands, name)).format_help().replace(
+        "\n", " "
+    )

@@ -322,8 +322,8 @@ def pair_settings(wildcards):
     """What the two sides of a pair must share."""
     pair = next(p for p in STUDY.pairs if (p.left, p.right) == (wildcards.left, wildcards.right))
     return CheckPairJob(
-        left=pair.left,
-        right=pair.right,
+        left_name=pair.left,
+        right_name=pair.right,
         kind=pair.kind,
         tags=pair.tags,
         alignment=STUDY.hrsa.alignment,

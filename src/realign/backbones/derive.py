@@ -14,6 +14,7 @@ import torch
 from realign.artifacts.command import Job
 from realign.backbones.layout import check_layout
 from realign.backbones.loop import Learner
+from realign.backbones.model import no_bars_in_logs
 from realign.backbones.site import S, Site
 from realign.engine.checkpoints import seed_everything
 from realign.engine.distributed import joined
@@ -34,6 +35,7 @@ def write_model(
     model: Any, values: Mapping[str, torch.Tensor], tokenizer: Any, folder: Path, dtype: torch.dtype
 ) -> None:
     """A model with given weights, and its tokenizer, as a folder in Hugging Face layout."""
+    no_bars_in_logs()
     model.config.dtype = dtype
     tied = set(getattr(model, "all_tied_weights_keys", None) or ())
     state = {name: value.to(dtype) for name, value in values.items() if name not in tied}

@@ -12,10 +12,10 @@ import torch
 
 from realign.artifacts.command import Job, UserError
 from realign.backbones.layout import check_layout, model_files, place_file, read_config
+from realign.backbones.model import DTYPES, no_bars_in_logs
 from realign.study.backbones import ImportModel
 
 log = logging.getLogger(__name__)
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 GGUF_MAGIC = b"GGUF"
 
 
@@ -69,6 +69,7 @@ def read_gguf(source: Path, dtype: torch.dtype) -> tuple[Any, Any]:
     """The model and the tokenizer in a GGUF file; transformers asks for its folder and its name."""
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    no_bars_in_logs()
     try:
         model = AutoModelForCausalLM.from_pretrained(
             source.parent,

@@ -1,5 +1,6 @@
 """Language models in and out: a small one built from settings, any one loaded, stored in one layout."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,19 @@ def fresh_model(config: Any, seed: int) -> Any:
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
+def no_bars_in_logs() -> None:
+    """Keep transformers' progress bars to terminals; in a log they are one endless line."""
+    from transformers.utils import logging
+
+    if not sys.stderr.isatty():
+        logging.disable_progress_bar()
+
+
 def load_model(folder: Path, dtype: torch.dtype = torch.float32) -> Any:
     """A backbone with its language-modelling head."""
     from transformers import AutoModelForCausalLM
 
+    no_bars_in_logs()
     read_config(folder)
     loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=dtype, local_files_only=True, trust_remote_code=False, output_loading_info=True

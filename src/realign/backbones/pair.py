@@ -23,8 +23,8 @@ def run(job: Job[CheckPairJob]) -> None:
     }
     tokens = check_tokens(left, right, corpora, settings)
     found = {
-        "left": settings.left,
-        "right": settings.right,
+        "left": settings.left_name,
+        "right": settings.right_name,
         "kind": settings.kind,
         "tags": list(settings.tags),
         "alignment": settings.alignment,
@@ -37,7 +37,7 @@ def run(job: Job[CheckPairJob]) -> None:
 def check_shapes(left: Path, right: Path, settings: CheckPairJob) -> dict[str, Any]:
     """Same architecture and width, and the same number of blocks where that is asked for."""
     a, b = read_config(left), read_config(right)
-    names = f"{settings.left} and {settings.right}"
+    names = f"{settings.left_name} and {settings.right_name}"
     needed = ["model_type", "hidden_size", *(["num_hidden_layers"] if settings.same_layers else [])]
     for key in needed:
         if a.get(key) != b.get(key):
@@ -89,7 +89,7 @@ def _difference(x: Any, y: Any, a: Any, b: Any, where: str, settings: CheckPairJ
     shown = [_shown(t, cut["input_ids"], at) for t, cut in ((a, x), (b, y))]
     looser = {"ids": "offsets` or `counts", "offsets": "counts"}[settings.alignment]
     return (
-        f"{settings.left} and {settings.right} do not cut texts alike: in {where}, token {at} is "
+        f"{settings.left_name} and {settings.right_name} do not cut texts alike: in {where}, token {at} is "
         f"{shown[0]} on the left and {shown[1]} on the right; `alignment: {looser}` matches them otherwise"
     )
 

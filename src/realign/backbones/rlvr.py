@@ -85,7 +85,7 @@ class Trainer:
         self.settings, self.tokenizer, self.tasks = settings, tokenizer, tasks
         self.world, self.seed = site.world, settings.optimisation.seed or 0
         self.micro_batch = site.hardware.micro_batch
-        self.mine = site.split(settings.problems, "problems")
+        self.mine = site.split(settings.batch, "batch")
         high = settings.clip if settings.clip_high is None else settings.clip_high
         self.objective = Objective(settings.clip, high, settings.kl, settings.loss)
         self.reference = load_model(site.inputs["base"]).to(site.world.device).eval() if settings.kl else None
@@ -99,8 +99,8 @@ class Trainer:
         optimisation = self.settings.optimisation
         pool = admitted(self.tasks, step, optimisation.steps, self.settings.curriculum)
         generator = np.random.default_rng(derive_seed(self.seed, "problems", step))
-        again = pool < self.settings.problems
-        return [self.tasks[i] for i in generator.choice(pool, self.settings.problems, replace=again)]
+        again = pool < self.settings.batch
+        return [self.tasks[i] for i in generator.choice(pool, self.settings.batch, replace=again)]
 
     def step(self, learner: Learner, number: int, rate: float) -> Facts:
         """Sample, reward, and update the policy."""
@@ -151,7 +151,7 @@ class Trainer:
             for i in range(0, len(answers), size)
         ]
         counted = self.world.total(sum(len(a.tokens) for a in answers))
-        total = self.settings.problems * self.settings.rollouts.group
+        total = self.settings.batch * self.settings.rollouts.group
         facts: Facts = {}
         for again in range(self.settings.updates):
             chunks: list[Chunk] = [partial(self._loss, part, total, int(counted)) for part in parts]

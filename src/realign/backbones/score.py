@@ -81,7 +81,7 @@ def chosen_problems(problems: Sequence[Problem], settings: ScoreBackbone) -> lis
     turns = [
         (turn, kind, problem) for kind, inside in sorted(kinds.items()) for turn, problem in enumerate(inside)
     ]
-    return [problem for _, _, problem in sorted(turns, key=lambda t: t[:2])[: settings.problems]]
+    return [problem for _, _, problem in sorted(turns, key=lambda t: t[:2])[: settings.problem_count]]
 
 
 def chosen_texts(path: Path, settings: ScoreBackbone) -> list[Text]:
@@ -90,7 +90,7 @@ def chosen_texts(path: Path, settings: ScoreBackbone) -> list[Text]:
     if len(kept) < 2:
         raise UserError(f"{path}: {len(kept)} texts are held out at held_out={settings.held_out}; raise it")
     generator = np.random.default_rng(derive_seed(settings.seed or 0, "score", "texts"))
-    return [kept[i] for i in generator.permutation(len(kept))[: settings.texts]]
+    return [kept[i] for i in generator.permutation(len(kept))[: settings.text_count]]
 
 
 def solve(

@@ -126,14 +126,14 @@ class Derivation(Section):
 class PretrainOptimisation(Optimisation):
     """How a model is trained from scratch."""
 
-    steps: int = setting(600, "Optimiser steps.", ge=1)
+    steps: int = setting(500, "Optimiser steps.", ge=1)
     learning_rate: float = setting(3e-3, "The highest learning rate.", gt=0)
 
 
 class SftOptimisation(Optimisation):
     """How a backbone is fine-tuned."""
 
-    steps: int = setting(150, "Optimiser steps.", ge=1)
+    steps: int = setting(100, "Optimiser steps.", ge=1)
     learning_rate: float = setting(5e-4, "The highest learning rate.", gt=0)
 
 
@@ -210,7 +210,7 @@ class Rlvr(Derivation):
     """Reinforcement learning with verifiable rewards, by GRPO."""
 
     optimisation: RlvrOptimisation = setting(RlvrOptimisation(), "How it is trained.")
-    problems: int = setting(24, "Problems in a step, over all processes.", unit="problems", ge=1)
+    batch: int = setting(24, "Problems in a step, over all processes.", unit="problems", ge=1)
     prompt: Prompt = setting(Prompt(), "What stands before an answer.")
     rollouts: Rollouts = setting(Rollouts(), "How answers are sampled.")
     rewards: Rewards = setting(Rewards(), "What answers earn.")
@@ -350,14 +350,14 @@ class ScoreBackbone(Section):
         "derived",
         "Which are scored: those made here and what they were made from, those in pairs too, or none.",
     )
-    problems: int = setting(200, "Held-out problems, drawn evenly over tasks and levels.", ge=2)
+    problem_count: int = setting(200, "Held-out problems, drawn evenly over tasks and levels.", ge=2)
     prompt: Prompt = setting(Prompt(), "What stands before an answer.")
     samples: int = setting(4, "Answers sampled for each problem.", unit="answers", ge=1)
     temperature: float = setting(1.0, "Sampling temperature.", gt=0)
     greedy: bool = setting(True, "Also take each problem's single most likely answer.")
     max_new_tokens: int = setting(64, "An answer is cut after this many tokens.", unit="tokens", ge=1)
     batch: int = setting(256, "Answers sampled side by side.", unit="answers", ge=1)
-    texts: int = setting(100, "Held-out texts whose perplexity is measured.", ge=2)
+    text_count: int = setting(100, "Held-out texts whose perplexity is measured.", ge=2)
     text_tokens: int = setting(256, "Tokens of each text that are read.", unit="tokens", ge=8)
     held_out: float = setting(
         0.02, "Share of the text that counts as held out; pretraining leaves out the same.", gt=0, lt=0.5
@@ -378,8 +378,8 @@ class ScoreJob(ScoreBackbone):
 class CheckPairJob(Section):
     """What the rule that checks a pair needs to know: what its two sides must share."""
 
-    left: str = setting("left", "The left side's name, for messages.")
-    right: str = setting("right", "The right side's name, for messages.")
+    left_name: str = setting("left", "The left side's name, for messages.")
+    right_name: str = setting("right", "The right side's name, for messages.")
     kind: str = setting("control", "What lies between the two: sft, rlvr or control.")
     tags: tuple[str, ...] = setting((), "The pair's free words.")
     alignment: Literal["ids", "offsets", "counts"] = setting(
