@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from realign.artifacts.command import UserError
-from realign.study.text import ProblemsJob
+from realign.study.text import ProblemsJob, Text, problems_job
 from realign.text.generate import PROBE, make_splits, quotas, solved
 from realign.text.kinds import KINDS
 from realign.text.problems import answer_of, number_in, read_problems, score
@@ -163,3 +163,12 @@ def test_two_processes_make_the_same_bytes(tmp_path: Path, run_stage, fresh_pyth
         set(row) >= {"id", "text", "label"} and number_in(answer_of(row["text"])) is not None
         for row in probes
     )
+
+
+def test_the_pool_of_probe_texts_is_twice_what_a_corpus_wants():
+    small, large = (
+        Text.model_validate({"probes": {"r": {"embedded": "reasoning", "limit": limit}}})
+        for limit in (100, 500)
+    )
+    assert problems_job(small, 0).probe == problems_job(Text(), 0).probe == 400
+    assert problems_job(large, 0).probe == 1000

@@ -23,6 +23,7 @@ TASKS = {
     "DocsReranking": "reranking",
 }
 SHAPES = ("summary-description", "description-code", "parameters-function", "example-function")
+PROBE_POOL = 400
 SPLITS = ("pretrain", "train", "heldout")
 
 
@@ -164,7 +165,9 @@ class ProblemsJob(Section):
 
     problems: Problems = Field(Problems(), description="Kinds, levels and sizes.")
     generators: str = setting("", "The installed version of reasoning-gym, some of whose problems are used.")
-    probe: int = setting(400, "Problems made for the probe corpus to choose from.", unit="problems", ge=1)
+    probe: int = setting(
+        PROBE_POOL, "Problems made for the probe corpus to choose from.", unit="problems", ge=1
+    )
     seed: int = setting(0, "The study's seed.", ge=0)
 
 
@@ -202,5 +205,11 @@ def corpora_job(text: Text, seed: int) -> CorporaJob:
 
 
 def problems_job(text: Text, seed: int) -> ProblemsJob:
-    """The slice of the rule `problems`."""
-    return ProblemsJob(problems=text.problems, generators=installed("reasoning-gym"), seed=seed)
+    """The slice of the rule `problems`; probe corpora choose from twice as many as they want."""
+    wanted = [2 * corpus.limit for corpus in text.probes.values() if corpus.embedded == "reasoning"]
+    return ProblemsJob(
+        problems=text.problems,
+        generators=installed("reasoning-gym"),
+        probe=max([PROBE_POOL, *wanted]),
+        seed=seed,
+    )

@@ -9,6 +9,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from importlib import metadata
 from typing import Any
 
 from realign.artifacts.command import Job, UserError
@@ -59,8 +60,18 @@ def run(job: Job[CorporaJob]) -> None:
     job.note(
         origin="docstrings and source of installed packages",
         packages=settings.train_packages | settings.heldout_packages,
-        licence="each package's own",
+        licences={p: licence_of(p) for p in settings.train_packages | settings.heldout_packages},
     )
+
+
+def licence_of(package: str) -> str:
+    """The licence that an installed package declares; each text keeps its own."""
+    about = metadata.metadata(package)
+    named = [c.rsplit(" :: ", 1)[-1] for c in about.get_all("Classifier", []) if c.startswith("License ::")]
+    for field in ("License-Expression", "License"):
+        if field in about and not (field == "License" and named):
+            return about[field].splitlines()[0]
+    return ", ".join(named) or "not stated"
 
 
 def read_packages(versions: Mapping[str, str]) -> list[Entry]:

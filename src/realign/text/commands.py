@@ -6,7 +6,7 @@ from realign.study.text import SHAPES, SPLITS, TASKS, CorporaJob, ProbeJob, Prob
 
 CORPORA = Command(
     name="corpora",
-    help="Make corpora, training pairs and evaluation sets from the installed packages' text.",
+    help="Make corpora from the installed packages' text.",
     run="realign.text.build:run",
     settings=CorporaJob,
     outputs={
@@ -24,7 +24,7 @@ CORPORA = Command(
 
 PROBLEMS = Command(
     name="problems",
-    help="Make reasoning problems with verifiable answers and worked traces.",
+    help="Make reasoning problems with worked traces.",
     run="realign.text.generate:run",
     settings=ProblemsJob,
     outputs={
@@ -37,7 +37,7 @@ PROBLEMS = Command(
 
 FETCH_DATASET = Command(
     name="fetch_dataset",
-    help="Fetch a dataset of a hub at its pinned revision, as one Parquet file.",
+    help="Fetch a hub dataset at its pinned revision.",
     run="realign.text.fetch:run",
     settings=FetchJob,
     outputs={"table": Output("The split that was asked for, Parquet.", manifest=True)},
@@ -46,7 +46,7 @@ FETCH_DATASET = Command(
 
 PAIRS = Command(
     name="pairs",
-    help="Make one dataset's raw pairs from its source: checked, without duplicates, with its instruction.",
+    help="Make one training dataset's raw pairs.",
     run="realign.text.datasets:run",
     settings=PairsJob,
     inputs={"source": Input("The dataset's source: pairs, JSONL, Parquet or a saved dataset.")},
@@ -56,7 +56,7 @@ PAIRS = Command(
 
 PROBE_CORPUS = Command(
     name="probe_corpus",
-    help="Make one probe corpus from its source.",
+    help="Make one probe corpus.",
     run="realign.text.probes:run",
     settings=ProbeJob,
     inputs={"source": Input("Rows with texts: JSONL, Parquet or a saved dataset.")},

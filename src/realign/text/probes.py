@@ -1,5 +1,6 @@
 """Probe corpora: the texts whose hidden states are compared, chosen by seed, labels in equal parts."""
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from realign.text.select import deal, first_of_each, shuffled
 from realign.text.stats import text_stats
 from realign.text.streams import LineError, write_json, write_objects
 
+log = logging.getLogger(__name__)
+
 
 def run(job: Job[ProbeJob]) -> None:
     """Write a probe corpus and what it amounts to."""
@@ -21,6 +24,8 @@ def run(job: Job[ProbeJob]) -> None:
         raise UserError(f"{source}: {len(rows)} usable texts for a probe corpus; two at least are needed")
     mixed = shuffled(rows, lambda row: row["id"], job.settings.seed, "probe", source.name)
     chosen = deal(mixed, lambda row: str(row.get("label", "")), corpus.limit)
+    if len(chosen) < corpus.limit:
+        log.warning("%s: %d texts, and the limit is %d", source, len(chosen), corpus.limit)
     write_objects(job.output("texts"), chosen)
     write_json(job.output("stats"), {"available": len(rows), **text_stats(chosen)})
 
