@@ -20,7 +20,8 @@ from realign.vectors.scan import Found, Scan, fast_precision
 
 QUERY_BLOCK = 2048
 CORPUS_BLOCK = 16384
-KEEP_GB = 1.0
+# What may be kept prepared: so much in memory, and this share of what is free on a GPU.
+KEEP_GB, KEEP_SHARE = 1.0, 0.5
 # A precision that leaves more than this share of a block unproved is not tried on later blocks.
 PATIENCE = 0.25
 
@@ -34,7 +35,7 @@ def top_k(
     corpus_block: int = CORPUS_BLOCK,
     exclude_self: bool = False,
     device: str | torch.device | Sequence[str | torch.device] | None = None,
-    keep_gb: float = KEEP_GB,
+    keep_gb: float | None = None,
 ) -> tuple[Floats, Places]:
     """The k nearest rows of the corpus for each query: scores (float64) and indices, nearest first.
 
@@ -61,7 +62,7 @@ def iter_top_k(
     corpus_block: int = CORPUS_BLOCK,
     exclude_self: bool = False,
     device: str | torch.device | Sequence[str | torch.device] | None = None,
-    keep_gb: float = KEEP_GB,
+    keep_gb: float | None = None,
 ) -> Iterator[tuple[int, Floats, Places]]:
     """`top_k` block by block, for answers that should not be held whole: (first query, scores, indices)."""
     search = Search(corpus, k, metric, corpus_block, device, keep_gb)
@@ -81,7 +82,7 @@ class Search:
         metric: Metric = "ip",
         corpus_block: int = CORPUS_BLOCK,
         device: str | torch.device | Sequence[str | torch.device] | None = None,
-        keep_gb: float = KEEP_GB,
+        keep_gb: float | None = None,
     ):
         if k < 1 or corpus_block < 1:
             raise ValueError(
@@ -93,7 +94,8 @@ class Search:
         self.once = self.rows.subset(self.distinct.first)  # each distinct row once
         self.norms = self.once.norms()
         self.workers = [
-            _Worker(self, torch.device(d), corpus_block, keep_gb * 2**30) for d in _devices(device)
+            _Worker(self, torch.device(d), corpus_block, _keep_bytes(torch.device(d), keep_gb))
+            for d in _devices(device)
         ]
 
     def run(
@@ -238,6 +240,12 @@ def _expand(distinct: Distinct, answer: tuple[Floats, Places], k: int, own: int)
         scores, places = scores[others], places[others]
     best = best_first(scores, places, k)
     return scores[best], places[best]
+
+
+def _keep_bytes(device: torch.device, keep_gb: float | None) -> float:
+    if keep_gb is None and device.type == "cuda":
+        return KEEP_SHARE * torch.cuda.mem_get_info(device)[0]
+    return (KEEP_GB if keep_gb is None else keep_gb) * 2**30
 
 
 def _devices(
