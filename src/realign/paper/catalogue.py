@@ -89,7 +89,10 @@ def _table(number: int, title: str, caption: str, module: str, *needs: Needs, **
 
 
 _LINEAR, _NEAR, _PROBE = ("linear",), ("neighbours",), ("probe",)
-_HEAT = "Rows are layers of the base model, columns layers of the post-trained one; layer 0, the embedding output, is marked E."
+_HEAT = (
+    "Rows are layers of the base model, columns layers of the post-trained one; layer 0, the embedding "
+    "output, is marked E."
+)
 
 _PLATES = (
     _figure(
@@ -106,6 +109,7 @@ _PLATES = (
         "Hierarchical representational similarity: each level forgives more transformations of the space "
         "than the one before. A drawing; no data.",
         "schematic_hrsa",
+        pairs="none",
     ),
     _figure(
         3,
@@ -297,6 +301,7 @@ _PLATES = (
         "Hyper-parameters of contrastive training",
         "The recipe of this study beside the published one.",
         "recipe",
+        pairs="none",
         references=("recipe",),
     ),
     _table(

@@ -35,7 +35,7 @@ def publish(job: Job[PlateJob], draw: Any) -> None:
         drawing = draw(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
         if asked.synthetic:
             stamp(drawing.figure)
-        lay_mats(drawing.figure)
+        settle(drawing.figure)
         save(drawing.figure, drawing.data, {kind: job.output(kind) for kind in ("pdf", "png", "svg", "csv")})
     job.note(rows=len(drawing.data))
 
@@ -124,14 +124,11 @@ def mat(axes: Axes) -> None:
     axes.set_gid(MAT)
 
 
-def lay_mats(figure: Figure) -> None:
-    """Put the mats under their panels, once the layout says where these are."""
-    marked = [axes for axes in figure.get_axes() if axes.get_gid() == MAT]
-    if not marked:
-        return
+def settle(figure: Figure) -> None:
+    """Lay the figure out once for all its forms, and put the mats under their panels."""
     figure.draw_without_rendering()
-    for axes in marked:
-        box = axes.get_tightbbox()
+    for axes in figure.get_axes():
+        box = axes.get_tightbbox() if axes.get_gid() == MAT else None
         if box is None:
             continue
         (left, low), (right, high) = figure.transFigure.inverted().transform(box.padded(3).get_points())

@@ -114,6 +114,7 @@ def plate_job(description: Description, name: str) -> PlateJob:
     if plate.corpora == "main":
         view = view.model_copy(update={"corpora": view.corpora[:1]})
     pairs = _shown(description, plate, view)
+    view = view.model_copy(update={"pairs": tuple(p.name for p in pairs)})
     facts = {key: getattr(description, key) for key in _FACTS.get(plate.module, ())}
     if "backbones" in facts:
         shown = {n for p in pairs for n in (p.left, p.right)}

@@ -96,7 +96,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             Line2D([], [], marker="2", linestyle="", color=FAINT, label="chance, computed"),
         ],
         loc="outside upper center",
-        ncols=6,
+        ncols=3,
         columnspacing=1,
         handletextpad=0.4,
     )
