@@ -41,9 +41,16 @@ STAGES: dict[str, tuple[str, str]] = {
     ),
     "check_pair": ("realign.backbones.commands:CHECK_PAIR", "Check that two backbones can be compared."),
     "traces": ("realign.states.commands:TRACES", "Have a model reason about problems; check and judge it."),
-    "count_traces": ("realign.states.commands:COUNT_TRACES", "Count sets of traces: judged and right, apart."),
+    "count_traces": (
+        "realign.states.commands:COUNT_TRACES",
+        "Count sets of traces: judged and right, apart.",
+    ),
     "extract": ("realign.states.commands:EXTRACT", "Extract a model's hidden states over a corpus, to HDF5."),
     "train": ("realign.training.commands:TRAIN", "Train an embedder from a backbone, contrastively."),
+    "batch_orders": (
+        "realign.training.commands:BATCH_ORDERS",
+        "Check that compared trainings saw the same batches.",
+    ),
     "checkpoint": ("realign.training.commands:CHECKPOINT", "Publish a declared checkpoint of a training."),
     "fetch_task": ("realign.evaluation.commands:FETCH_TASK", "Fetch the dataset of one mteb task."),
     "evaluate_warm": (
@@ -74,7 +81,10 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.hrsa.commands:EXTRA",
         "Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
     ),
-    "describe_study": ("realign.paper.commands:DESCRIBE", "Write what the study is made of (tidy/study.json)."),
+    "describe_study": (
+        "realign.paper.commands:DESCRIBE",
+        "Write what the study is made of (tidy/study.json).",
+    ),
     **{
         name: (f"realign.paper.commands:{name.upper()}", f"{plate.label}: {plate.title}.")
         for name, plate in PLATES.items()
@@ -85,8 +95,14 @@ STAGES: dict[str, tuple[str, str]] = {
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
-    "figures": ("realign.paper.redraw:main", "Draw figures, tables, claims and report from tidy results alone."),
-    "archive": ("realign.paper.archive:main", "Put tidy results, drawings and provenance into one checked file."),
+    "figures": (
+        "realign.paper.redraw:main",
+        "Draw figures, tables, claims and report from tidy results alone.",
+    ),
+    "archive": (
+        "realign.paper.archive:main",
+        "Put tidy results, drawings and provenance into one checked file.",
+    ),
     "diff": ("realign.paper.diff:main", "Say which numbers moved between two runs, beyond their intervals."),
     "states": (
         "realign.states.tool:main",

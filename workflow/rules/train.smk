@@ -2,7 +2,7 @@
 # Needs: {R}/backbones/{backbone}/model, {R}/mined/{dataset}/pairs.jsonl
 # Makes: {R}/embedders/{embedder}/…, {R}/tidy/training/{embedder}.parquet
 
-from realign.study.recipe import PublishCheckpoint, Train
+from realign.study.recipe import BatchOrders, PublishCheckpoint, Train
 from realign.study.targets import checkpoints, embedders
 
 EMBEDDER = "{backbone}+{recipe}+s{seed}"
@@ -93,8 +93,30 @@ rule checkpoint:
         " --checkpoints {input.data:q} --model {output.model:q}"
 
 
+# Stops where backbones that are compared were trained on different batches.
+rule batch_orders:
+    input:
+        trainings=[f"{R}/tidy/training/{embedder}.parquet" for embedder in embedders(STUDY)],
+    output:
+        report=f"{R}/embedders/batch_orders.json",
+    params:
+        job=lambda wc: job("batch_orders", BatchOrders()),
+    log:
+        f"{R}/logs/batch_orders.log",
+    benchmark:
+        f"{R}/benchmarks/batch_orders.tsv"
+    threads: 1
+    resources:
+        **limits("batch_orders", memory_gb=1),
+    shell:
+        "realign batch_orders --job {params.job:q} --log {log:q} --threads {threads}"
+        " --trainings {input.trainings:q} --report {output.report:q}"
+
+
 TARGETS["train"] = [
     path
     for embedder in [*embedders(STUDY), *checkpoints(STUDY)]
     for path in with_manifest(f"{R}/embedders/{embedder}/model")
 ]
+if embedders(STUDY):
+    TARGETS["train"].append(f"{R}/embedders/batch_orders.json")

@@ -234,6 +234,10 @@ class Train(Section):
         return {**super().as_slice(), "recipe": self.recipe.as_slice()}
 
 
+class BatchOrders(Section):
+    """The comparison of batch orders has nothing to set."""
+
+
 class PublishCheckpoint(Section):
     """Which declared checkpoint of a training becomes an embedder of its own."""
 

@@ -1,7 +1,7 @@
 """The commands of this room: train an embedder, and publish a declared checkpoint of a training."""
 
 from realign.artifacts.command import Command, Input, Output
-from realign.study.recipe import PublishCheckpoint, Train
+from realign.study.recipe import BatchOrders, PublishCheckpoint, Train
 
 TRAIN = Command(
     name="train",
@@ -33,4 +33,14 @@ CHECKPOINT = Command(
     inputs={"checkpoints": Input("The checkpoints that a training kept.")},
     outputs={"model": Output("The embedder.", manifest=True)},
     formats={"embedder": 1},
+)
+
+BATCH_ORDERS = Command(
+    name="batch_orders",
+    help="Check that trainings which are compared saw the same batches in the same order.",
+    run="realign.training.orders:run",
+    settings=BatchOrders,
+    inputs={"trainings": Input("Tidy tables of trainings, Parquet.", many=True)},
+    outputs={"report": Output("The batch order of each recipe and seed, JSON.")},
+    formats={"orders": 1},
 )
