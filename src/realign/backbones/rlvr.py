@@ -17,7 +17,7 @@ from realign.artifacts.command import Job, UserError
 from realign.backbones.corpus import read_all_problems
 from realign.backbones.derive import finish, run_here_or_launch, work_as
 from realign.backbones.grpo import Objective, group_advantages, kl_to_reference, token_logprobs
-from realign.backbones.loop import Chunk, Facts, Learner, learn
+from realign.backbones.loop import Chunk, Facts, Learner, learn, precision_on
 from realign.backbones.model import end_tokens, load_backbone, load_model, stored_dtype
 from realign.backbones.prompts import prompt_tokens
 from realign.backbones.rewards import reward
@@ -76,6 +76,13 @@ def admitted(tasks: Sequence[Task], step: int, steps: int, curriculum: float) ->
     return sum(t.problem.difficulty <= hardest for t in tasks)
 
 
+def load_reference(site: Site[Rlvr]) -> Any:
+    """The base, frozen, in the type of the computation."""
+    precision = precision_on(site.world.device, site.settings.optimisation)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    return load_model(site.inputs["base"], dtype).to(site.world.device).eval().requires_grad_(False)
+
+
 class Trainer:
     """One process's part in GRPO: its share of the problems, the reference, the objective."""
 
@@ -88,7 +95,7 @@ class Trainer:
         self.mine = site.split(settings.batch, "batch")
         high = settings.clip if settings.clip_high is None else settings.clip_high
         self.objective = Objective(settings.clip, high, settings.kl, settings.loss)
-        self.reference = load_model(site.inputs["base"]).to(site.world.device).eval() if settings.kl else None
+        self.reference = load_reference(site) if settings.kl else None
         rollouts = settings.rollouts
         self.sampler = Sampler(
             ends, tokenizer.pad_token_id, rollouts.max_new_tokens, rollouts.temperature, rollouts.batch

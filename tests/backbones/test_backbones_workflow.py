@@ -1,0 +1,75 @@
+"""The rules, by a real run of a micro study: every local source ends in the same layout and is scored."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from backbones_help import MICRO
+
+ROOT = Path(__file__).parents[2]
+
+
+def study(place: Path, base: Path) -> Path:
+    tuning = {"optimisation": {"steps": 2}, "hardware": MICRO["hardware"]}
+    rollouts = {"group": 2, "max_new_tokens": 4}
+    content = {
+        "study": {"name": "micro"},
+        "backbones": {
+            "base": {"pretrain": MICRO | tuning},
+            "sft": {"sft": {"from": "base", "batch": 2, **tuning}},
+            "rlvr": {"rlvr": {"from": "base", "batch": 2, "rollouts": rollouts, **tuning}},
+            "noise": {"untrained": {"like": "base"}},
+            "local": {"path": str(base)},
+        },
+        "pairs": [{"left": "base", "right": "rlvr", "kind": "rlvr", "tags": ["prolonged"]}],
+        "text": {
+            "train_packages": ["pydantic"],
+            "heldout_packages": ["networkx"],
+            "problems": {"pretrain": 40, "train": 20, "heldout": 10},
+        },
+        "backbone_scores": {"backbones": "paired", "problem_count": 4, "samples": 2, "text_count": 4,
+                            "held_out": 0.2, "max_new_tokens": 4, "resamples": 100},
+    }  # fmt: skip
+    path = place / "micro.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def snakemake(place: Path, config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config),
+         "--cores", "1", "--workflow-profile", "none", "--rerun-triggers", "mtime", "input", "params",
+         "--directory", str(place), *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_micro_study_s_backbones(base, tmp_path):
+    config = study(tmp_path, base)
+    results = "results/micro"
+    targets = [f"{results}/tidy/backbones/{name}.parquet" for name in ("base", "sft", "rlvr", "noise")]
+    targets += [f"{results}/pairs/base--vs--rlvr.json", f"{results}/backbones/local/model"]
+    done = snakemake(tmp_path, config, *targets)
+    assert done.returncode == 0, done.stderr[-4000:]
+    for name in ("base", "sft", "rlvr", "noise", "local"):
+        place = tmp_path / results / "backbones" / name
+        assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
+            p.name for p in (place / "model").iterdir()
+        }
+        assert (place / "model.manifest.json").is_file()
+    rows = pq.read_table(tmp_path / targets[2]).to_pylist()
+    assert {(r["study"], r["backbone"], r["kind"], r["base"]) for r in rows} == {
+        ("micro", "rlvr", "rlvr", "base")
+    }
+    assert {"pass_rate", "pass_rate_gain", "perplexity_ratio", "parameters"} <= {r["metric"] for r in rows}
+    pair = json.loads((tmp_path / results / "pairs" / "base--vs--rlvr.json").read_text())
+    assert (pair["kind"], pair["tags"], pair["same_ids"]) == ("rlvr", ["prolonged"], True)
+    again = snakemake(tmp_path, config, "-n", *targets)
+    assert "Nothing to be done" in again.stdout + again.stderr
