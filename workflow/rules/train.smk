@@ -75,7 +75,11 @@ rule train:
 # Publishes one declared checkpoint of a training as an embedder of its own.
 rule checkpoint:
     input:
-        unpack(lambda wc: artifact(f"{R}/embedders/{wc.backbone}+{wc.recipe}+s{wc.seed}/checkpoints")),
+        unpack(
+            lambda wc: artifact(
+                f"{R}/embedders/{wc.backbone}+{wc.recipe}+s{wc.seed}/checkpoints"
+            )
+        ),
     output:
         f"{R}/embedders/{EMBEDDER}+step{{step}}/model.manifest.json",
         model=directory(f"{R}/embedders/{EMBEDDER}+step{{step}}/model"),
@@ -96,7 +100,9 @@ rule checkpoint:
 # Stops where backbones that are compared were trained on different batches.
 rule batch_orders:
     input:
-        trainings=[f"{R}/tidy/training/{embedder}.parquet" for embedder in embedders(STUDY)],
+        trainings=[
+            f"{R}/tidy/training/{embedder}.parquet" for embedder in embedders(STUDY)
+        ],
     output:
         report=f"{R}/embedders/batch_orders.json",
     params:
