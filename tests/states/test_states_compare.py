@@ -70,6 +70,23 @@ def test_another_selection_is_named(tmp_path, extract, files, backbone, corpus):
         check(files[0], fewer)
 
 
+def test_other_ids_of_the_same_characters(tmp_path, files):
+    def other_ids(content):
+        content["token_ids"][:] = content["token_ids"][:] + 1000
+
+    def other_characters(content):
+        content["offsets"][9, 1] += 1
+
+    renumbered = changed(files[0], tmp_path, other_ids)
+    check(files[0], renumbered, "offsets")
+    with pytest.raises(UserError, match="row 0 is token"):
+        check(files[0], renumbered, "ids")
+    with pytest.raises(UserError, match=r"row 9 \(text 't\d+'.* is \d+ to \d+ in the first"):
+        check(files[0], changed(files[0], tmp_path, other_characters), "offsets")
+    with pytest.raises(UserError, match="does not say which characters"):
+        check(files[1], files[1], "offsets")
+
+
 def test_pooled_texts_with_other_tokens_are_named(tmp_path, files):
     def other_text(content):
         content["token_ids"][2] += 1

@@ -49,6 +49,9 @@ def test_states_are_those_of_transformers(tmp_path, extract, backbone, corpus, a
             np.testing.assert_allclose(states.read(layer), whole, atol=2e-5)
         assert np.array_equal(states.position, np.concatenate([np.arange(t.shape[1]) for t in expected]))
         assert np.array_equal(np.diff(states.text_offsets), [t.shape[1] for t in expected])
+        first = json.loads(corpus.read_text().splitlines()[0])["text"]
+        spans = states.offsets[states.rows_of(0)]
+        assert "".join(first[a:b] for a, b in spans) == first
         for text in (0, 7, 22):
             np.testing.assert_allclose(states.read(-1)[states.rows_of(text)], expected[text][-1], atol=2e-5)
     with StatesFile(pooled) as states:

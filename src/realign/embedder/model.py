@@ -8,7 +8,7 @@ vectors with a graph; `encode` gives vectors of texts as numpy, in the order of 
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -135,31 +135,32 @@ class Embedder(nn.Module):
         With `on_batch`, each batch's indices and vectors go there and an empty array is returned:
         for collections whose vectors are not to be held in memory.
         """
+        vectors = np.empty((0 if on_batch else len(texts), self.width), dtype=np.float32)
         was_training = self.training
         self.eval()
-        kept = 0 if on_batch else len(texts)
-        vectors = np.empty((kept, self.width), dtype=np.float32)
         try:
-            with Progress(what, len(texts), "texts", 15.0 if progress else float("inf")) as told:
-                for start in range(0, len(texts), WINDOW):
-                    part = slice(start, start + WINDOW)
-                    mine = (
-                        instructions
-                        if instructions is None or isinstance(instructions, str)
-                        else (instructions[part])
-                    )
-                    rows = self.tokenize(texts[part], mine)
-                    for indices in by_token_budget(rows.lengths, token_budget, self.packed):
-                        made = self._vectors(rows.take(indices))
-                        places = [start + i for i in indices]
-                        if on_batch:
-                            on_batch(places, made)
-                        else:
-                            vectors[places] = made
-                        told.advance(len(indices))
+            with Progress(what, len(texts), "texts") if progress else nullcontext() as told:
+                for places, made in self._batches(texts, instructions, token_budget):
+                    if on_batch:
+                        on_batch(places, made)
+                    else:
+                        vectors[places] = made
+                    if told:
+                        told.advance(len(places))
         finally:
             self.train(was_training)
         return vectors
+
+    def _batches(
+        self, texts: Sequence[str], instructions: Sequence[str] | str | None, token_budget: int
+    ) -> Iterator[tuple[list[int], np.ndarray]]:
+        """The vectors batch by batch, with the places of their texts."""
+        for start in range(0, len(texts), WINDOW):
+            part = slice(start, start + WINDOW)
+            one = instructions is None or isinstance(instructions, str)
+            rows = self.tokenize(texts[part], instructions if one else instructions[part])  # type: ignore[index]
+            for indices in by_token_budget(rows.lengths, token_budget, self.packed):
+                yield [start + i for i in indices], self._vectors(rows.take(indices))
 
     @torch.inference_mode()
     def _vectors(self, rows: Rows) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Whether two files of hidden states may be compared row by row, and if not, where they part.
 
-By `ids`, rows must be the same token of the same text at the same place. By `counts`, as published,
-the texts need only have equally many tokens: the models may have different tokenizers.
+By `ids`, rows must be the same token of the same text at the same place. By `offsets` they must be the
+same characters of the same text: the models may number tokens differently. By `counts`, as published,
+the texts need only have equally many tokens.
 """
 
 from typing import Literal
@@ -11,7 +12,7 @@ import numpy as np
 from realign.artifacts.command import UserError
 from realign.states.reader import StatesFile
 
-Alignment = Literal["ids", "counts"]
+Alignment = Literal["ids", "offsets", "counts"]
 
 
 def check_comparable(left: StatesFile, right: StatesFile, alignment: Alignment = "ids") -> None:
@@ -23,6 +24,8 @@ def check_comparable(left: StatesFile, right: StatesFile, alignment: Alignment =
         raise UserError(f"{left.path} keeps {left.rows} rows and {right.path} {right.rows}; {_ADVICE}")
     _same(left, right, "text_index", "row {at} belongs to text {a}", "row {at} belongs to text {b}")
     _same(left, right, "position", "row {at} is at position {a}", "row {at} is at position {b}")
+    if alignment == "offsets":
+        _same_characters(left, right)
     if alignment == "ids":
         _same(left, right, "token_ids", "row {at} is token {a}", "row {at} is token {b}")
 
@@ -51,6 +54,23 @@ def _same(left: StatesFile, right: StatesFile, name: str, here: str, there: str)
         f"in the first, {here.format(**facts)}{where}, in the second, {there.format(**facts)} "
         f"({len(differ)} differences in {name}; {advice})"
     )
+
+
+def _same_characters(left: StatesFile, right: StatesFile) -> None:
+    a, b = left.offsets, right.offsets
+    for file, offsets in ((left, a), (right, b)):
+        if offsets is None or (len(offsets) and offsets.min() < 0):
+            raise UserError(
+                f"{file.path} does not say which characters its tokens are; compare by ids or counts"
+            )
+    assert a is not None  # as the loop has seen
+    assert b is not None
+    if len(differ := np.flatnonzero((a != b).any(axis=1))):
+        at = int(differ[0])
+        raise UserError(
+            f"{left.path} and {right.path} do not hold the same characters: row {at}{_where(left, at)} is "
+            f"{a[at, 0]} to {a[at, 1]} in the first and {b[at, 0]} to {b[at, 1]} in the second"
+        )
 
 
 def _where(file: StatesFile, row: int) -> str:

@@ -73,7 +73,9 @@ def _describe_rows(file: h5py.File, plan: Plan, corpus: Corpus, pooled: bool) ->
         file["position"] = counts.astype(np.int32)
         file["text_offsets"] = np.arange(plan.texts + 1, dtype=np.int64)
     else:
-        file["token_ids"] = plan.kept_ids().astype(np.int32)
+        places = plan.kept_places()
+        file["token_ids"] = plan.token_ids[places]
+        file["offsets"] = plan.offsets[places]
         file["text_index"] = plan.text_index().astype(np.int32)
         file["position"] = plan.kept.astype(np.int32)
         file["text_offsets"] = plan.kept_bounds.astype(np.int64)

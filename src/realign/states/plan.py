@@ -57,6 +57,7 @@ class Plan:
     """Token ids of all texts, the positions kept of each, and the bounds of the shards."""
 
     token_ids: np.ndarray  # of all texts, one after the other
+    offsets: np.ndarray  # first and last character of each of them, or -1 where the tokenizer does not tell
     text_bounds: np.ndarray  # where each text begins and ends in token_ids
     kept: np.ndarray  # kept positions within their text, text by text
     kept_bounds: np.ndarray  # where each text's kept positions begin and end
@@ -94,10 +95,9 @@ class Plan:
         texts = self.shard(index)
         return slice(int(self.kept_bounds[texts.start]), int(self.kept_bounds[texts.stop]))
 
-    def kept_ids(self) -> np.ndarray:
-        """The ids of the kept tokens."""
-        starts = np.repeat(self.text_bounds[:-1], np.diff(self.kept_bounds))
-        return self.token_ids[starts + self.kept]
+    def kept_places(self) -> np.ndarray:
+        """Where the kept tokens stand among all tokens."""
+        return np.repeat(self.text_bounds[:-1], np.diff(self.kept_bounds)) + self.kept
 
     def text_index(self) -> np.ndarray:
         """Each kept token's text."""
@@ -118,12 +118,13 @@ class Plan:
 
 def make_plan(corpus: Corpus, source: Path, tokenizer: Any, settings: Extract, row_bytes: int) -> Plan:
     """Tokenize a corpus, select tokens, and cut it into shards; `row_bytes` is one token, all layers."""
-    ids = _token_ids(corpus, source, tokenizer, settings)
+    ids, offsets = _tokenized(corpus, source, tokenizer, settings)
     counts = [len(row) for row in ids]
     kept = select_tokens(counts, settings.tokens, settings.seed, settings.corpus_name)
     cuts = list(_shards(counts, [len(k) * row_bytes for k in kept]))
     return Plan(
         np.concatenate([np.asarray(row, dtype=np.int32) for row in ids]),
+        offsets,
         np.r_[0, np.cumsum(counts)].astype(np.int64),
         np.concatenate(kept).astype(np.int32),
         np.r_[0, np.cumsum([len(k) for k in kept])].astype(np.int64),
@@ -131,18 +132,26 @@ def make_plan(corpus: Corpus, source: Path, tokenizer: Any, settings: Extract, r
     )
 
 
-def _token_ids(corpus: Corpus, source: Path, tokenizer: Any, settings: Extract) -> list[list[int]]:
-    ids = tokenizer(
+def _tokenized(
+    corpus: Corpus, source: Path, tokenizer: Any, settings: Extract
+) -> tuple[list[list[int]], np.ndarray]:
+    """Each text's token ids, and all tokens' first and last characters."""
+    tells = bool(getattr(tokenizer, "is_fast", False))
+    made = tokenizer(
         corpus.texts,
         add_special_tokens=settings.special_tokens,
         truncation=True,
         max_length=settings.max_tokens,
         padding=False,
-    )["input_ids"]
+        **({"return_offsets_mapping": True} if tells else {}),
+    )
+    ids = made["input_ids"]
     for name, row in zip(corpus.ids, ids, strict=True):
         if not row:
             raise UserError(f"{source}: the text '{name}' has no token")
-    return ids
+    if not tells:
+        return ids, np.full((sum(map(len, ids)), 2), -1, dtype=np.int32)
+    return ids, np.concatenate([np.asarray(row, dtype=np.int32) for row in made["offset_mapping"]])
 
 
 def _shards(tokens: Sequence[int], sizes: Sequence[int]) -> Iterator[int]:

@@ -61,6 +61,11 @@ class StatesFile:
         return self._file["position"][:]
 
     @property
+    def offsets(self) -> np.ndarray | None:
+        """Each token's first character and the one after its last; none in a pooled file."""
+        return self._file["offsets"][:] if "offsets" in self._file else None
+
+    @property
     def text_offsets(self) -> np.ndarray:
         """Where each text's rows begin, and where the last one's end."""
         return self._file["text_offsets"][:]

@@ -18,7 +18,7 @@ def main(words: Sequence[str]) -> int:
     checked = commands.add_parser("check", help="whether two files may be compared row by row")
     checked.add_argument("left")
     checked.add_argument("right")
-    checked.add_argument("--alignment", choices=("ids", "counts"), default="ids")
+    checked.add_argument("--alignment", choices=("ids", "offsets", "counts"), default="ids")
     given = parser.parse_args(list(words))
     if given.what == "show":
         with StatesFile(given.file) as states:
