@@ -74,6 +74,7 @@ def sums_of_grams(
     `across` and `own` are sums of products by pairs of groups (first two axes), `rows` each token's
     row sums by group, (layers, tokens, groups), and `diagonals` its own entry, (layers, tokens).
     """
+
     def without(sums: Array) -> Array:
         """Sums over pairs of groups: whole, then without each group's row and column."""
         whole = sums.sum((0, 1))

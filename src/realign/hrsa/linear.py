@@ -2,7 +2,6 @@
 
 import logging
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -94,50 +93,87 @@ def add_procrustes(
     layers = range(left.layers) if left.layers == right.layers else range(0)
     final = left.layers - 1, right.layers - 1
     pairs = [(i, i) for i in layers] or [final]
+    ranks: list[int] = []
     matrices: Matrices = {}
     for pair in follow(pairs, "rotations", unit="layers"):
         sums = procrustes.layer_sums(left, right, pair, groups, products)
         whole = procrustes.fit(sums)
-        jackknife = groups.count > 2 and (pair == final or settings.procrustes_intervals == "all")
-        _add_rotation(rows, sums, whole, pair, groups, jackknife)
+        ranks.append(whole.rank)
+        if groups.count > 2 and (pair == final or settings.procrustes_intervals == "all"):
+            _add_jackknifed(rows, left, right, sums, whole, pair, groups)
+        else:
+            _add_halved(rows, sums, whole, pair, groups)
+        _add_description(rows, whole, pair)
         if pair == final:
-            _add_cosines(rows, left, right, sums, whole, pair, groups)
+            _add_published(rows, left, right, sums, whole, pair, groups)
             matrices = {"rotation": whole.rotation.astype(np.float32)}
+    if min(ranks) < left.width:
+        log.warning(
+            "some layers' states fix as few as %d of %d directions; the rest of their rotations is arbitrary",
+            min(ranks), left.width,
+        )  # fmt: skip
     return matrices
 
 
-def _add_rotation(
-    rows: Rows, sums: Any, whole: procrustes.Fit, pair: tuple[int, int], groups: Groups, jackknife: bool
-) -> None:
-    everyone = np.arange(groups.count)
-    entropies = procrustes.inverse_row_entropies(whole.rotation)
-    values = {
-        "inverse_row_entropy": [entropies.mean()],
-        "angular_distance": [whole.angle],
-        "residual_in_sample": [whole.residual],
+def _numbers(fitted: procrustes.Fit) -> dict[str, float]:
+    """What is said of a rotation and of the states that it was fitted on."""
+    return {
+        "inverse_row_entropy": float(procrustes.inverse_row_entropies(fitted.rotation).mean()),
+        "angular_distance": fitted.angle,
+        "residual_in_sample": fitted.residual,
     }
-    if jackknife:
-        folds = []
-        for group in everyone:
-            fitted = procrustes.fit(sums, everyone != group)
-            folds.append(procrustes.misfit(sums, fitted, everyone[group : group + 1]))
-            values["inverse_row_entropy"].append(procrustes.inverse_row_entropies(fitted.rotation).mean())
-            values["angular_distance"].append(fitted.angle)
-            values["residual_in_sample"].append(fitted.residual)
-        misfits = np.array(folds)
-    elif groups.count > 1:
-        misfits = procrustes.held_out(sums, [everyone[::2], everyone[1::2]])
-    for statistic, found in values.items():
-        if jackknife:
-            rows.add_jackknifed("procrustes", statistic, np.array(found), pair)
-        else:
-            rows.add("procrustes", statistic, float(found[0]), pair)
-    if jackknife:
-        ratios = groups.leave_out(misfits)
-        rows.add_jackknifed("procrustes", "residual", ratios[:, 0] / ratios[:, 1], pair)
-    elif groups.count > 1:
-        rows.add("procrustes", "residual", misfits[:, 0].sum() / misfits[:, 1].sum(), pair)
-    others = {
+
+
+def _add_jackknifed(
+    rows: Rows,
+    left: Side,
+    right: Side,
+    sums: procrustes.LayerSums,
+    whole: procrustes.Fit,
+    pair: tuple[int, int],
+    groups: Groups,
+) -> None:
+    """Numbers with intervals, and the rotation judged on each group by a fit without that group."""
+    everyone, blocks = np.arange(groups.count), groups.blocks(rows_at_once(left.width))
+    numbers, unseen = [_numbers(whole)], []
+    for group in everyone:
+        fitted = procrustes.fit(sums, everyone != group)
+        numbers.append(_numbers(fitted))
+        total = 0.0
+        for block in (b for b in blocks if b.group == group):
+            x, y = left.read(pair[0], block), right.read(pair[1], block)
+            total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
+        unseen.append(
+            [*procrustes.misfit(sums, fitted, everyone[group : group + 1]), total, groups.sizes[group]]
+        )
+    for statistic in numbers[0]:
+        rows.add_jackknifed("procrustes", statistic, np.array([n[statistic] for n in numbers]), pair)
+    misfit, size, cosine, count = groups.leave_out(np.array(unseen)).T
+    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair)
+    rows.add_jackknifed("procrustes", "cosine", cosine / count, pair, (-1, 1))
+
+
+def _ratio(misfit: Array, size: Array) -> Array:
+    """Misfit by size; where nothing varies, nothing is left to explain."""
+    return np.divide(misfit, size, out=np.zeros_like(misfit), where=size > 0)
+
+
+def _add_halved(
+    rows: Rows, sums: procrustes.LayerSums, whole: procrustes.Fit, pair: tuple[int, int], groups: Groups
+) -> None:
+    """Numbers alone, and the rotation judged on either half of the groups by a fit on the other."""
+    for statistic, value in _numbers(whole).items():
+        rows.add("procrustes", statistic, value, pair)
+    if groups.count > 1:
+        everyone = np.arange(groups.count)
+        misfit, size = procrustes.held_out(sums, [everyone[::2], everyone[1::2]]).sum(0)
+        rows.add("procrustes", "residual", float(_ratio(misfit, size)), pair)
+
+
+def _add_description(rows: Rows, whole: procrustes.Fit, pair: tuple[int, int]) -> None:
+    """What kind of rotation it is, and what a random one would be."""
+    entropies = procrustes.inverse_row_entropies(whole.rotation)
+    found = {
         "inverse_row_entropy_min": entropies.min(),
         "inverse_row_entropy_max": entropies.max(),
         "inverse_row_entropy_haar": procrustes.haar_inverse_row_entropy(len(entropies)),
@@ -145,46 +181,33 @@ def _add_rotation(
         "rank": whole.rank,
         **procrustes.shares(whole.rotation),
     }
-    for statistic, value in others.items():
+    for statistic, value in found.items():
         rows.add("procrustes", statistic, float(value), pair)
-    if whole.rank < len(entropies):
-        log.warning(
-            "layer %d: the states fix only %d of %d directions, so part of the rotation is arbitrary",
-            pair[0], whole.rank, len(entropies),
-        )  # fmt: skip
 
 
-def _add_cosines(
+def _add_published(
     rows: Rows,
     left: Side,
     right: Side,
-    sums: Any,
+    sums: procrustes.LayerSums,
     whole: procrustes.Fit,
     pair: tuple[int, int],
     groups: Groups,
 ) -> None:
-    """Cosines of rotated with real states on held-out texts; and the published way, on everything, raw."""
-    everyone = np.arange(groups.count)
+    """Residual and cosines as published: of raw values, though the rotation was fitted on centred ones."""
     shift_x, shift_y = left.shift[pair[0]], right.shift[pair[1]]
-    held = np.zeros((groups.count, 2))
-    raw: list[Array] = []
-    fitted, current = whole, -1
+    found = []
     for block in groups.blocks(rows_at_once(left.width)):
-        if groups.count > 1 and block.group != current:
-            current = block.group
-            fitted = procrustes.fit(sums, everyone != current)
-        x, y = left.read(pair[0], block), right.read(pair[1], block)
-        found = procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y)
-        held[block.group] += found.sum(), len(found)
-        raw.append(procrustes.cosines((x + shift_x) @ whole.rotation, y + shift_y))
-    if groups.count > 1:
-        ratios = groups.leave_out(held)
-        rows.add_jackknifed("procrustes", "cosine", ratios[:, 0] / ratios[:, 1], pair, (-1, 1))
-    published = np.concatenate(raw)
-    rows.add("procrustes", "cosine", float(published.mean()), pair, PUBLISHED)
-    rows.add("procrustes", "cosine_min", float(published.min()), pair, PUBLISHED)
+        x, y = left.read(pair[0], block) + shift_x, right.read(pair[1], block) + shift_y
+        found.append(procrustes.cosines(x @ whole.rotation, y))
+    cosines = np.concatenate(found)
     residual = procrustes.uncentred_residual(sums, whole, shift_x, shift_y)
-    rows.add("procrustes", "residual", residual, pair, PUBLISHED)
+    for statistic, value in (
+        ("residual", residual),
+        ("cosine", cosines.mean()),
+        ("cosine_min", cosines.min()),
+    ):
+        rows.add("procrustes", statistic, float(value), pair, PUBLISHED)
 
 
 def write_matrices(path: Path, matrices: Matrices) -> None:
