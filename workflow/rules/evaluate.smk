@@ -12,7 +12,6 @@ TARGETS["scores"] = [
 VECTORS_GB = f"REALIGN_VECTORS_GB={STUDY.evaluation.vectors.limit_gb}"
 
 
-
 def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
     given = [(path, EVALUATION.is_folder(task)) for task in tasks for path in EVALUATION.data(task)]

@@ -53,6 +53,8 @@ class Planned:
 def evaluated_models(study: Study) -> list[str]:
     """Every model that the study evaluates: embedders, and if asked for checkpoints and backbones."""
     asked: Evaluation = study.evaluation
+    if not (asked.benchmarks or asked.mteb_tasks or asked.tasks):
+        return []
     models = [str(e) for e in embedders(study)]
     if asked.checkpoints:
         models += [str(c) for c in checkpoints(study) if c.seed == seeds_of(study, c.recipe)[0]]
@@ -221,7 +223,7 @@ class EvaluationPlan:
     @functools.cached_property
     def models(self) -> list[str]:
         """Every evaluated model."""
-        return evaluated_models(self.study) if self.tasks else []
+        return evaluated_models(self.study)
 
     @functools.cached_property
     def tasks(self) -> dict[str, Planned]:
@@ -294,7 +296,7 @@ class EvaluationPlan:
 def model_columns(model: str) -> dict[str, Any]:
     """A model's name taken apart, as the tidy tables spell it."""
     if not is_embedder(model):
-        return {"embedder": model, "backbone": model, "recipe": "", "seed": None, "step": None}
+        return {"embedder": model, "backbone": model, "recipe": None, "seed": None, "step": None}
     parsed = EmbedderId.parse(model)
     return {
         "embedder": model,
