@@ -87,9 +87,11 @@ def test_too_little_data_is_undecided_rather_than_equivalent():
 
 
 def measure(value: float, half: float = 0.01, **more):
-    told = {"stage": "backbone", "pair": PAIR.name, "kind": "rlvr", "corpus": "c", "attention": "bidirectional",
-            "preset": "", "measure": "cka", "statistic": "mean_over_layers", "value": value, "ci_low": value - half,
-            "ci_high": value + half, "n": 40.0}  # fmt: skip
+    told = {
+        "stage": "backbone", "pair": PAIR.name, "kind": "rlvr", "corpus": "c", "attention": "bidirectional",
+        "preset": "", "measure": "cka", "statistic": "mean_over_layers", "value": value,
+        "ci_low": value - half, "ci_high": value + half, "n": 40.0,
+    }  # fmt: skip
     return told | more
 
 

@@ -141,7 +141,7 @@ class Reader:
         stage = "embedder" if self._needs_embedders(test) else "backbone"
         measure = "probe" if test.statistic == "readout_gap" else test.measure
         there = set(pick(self.measures, stage=stage, measure=measure)["attention"])
-        found = [a for a in test.attentions if a in there]
+        found: list[str] = [a for a in test.attentions if a in there]
         return found or list(test.attentions[:1])
 
     def _rows(self, test: ClaimTest, measure: str = "", **equal: Any) -> pd.DataFrame:
@@ -362,7 +362,8 @@ def markdown(asked: ClaimsJob, judged: dict[str, list[Finding]]) -> str:
     """The verdicts for people."""
     lines = [f"# Claims of {asked.study}", ""]
     lines.append(
-        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its tests hold."
+        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. "
+        "A claim holds when all its tests hold."
     )
     for name, findings in judged.items():
         claim: Claim = asked.claims[name]

@@ -45,6 +45,11 @@ def sheet(style: Style, height: float, **more: Any) -> Figure:
     return Figure(figsize=(style.width * MM, height * MM), layout="constrained", **more)
 
 
+def stacked(figure: Figure, count: int) -> Sequence[Any]:
+    """Parts of a page, one under the other."""
+    return list(figure.subfigures(count, 1, squeeze=False)[:, 0])
+
+
 def stamp(figure: Figure) -> None:
     """Say on the page that the numbers are made up."""
     figure.text(
@@ -52,7 +57,7 @@ def stamp(figure: Figure) -> None:
     )
     engine = figure.get_layout_engine()
     if engine is not None and hasattr(engine, "set"):
-        engine.set(rect=(0, 0, 0.975, 1))
+        engine.set(rect=(0, 0, 0.975, 1))  # type: ignore[call-arg]
 
 
 def empty(axes: Axes, missing: str) -> None:

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import matplotlib as mpl
 import pandas as pd
@@ -23,8 +23,8 @@ FAINT = "#767676"
 def styled(style: Style) -> Iterator[None]:
     """Draw inside this, so that no setting of the machine leaks in."""
     size = style.font_size
-    sheet = {
-        "figure.dpi": 100,
+    sheet: dict[str, Any] = {
+        "figure.dpi": style.dpi,  # laid out at the resolution it is written in
         "savefig.dpi": style.dpi,
         "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
         "font.size": size,
@@ -55,7 +55,7 @@ def styled(style: Style) -> Iterator[None]:
     }
     with mpl.rc_context():
         mpl.rcdefaults()
-        mpl.rcParams.update(sheet)
+        mpl.rcParams.update(sheet)  # type: ignore[arg-type]
         yield
 
 

@@ -324,7 +324,7 @@ def paper_shaped() -> Description:
         recipes=RECIPES,
         corpora={n: {"label": label, "source": "made up"} for n, label in CORPORA.items()},
         datasets={n: {"source": "made up", "pairs": count} for n, count in DATASETS.items()},
-        benchmarks={b: [f"{b.split('(')[0].lower()}-{b[-2:-1]}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
+        benchmarks={b: [f"{b.lower()}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
         compared=tuple(_comparisons(pairs, sides)),
         scored=tuple(trained),
         judged=tuple(BACKBONES),

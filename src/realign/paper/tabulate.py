@@ -29,7 +29,7 @@ class Column:
 
     def show(self, row: dict[str, Any]) -> str:
         """The cell as people read it."""
-        value = row.get(self.key)
+        value: Any = row.get(self.key)
         if _absent(value):
             return ABSENT
         if self.spec == PROBABILITY:

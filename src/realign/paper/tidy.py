@@ -30,7 +30,8 @@ COLUMNS = {
     "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
     "mining": ["study", "dataset", "statistic", "value"],
     "claims": [
-        "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict", "evidence",
+        "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict",
+        "evidence",
     ],
 }  # fmt: skip
 

@@ -21,7 +21,8 @@ class ClaimTest(Section):
         ...,
         "gain (benchmark, right minus left), level (a measure), change (embedder minus backbone), "
         "progress (how much of the change is made by a checkpoint), corpus_gap (second corpus minus "
-        "main one), attention_gap (causal minus bidirectional), readout_gap (probe's accuracy, right minus left).",
+        "main one), attention_gap (causal minus bidirectional), readout_gap (a probe's accuracy, right minus "
+        "left).",
     )
     rule: Rule = setting(..., "How the statistic is judged against the threshold.")
     threshold: float = setting(
@@ -120,7 +121,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
         ),
     ),
     "realignment_is_fast": Claim(
-        says="Contrastive training realigns a pair early: most of the change is made by the first checkpoint.",
+        says="Contrastive training realigns a pair early: most of the change comes by the first checkpoint.",
         tests=(
             ClaimTest(
                 statistic="progress", measure="procrustes", rule="above", attentions=("bidirectional",)

@@ -101,7 +101,8 @@ class Description(Section):
 
     def _others(self) -> Iterator[Part]:
         for table, models in (
-            ("scores", self.scored), ("backbones", self.judged), ("training", self.trained), ("mining", self.mined),
+            ("scores", self.scored), ("backbones", self.judged), ("training", self.trained),
+            ("mining", self.mined),
         ):  # fmt: skip
             for model in models:
                 recipe = EmbedderId.parse(model).recipe if is_embedder(model) else ""

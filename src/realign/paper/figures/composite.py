@@ -32,13 +32,13 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """A block for each measure: two rows (LLM, embedding model), two columns (SFT, RLVR)."""
     figure = sheet(asked.style, 104)
     drawn = []
-    for block, measure in zip(figure.subfigures(1, 2), MEASURES, strict=True):
+    for block, measure in zip(figure.subfigures(1, 2, squeeze=False)[0], MEASURES, strict=True):
         drawn += _block(block, measure, asked, tidy)
     return Drawing(figure, stack(drawn))
 
 
 def _block(block: SubFigure, measure: str, asked: PlateJob, tidy: Tidy) -> list[pd.DataFrame]:
-    pairs = {p.kind: p for p in asked.pairs}
+    pairs: dict[str, PairEntry] = {p.kind: p for p in asked.pairs}
     corpus = asked.view.corpora[0] if asked.view.corpora else ""
     block.suptitle(TITLES[measure], fontweight="bold", fontsize="medium")
     grid = block.subplots(2, 2, squeeze=False)

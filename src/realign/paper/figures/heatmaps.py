@@ -7,7 +7,18 @@ import numpy as np
 
 from realign.artifacts.command import Job
 from realign.paper.catalogue import PLATES
-from realign.paper.panels import Drawing, empty, heatmap, long_matrix, mat, pair_label, publish, sheet, stack
+from realign.paper.panels import (
+    Drawing,
+    empty,
+    heatmap,
+    long_matrix,
+    mat,
+    pair_label,
+    publish,
+    sheet,
+    stack,
+    stacked,
+)
 from realign.paper.plan import PlateJob
 from realign.paper.tidy import TITLES, Tidy, matrix, readings
 
@@ -25,11 +36,10 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
     blocks = asked.view.corpora or ("",)
     figure = sheet(asked.style, 12 + len(blocks) * (6 + rows * 46))
-    drawn, image, every = [], None, []
-    for part, corpus in zip(np.atleast_1d(figure.subfigures(len(blocks), 1)), blocks, strict=True):
+    drawn, image = [], None
+    for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
         grid = part.subplots(rows, columns, squeeze=False).ravel()
         part.suptitle(asked.labels.get(corpus, corpus) or "no corpus", fontweight="bold", fontsize="medium")
-        every += list(grid)
         for axes in grid[len(asked.pairs) :]:
             axes.set_axis_off()
         for axes, pair in zip(grid, asked.pairs, strict=False):

@@ -57,9 +57,9 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     _stacked(counts, table, asked)
     scores.set_ylim(len(names) - 0.4, -0.6)
     scores.set_yticks(range(len(names)), names)
-    for axes, columns in ((scores, 2), (counts, 2)):
+    for axes in (scores, counts):
         if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=2)
     return Drawing(figure, stack([tidy.mining[["dataset", "statistic", "value"]]]))
 
 
@@ -73,7 +73,8 @@ def _stacked(axes: Axes, table: pd.DataFrame, asked: PlateJob) -> None:
         colour = role_colour(asked.style, "rlvr") if column == "kept" else greys[(index - 1) % len(greys)]
         axes.barh(
             range(len(shares)), shares[column], left=left, height=0.7, color=colour, edgecolor="white",
-            linewidth=0.4, hatch=hatches[index % len(hatches)], label=column.replace("_", ": ").replace("refused: ", "refused, "),
+            linewidth=0.4, hatch=hatches[index % len(hatches)],
+            label=column.replace("refused_", "refused, ").replace("_", " "),
         )  # fmt: skip
         left += shares[column].to_numpy()
     axes.set_xlim(0, 1)

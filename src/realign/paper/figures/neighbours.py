@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -19,6 +18,7 @@ from realign.paper.panels import (
     shade_if_sft,
     sheet,
     stack,
+    stacked,
 )
 from realign.paper.plan import PlateJob
 from realign.paper.style import role_colour
@@ -45,7 +45,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     measured = sorted({int(k) for k in overlap["k"].dropna()})
     sizes = [k for k in asked.view.neighbours if k in measured] or measured[:3]
     drawn = []
-    for part, corpus in zip(np.atleast_1d(figure.subfigures(len(blocks), 1)), blocks, strict=True):
+    for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
         grid = part.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         part.suptitle(asked.labels.get(corpus, corpus) or "no corpus", fontweight="bold", fontsize="medium")
         for axes in grid[len(asked.pairs) :]:

@@ -63,10 +63,10 @@ def _bars(axes: Axes, bars: pd.DataFrame, pair: PairEntry, asked: PlateJob) -> N
         (0.2, "post-trained", role_colour(asked.style, pair.kind), "////"),
     ):
         rows = bars[bars["side"] == side].set_index("split").reindex(splits)
-        x = np.arange(len(splits)) + offset
+        places = np.arange(len(splits)) + offset
         errors = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows["value"].to_numpy())
         axes.bar(
-            x, rows["value"], 0.38, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
+            places, rows["value"], 0.38, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
             yerr=np.nan_to_num(errors), error_kw={"elinewidth": 0.7},
         )  # fmt: skip
     wide = bars.pivot(index="split", columns="side", values="value").reindex(splits)

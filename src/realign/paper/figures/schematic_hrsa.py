@@ -14,9 +14,18 @@ from realign.paper.style import FAINT, role_colour
 from realign.paper.tidy import Tidy
 
 LEVELS = (
-    ("Representation", "the coordinates themselves", "forgives nothing", "dimension-wise correlation\nProcrustes rotation O*"),
-    ("Geometry", "distances and neighbours", "forgives rotation and scale", "linear CKA (global)\nk-NN overlap (local)"),
-    ("Function", "what can be read out", "forgives what keeps\nthe decision boundary", "linear probe, fitted on one\nmodel, read from the other"),
+    (
+        "Representation", "the coordinates themselves", "forgives nothing",
+        "dimension-wise correlation\nProcrustes rotation O*",
+    ),
+    (
+        "Geometry", "distances and neighbours", "forgives rotation and scale",
+        "linear CKA (global)\nk-NN overlap (local)",
+    ),
+    (
+        "Function", "what can be read out", "forgives what keeps\nthe decision boundary",
+        "linear probe, fitted on one\nmodel, read from the other",
+    ),
 )  # fmt: skip
 
 
@@ -31,7 +40,7 @@ def draw(asked: PlateJob, _tidy: Tidy, _: list[Path]) -> Drawing:
     axes = figure.subplots()
     axes.set(xlim=(0, 120), ylim=(0, 54), aspect="equal")
     axes.set_axis_off()
-    for y, role, name in ((38, "base", "X: states of the base"), (14, "rlvr", "Y: states of the other")):
+    for y, role, name in ((38.0, "base", "X: states of the base"), (14.0, "rlvr", "Y: states of the other")):
         _states(axes, 4, y, role_colour(asked.style, role))
         axes.text(13, y - 9.5, name, ha="center", fontsize="small")
     axes.text(
@@ -91,7 +100,7 @@ def _toy(axes: Axes, x: float, y: float, row: int, asked: PlateJob) -> None:
         for index, near in enumerate(np.argsort(distance, 1)[:, 1:3]):
             for other_index in near:
                 axes.plot(*(points[[index, other_index]] + (x, y)).T, color="#C0C0C0", linewidth=0.8)
-        axes.plot(*(points + (x, y)).T, "o", color=base, markersize=3)
+        axes.plot(*(points + np.array([x, y])).T, "o", color=base, markersize=3)
         return
     side = points @ (1, 0.6) > 0
     axes.plot(*(points[side] + (x, y)).T, "o", color=base, markersize=3)

@@ -31,7 +31,7 @@ def draw(asked: PlateJob, _tidy: Tidy, _: list[Path]) -> Drawing:
     axes.set_axis_off()
     pairs = {p.kind: p for p in asked.pairs}
     names = {"base": "M base"} | {k: f"M {k.upper()}" for k in ("sft", "rlvr")}
-    under = {}
+    under: dict[str, str] = {}
     for kind in ("sft", "rlvr"):
         if kind in pairs:
             left, right = (asked.labels.get(n, n) for n in (pairs[kind].left, pairs[kind].right))
@@ -114,5 +114,6 @@ def _clouds(axes: Axes, x: float, y: float, turned: float, asked: PlateJob, kind
         Ellipse((x, y), 17, 12, facecolor="#F6F6F6", edgecolor=FAINT, linestyle=":", linewidth=0.8)
     )
     for cloud, role, mark in ((points, "base", "o"), (other, kind, "^")):
-        axes.plot(*(cloud + (x, y)).T, mark, color=role_colour(asked.style, role), markersize=2, alpha=0.8)
+        colour = role_colour(asked.style, role)
+        axes.plot(*(cloud + np.array([x, y])).T, mark, color=colour, markersize=2, alpha=0.8)
     axes.text(x, y - 8.3, text, ha="center", fontsize="small")

@@ -19,14 +19,16 @@ p:not(.warning) { max-width: 46rem; }
 a { color: var(--accent); }
 .question { font-size: 1.2rem; color: var(--faint); }
 .answer { font-size: 1.15rem; border-left: 4px solid var(--accent); padding: .4rem 0 .4rem 1rem; }
-.warning { margin: 0; background: #b00020; color: #fff; padding: .6rem 1rem; font-weight: 600; text-align: center; }
+.warning { margin: 0; background: #b00020; color: #fff; padding: .6rem 1rem; font-weight: 600;
+  text-align: center; }
 nav { position: sticky; top: 0; background: var(--page); border-bottom: 1px solid var(--line); z-index: 2; }
 nav div { max-width: 72rem; margin: 0 auto; padding: .5rem 1.25rem; display: flex; gap: 1.25rem;
   overflow-x: auto; white-space: nowrap; }
 nav a { text-decoration: none; }
 .claims { display: grid; gap: .75rem; }
 details.claim { background: var(--card); border: 1px solid var(--line); border-radius: .5rem; }
-details.claim > summary { padding: .75rem 1rem; cursor: pointer; display: flex; gap: .75rem; flex-wrap: wrap;
+details.claim > summary { padding: .75rem 1rem; cursor: pointer; display: flex; gap: .75rem;
+  flex-wrap: wrap;
   align-items: baseline; }
 details.claim > summary .says { flex: 1 1 20rem; }
 details.claim > div { padding: 0 1rem 1rem; }

@@ -86,7 +86,7 @@ def _section(name: str, title: str, content: str) -> str:
 
 
 ANSWERS = {
-    "holds": "No: on every benchmark the tuned backbones' embedders score the same, within the stated margin.",
+    "holds": "No: on every benchmark the tuned backbones' embedders score the same within the margin.",
     "fails": "Scores differ: on at least one benchmark the gain lies beyond the stated margin.",
     "undecided": "Undecided at this sample size: the intervals are too wide for the stated margin.",
 }
@@ -173,7 +173,8 @@ def _figure(name: str, path: Path | None) -> str:
     source = "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
     # zoomed, the figure itself fills the window: one copy of the picture, and no script
     return (
-        f'<div id="{name}"><figure id="zoom-{name}"><a href="#zoom-{name}" aria-label="Zoom {esc(plate.label)}">'
+        f'<div id="{name}"><figure id="zoom-{name}">'
+        f'<a href="#zoom-{name}" aria-label="Zoom {esc(plate.label)}">'
         f'<img src="{source}" alt="{esc(plate.title)}"></a>'
         f'<a class="close" href="#{name}">close</a>{caption}</figcaption></figure></div>'
     )
@@ -224,7 +225,8 @@ def _leading_number(cell: str) -> float | None:
 def _html_table(heads: Sequence[str], rows: Iterable[Sequence[tuple[str, Any]]]) -> str:
     head = "".join(f'<th scope="col">{esc(h)}</th>' for h in heads)
     body = "".join("<tr>" + "".join(_cell(text, value) for text, value in row) + "</tr>" for row in rows)
-    return f'<div class="scroll"><table class="sortable"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+    return f'<div class="scroll"><table class="sortable">{table}</table></div>'
 
 
 def _cell(text: str, value: Any) -> str:
@@ -238,9 +240,11 @@ def _cell(text: str, value: Any) -> str:
 
 
 def _what(description: Description, facts: RunFacts) -> str:
+    pairs = [f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in description.pairs]
+    hours = f"{sum(facts.seconds.values()) / 3600:.2f} in all, over {facts.jobs} recorded jobs"
     listed = [
         ("Backbones", "; ".join(f"{n} ({b.get('source', '')})" for n, b in description.backbones.items())),
-        ("Pairs", "; ".join(f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in description.pairs)),
+        ("Pairs", "; ".join(pairs)),
         ("Seeds", ", ".join(map(str, description.seeds))),
         ("Recipes", ", ".join(description.recipes) + " (settings in table 5)" if description.recipes else ""),
         ("Training data", ", ".join(description.datasets)),
@@ -248,7 +252,7 @@ def _what(description: Description, facts: RunFacts) -> str:
         ("Benchmarks", "; ".join(f"{b} ({len(t)} tasks)" for b, t in description.benchmarks.items())),
         ("Versions", ", ".join(f"{n} {v}" for n, v in facts.libraries.items())),
         ("Machines", "; ".join(facts.hosts)),
-        ("Hours", f"{sum(facts.seconds.values()) / 3600:.2f} in all, over {facts.jobs} recorded jobs" if facts.jobs else ""),
+        ("Hours", hours if facts.jobs else ""),
     ]  # fmt: skip
     rows = "".join(f"<dt>{esc(k)}</dt><dd>{esc(v or 'not recorded')}</dd>" for k, v in listed)
     spent = ""

@@ -35,7 +35,8 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     for corpus in asked.view.corpora:
         own = sample[sample["corpus"] == corpus]
         row: dict[str, Any] = {
-            "corpus": asked.labels.get(corpus, corpus), "source": str(about.get(corpus, {}).get("source", "this study"))
+            "corpus": asked.labels.get(corpus, corpus),
+            "source": str(about.get(corpus, {}).get("source", "this study")),
         }  # fmt: skip
         for statistic in ("texts", "tokens"):
             found = own.loc[own["statistic"] == statistic, "value"]

@@ -58,6 +58,7 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
             "source": str(sources.get(pair.right, {}).get("source", "")),
             "parameters": _metric(tidy.backbones, pair.right, "parameters")["value"],
             "base_rate": base["value"], "base_low": base["ci_low"], "base_high": base["ci_high"],
-            "post_rate": post["value"], "post_low": post["ci_low"], "post_high": post["ci_high"], "paper": paper,
+            "post_rate": post["value"], "post_low": post["ci_low"], "post_high": post["ci_high"],
+            "paper": paper,
         })  # fmt: skip
     return Table(COLUMNS, rows)
