@@ -14,7 +14,11 @@ VECTORS_GB = f"REALIGN_VECTORS_GB={STUDY.evaluation.vectors.limit_gb}"
 
 def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
-    given = [(path, EVALUATION.is_folder(task)) for task in tasks for path in EVALUATION.data(task)]
+    given = [
+        (path, EVALUATION.is_folder(task))
+        for task in tasks
+        for path in EVALUATION.data(task)
+    ]
     return dict(
         tasks=[ancient(path) if folder else path for path, folder in given],
         manifests=[f"{path}.manifest.json" for path, folder in given if folder],
@@ -66,7 +70,11 @@ rule evaluate:
         unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
         unpack(lambda wc: task_inputs([wc.task])),
         # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
-        warm=lambda wc: f"{R}/scores/{wc.model}/warm/report.json" if wc.task in EVALUATION.warm else [],
+        warm=lambda wc: (
+            f"{R}/scores/{wc.model}/warm/report.json"
+            if wc.task in EVALUATION.warm
+            else []
+        ),
     output:
         scores=f"{R}/scores/{{model}}/{{task}}.json",
         record=f"{R}/scores/{{model}}/records/{{task}}.json",
@@ -117,7 +125,9 @@ rule collect_partial:
         table=f"{R}/partial/scores/{{model}}.parquet",
         holes=f"{R}/partial/scores/{{model}}.holes.json",
     params:
-        job=lambda wc: job("collect_scores", EVALUATION.collect_settings(wc.model, partial=True)),
+        job=lambda wc: job(
+            "collect_scores", EVALUATION.collect_settings(wc.model, partial=True)
+        ),
     log:
         f"{R}/logs/collect_partial/{{model}}.log",
     shell:
