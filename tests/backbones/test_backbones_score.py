@@ -42,6 +42,7 @@ def test_the_tidy_results_have_their_columns(scored, base):
     assert {"pass_rate", "perplexity", "parameters"} <= {m for m, _ in by_metric}
     assert ("pass_rate", "heldout/sum") in by_metric
     assert by_metric["pass_rate", "heldout"]["n"] == 8
+    assert [r["split"] for r in rows if r["metric"] == "pass_rate"][-1] == "heldout"  # tables take the last
     assert by_metric["perplexity", "heldout"]["n"] == 4
     for row in rows:
         assert row["ci_low"] <= row["value"] <= row["ci_high"]

@@ -29,7 +29,7 @@ def study(place: Path, base: Path) -> Path:
         "pairs": [{"left": "base", "right": "rlvr", "kind": "rlvr", "tags": ["prolonged"]}],
         "text": {
             "train_packages": ["pydantic"],
-            "heldout_packages": ["networkx"],
+            "heldout_packages": ["networkx", "tqdm"],
             "problems": {"pretrain": 40, "train": 20, "heldout": 10},
         },
         "backbone_scores": {"backbones": "paired", "problem_count": 4, "samples": 2, "text_count": 4,

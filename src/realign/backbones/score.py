@@ -189,9 +189,10 @@ def metrics(
 
 
 def _splits(problems: Mapping[str, dict[str, Any]]) -> Iterator[tuple[str, Mapping[str, dict[str, Any]]]]:
-    yield SPLIT, problems
+    """Each task by itself, and last all held-out problems together."""
     for task in sorted({p["task"] for p in problems.values()}):
         yield f"{SPLIT}/{task}", {i: p for i, p in problems.items() if p["task"] == task}
+    yield SPLIT, problems
 
 
 def _gain(after: Mapping[str, Any], before: Mapping[str, Any], problem: str, column: str) -> float:
