@@ -7,7 +7,7 @@ STYLE = """
   --line: #3a424d; --faint: #a3adba; --accent: #6cb8ea; --holds: #6fd197; --fails: #ff8f8f;
   --undecided: #e7c35c; } }
 * { box-sizing: border-box; }
-html { scroll-behavior: smooth; scroll-padding-top: 3.5rem; }
+html { scroll-padding-top: 3.5rem; }
 body { margin: 0; background: var(--page); color: var(--ink);
   font: 16px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
 main, header, footer { max-width: 72rem; margin: 0 auto; padding: 0 1.25rem; }
