@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 # Relative to a state's length; half precision rounds, and its kernels differ with and without a mask.
 PADDING_TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-9}
-HALF_TOLERANCE = 5e-2
+HALF_TOLERANCE = 1e-1  # a mask that is ignored moves states by half their length and more
 # A state that cannot have seen the other token is the same to the bit; one that has, differs by far more.
 SEES = 1e-6
 
@@ -63,7 +63,7 @@ def assert_attention(model: Any, attention: str, source: object = "model") -> No
         raise UserError(
             f"{source}: attention was to be causal, and a later token changes earlier states by {seen:.1e}"
         )
-    tolerance = PADDING_TOLERANCE.get(model.dtype, HALF_TOLERANCE)
+    tolerance = PADDING_TOLERANCE.get(_precision(model), HALF_TOLERANCE)
     if model.config._attn_implementation == PACKED:
         if not (moved := _neighbour_effect(model, ids, states)) <= tolerance:
             raise UserError(f"{source}: a packed text's neighbour changes its states by {moved:.1e}")
@@ -76,6 +76,12 @@ def assert_attention(model: Any, attention: str, source: object = "model") -> No
                 f"the attention kernel {model.config._attn_implementation} ignores the padding mask"
             )
         log.debug("%s: padding on the %s changes states by %.1e", source, side, moved)
+
+
+def _precision(model: Any) -> torch.dtype:
+    """The precision of products, which on a GPU may be less than float32 where float32 is asked for."""
+    reduced = model.device.type == "cuda" and torch.get_float32_matmul_precision() != "highest"
+    return torch.bfloat16 if reduced and model.dtype == torch.float32 else model.dtype
 
 
 def _probe(model: Any, length: int = 6) -> Tensor:
