@@ -167,6 +167,7 @@ def test_two_processes_equal_plain_autograd(tiny_backbone, tmp_path, plain):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_the_whole_table(tiny_backbone, tmp_path, plain, processes):
     cases = all_cases()

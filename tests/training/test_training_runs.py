@@ -217,6 +217,7 @@ def disturb(run, draw):
     run.finish()
 
 
+@pytest.mark.timeout(1200)
 def test_stopped_and_killed_and_resumed_is_never_stopped_bit_for_bit(whole, tmp_path, tiny_backbone, dataset):
     run = Run(tmp_path, tiny_backbone, dataset, **{"recipe.checkpoints": [4]})
     disturb(run, random.Random())
@@ -231,6 +232,7 @@ def close(one, other, limit):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("stage", [0, 1, 2, 3])
 def test_resumed_bit_for_bit_on_two_processes_and_close_to_one(
     whole, tmp_path, tiny_backbone, dataset, stage
@@ -247,6 +249,7 @@ def test_resumed_bit_for_bit_on_two_processes_and_close_to_one(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_a_training_goes_on_with_another_number_of_processes_and_stage(
     whole, tmp_path, tiny_backbone, dataset
 ):
@@ -260,6 +263,7 @@ def test_a_training_goes_on_with_another_number_of_processes_and_stage(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_recomputed_activations_give_the_same_embedder(whole, tmp_path, tiny_backbone, dataset):
     more = {"recipe.hardware.activation_checkpointing": True, "recipe.checkpoints": [4]}
     run = Run(tmp_path, tiny_backbone, dataset, **more)

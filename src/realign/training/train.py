@@ -132,15 +132,17 @@ def last_step(scratch: Path) -> int:
 
 
 def _note_attempt(scratch: Path) -> None:
-    """Fail when the last attempt went on from where this one would: it gained no step."""
-    place, step = scratch / "attempt.json", last_step(scratch)
-    if step and place.exists() and json.loads(place.read_text(encoding="utf-8")) == step:
+    """Fail when two attempts in a row went on from where this one would: they gained no step."""
+    place, step = scratch / "attempts.json", last_step(scratch)
+    before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    again = before["count"] + 1 if step and before.get("step") == step else 1
+    if again > 2:
         place.unlink()  # so that the next try, with more time, is allowed
         raise UserError(
-            f"the last attempt went on from step {step} too and gained nothing; give the job more time or "
-            "lower hardware.save_every"
+            f"two attempts went on from step {step} and gained nothing; give the job more time or lower "
+            "hardware.save_every"
         )
-    place.write_text(canonical_json(step), encoding="utf-8")
+    place.write_text(canonical_json({"step": step, "count": again}), encoding="utf-8")
 
 
 def visible_gpus() -> int:

@@ -45,7 +45,7 @@ from realign.training.step import ContrastiveStep, LocalBatch, StepFacts
 from realign.training.validation import Validation
 from realign.training.weights import load_for_training, parameters_only, precision_of, write_embedder
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("realign.training.worker")  # run as a module, its name is __main__
 
 
 class Training:
