@@ -98,9 +98,8 @@ def answer(claims: pd.DataFrame) -> str:
     if whole.empty:
         return "No claim has been judged yet."
     told = ANSWERS[whole["null_effect"]] + " " if "null_effect" in whole else ""
-    counts = ", ".join(
-        f"{(whole == v).sum()} {v}" for v in ("holds", "fails", "undecided") if (whole == v).any()
-    )
+    words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+    counts = ", ".join(f"{(whole == v).sum()} {w}" for v, w in words.items() if (whole == v).any())
     return esc(f"{told}Of {len(whole)} claims: {counts}.")
 
 
