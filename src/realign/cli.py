@@ -4,6 +4,7 @@ A stage command is a `Command` that its room declares; the tools below the line 
 are plain functions `main(words) -> int`. Only the table of commands is needed for the help.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -97,6 +98,9 @@ def _run_stage(name: str, rest: list[str]) -> int:
         print(f"realign {name}: {leaving}", file=sys.stderr)
         _append(arguments.log, f"{name}: {leaving}")
         return Interrupted.exit_code
+    except Exception:
+        logging.getLogger(__name__).exception("%s stopped on an error of its own", name)
+        return 1
     return 0
 
 
