@@ -105,7 +105,7 @@ def _find(
         vectors, held = queries.read(slice(None)), Rows(passages, "passages")
         ones = np.ones(int(max(map(len, positives))))
         of_positives = [
-            pair_scores(vector, held.read(own), "ip", 1.0, ones[: len(own)])
+            pair_scores(vector, held.raw(own), "ip", 1.0, ones[: len(own)])
             for vector, own in zip(vectors, positives, strict=True)
         ]
     else:

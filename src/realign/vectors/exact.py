@@ -14,8 +14,8 @@ from realign.vectors.rows import Floats
 Metric = Literal["ip", "cosine", "l2"]
 
 
-def pair_scores(query: Floats, rows: Floats, metric: Metric, query_norm: float, norms: Floats) -> Floats:
-    """How close each row is to the query; larger is closer.
+def pair_scores(query: Floats, rows: np.ndarray, metric: Metric, query_norm: float, norms: Floats) -> Floats:
+    """How close each row, of any type, is to the query; larger is closer.
 
     `ip` is the inner product, `cosine` the same over both lengths (0 where one of them is 0), `l2`
     the negated squared distance.

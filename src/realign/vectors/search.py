@@ -213,7 +213,7 @@ class _Worker:
             return np.fromiter(pool.map(decide, range(len(which)), chunksize=64), bool, len(which))
 
     def _scores(self, query: Floats, norm: float, places: Places) -> Floats:
-        rows = self.search.once.read(places)
+        rows = self.search.once.raw(places)  # the float64 query widens them, without a copy
         return pair_scores(query, rows, self.search.metric, norm, self.search.norms[places])
 
     def _exhaust(self, query: Floats, norm: float, wanted: int) -> tuple[Floats, Places]:
