@@ -35,12 +35,13 @@ def import_folder(source: Path, place: Path, **settings) -> Path:
 
 
 def test_a_folder_s_model_is_taken_along_and_nothing_else(folder, base, tmp_path):
-    model = import_folder(folder, tmp_path / "made")
+    model = import_folder(folder, tmp_path / "made", license="mit")
     assert {p.name for p in model.iterdir()} == {p.name for p in base.iterdir()}
     assert same_weights(model, base)
     manifest = json.loads((tmp_path / "made" / "model.manifest.json").read_text())
     assert set(manifest["files"]) == {p.name for p in model.iterdir()}
     told = json.loads((tmp_path / "made" / "model.provenance.json").read_text())
+    assert told["licence"] == "mit"
     assert told["parameters"] == sum(w.numel() for w in weights(base).values())
 
 

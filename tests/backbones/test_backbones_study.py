@@ -46,6 +46,7 @@ PAIRS = (
         ({"path": "x", "revision": "main"}, "revision belongs to hub"),
         ({"pypi": "a==1"}, "pypi and file belong together"),
         ({"path": "x", "sha256": "0"}, "sha256 belongs to pypi"),
+        ({"hub": "a/b", "license": "mit"}, "license is for imported models"),
         ({"hub": "a b"}, "String should match pattern"),
         ({"hub": "a/b", "revision": "-x; rm"}, "String should match pattern"),
         ({"rlvr": {}}, "Field required"),

@@ -4,7 +4,6 @@
 
 from realign.study.backbones import (
     CheckPairJob,
-    ImportModel,
     ScoreJob,
     base_of,
     kind_of,
@@ -67,10 +66,6 @@ def import_source(wildcards):
     return dict(data=backbone.path, files=sorted(str(p) for p in inside if p.is_file()))
 
 
-def import_settings(wildcards):
-    return ImportModel(dtype=STUDY.backbones[wildcards.backbone].dtype)
-
-
 # These two run where there is a network, which compute nodes often lack.
 localrules:
     fetch_hub,
@@ -131,7 +126,7 @@ rule import_path:
     resources:
         **limits("import_path", memory_gb=4),
     params:
-        job=lambda wc: job("import_path", import_settings(wc)),
+        job=lambda wc: job("import_path", STUDY.backbones[wc.backbone].import_model()),
     shell:
         "realign import_path --job {params.job:q} --log {log:q} --threads {threads}"
         " --source {input.data:q} --model {output.model:q}"
@@ -152,7 +147,7 @@ rule import_gguf:
     resources:
         **limits("import_gguf", memory_gb=8),
     params:
-        job=lambda wc: job("import_gguf", import_settings(wc)),
+        job=lambda wc: job("import_gguf", STUDY.backbones[wc.backbone].import_model()),
     shell:
         "realign import_gguf --job {params.job:q} --log {log:q} --threads {threads}"
         " --source {input.data:q} --model {output.model:q}"

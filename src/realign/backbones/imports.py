@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from realign.artifacts.command import Job, UserError
-from realign.backbones.layout import check_layout, model_files, place_file, read_config
+from realign.backbones.layout import check_layout, let_others_read, model_files, place_file, read_config
 from realign.backbones.model import DTYPES, no_bars_in_logs
 from realign.study.backbones import ImportModel
 
@@ -29,7 +29,7 @@ def run_folder(job: Job[ImportModel]) -> None:
         place_file(source / name, model / name)
     if job.settings.dtype != "keep":
         _restore_as(model, DTYPES[job.settings.dtype])
-    job.note(origin={"path": str(source)}, **check_layout(model))
+    job.note(origin={"path": str(source)}, licence=job.settings.license, **check_layout(model))
 
 
 def _restore_as(model: Path, dtype: torch.dtype) -> None:
@@ -40,6 +40,7 @@ def _restore_as(model: Path, dtype: torch.dtype) -> None:
     for old in model.glob("*.safetensors*"):
         old.unlink()
     loaded.save_pretrained(model)
+    let_others_read(model)
 
 
 def run_gguf(job: Job[ImportModel]) -> None:
@@ -52,7 +53,8 @@ def run_gguf(job: Job[ImportModel]) -> None:
     loaded, tokenizer = read_gguf(source, dtype)
     loaded.save_pretrained(model)
     tokenizer.save_pretrained(model)
-    job.note(origin={"gguf": str(source)}, **check_layout(model))
+    let_others_read(model)
+    job.note(origin={"gguf": str(source)}, licence=job.settings.license, **check_layout(model))
 
 
 def _only_gguf(source: Path) -> Path:

@@ -84,6 +84,15 @@ def place_file(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+def let_others_read(folder: Path) -> None:
+    """Give a folder's files the usual rights; safetensors writes them for their owner alone."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """A model's config.json, or an error that says what is wrong with it."""
     path = folder / "config.json"

