@@ -34,7 +34,7 @@ def run(model, tmp_path, settings, data=None):
 def test_a_dataset_that_was_not_fetched_says_how_to_fetch_it(embedder, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
     with pytest.raises(
-        UserError, match=r"(?s)STS12: its dataset mteb/sts12-sts at revision .*realign fetch_task"
+        UserError, match=r"(?s)STS12: its dataset mteb/sts12-sts at revision .*fetch_task.*--fetch"
     ):
         run(embedder, tmp_path, EvaluateTask(task="STS12", revision=known_tasks()["STS12"]["revision"]))
     assert not (tmp_path / "out").exists()

@@ -72,6 +72,7 @@ def snakemake(folder, *words):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_small_tasks_share_a_process_and_a_failed_one_leaves_no_mean(study):
     scores = study / "results/toy/scores/base"
     done = snakemake(study)

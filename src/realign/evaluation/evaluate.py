@@ -130,7 +130,8 @@ def _load_texts(task: Any, name: str) -> None:
         raise UserError(
             f"{name}: its dataset {task.metadata.dataset.get('path')} at revision "
             f"{task.metadata.dataset.get('revision')} is not on this machine, and evaluation never goes "
-            f"to the hub ({type(error).__name__}). Fetch it first: realign fetch_task --task {name}"
+            f"to the hub ({type(error).__name__}). Fetch it first, where there is a network: by the "
+            f"workflow's rule fetch_task, or with realign evaluate --model … --tasks {name} --fetch"
         ) from error
 
 

@@ -200,8 +200,9 @@ def _foreign(path: Path, name: str, max_length: int, dtype: torch.dtype, places:
         model_kwargs={"dtype": dtype},
     )
     loaded.eval()
-    if max_length and getattr(loaded, "max_seq_length", None):
-        loaded.max_seq_length = min(max_length, loaded.max_seq_length)
+    own_limit = getattr(loaded, "max_seq_length", None)
+    if max_length and own_limit:
+        loaded.max_seq_length = min(max_length, own_limit)
     towers = [Tower(loaded, _forward_foreign)]
     towers += [Tower(copy.deepcopy(loaded).to(p), _forward_foreign) for p in places[1:]]
     model = Model(
