@@ -99,10 +99,10 @@ def all_cases():
     return cases
 
 
-def measure(backbone, place, cases, processes):
+def measure(backbone, place, cases, processes, **settings):
     spec = {
         "model": str(backbone),
-        "settings": SETTINGS,
+        "settings": SETTINGS | settings,
         "cases": cases,
         "batches": BATCHES,
         "out": str(place),
@@ -164,6 +164,13 @@ def test_two_processes_equal_plain_autograd(tiny_backbone, tmp_path, plain):
     names = ("chunks-zero1-negatives-sgd", "chunks-zero3-plain-adamw", "once-zero3-negatives-sgd")
     cases = {name: all_cases()[name] for name in names}
     compare(measure(tiny_backbone, tmp_path, cases, 2), cases, plain)
+
+
+def test_texts_packed_without_padding_equal_plain_autograd(tiny_backbone, tmp_path, plain):
+    cases = {name: all_cases()[name] for name in ("chunks-zero2-negatives-sgd", "whole-zero0-negatives-sgd")}
+    results = measure(tiny_backbone, tmp_path, cases, 1, attn_implementation="packed")
+    compare(results, cases, plain)
+    assert all(f["padded"] == f["tokens"] for _, facts in results.values() for f in facts)
 
 
 @pytest.mark.slow

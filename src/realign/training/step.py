@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from realign.embedder.model import Embedder
-from realign.embedder.tokens import Batch, Rows
+from realign.embedder.tokens import Batch, Pack, Rows
 from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
-from realign.training.chunks import plan_chunks
+from realign.training.chunks import plan_chunks, plan_packs
 from realign.training.loss import Scored, contrastive_loss
 
 Cache = Literal["auto", "always", "never"]
@@ -107,12 +107,14 @@ class ContrastiveStep:
         Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
         """
         everything = [sorted(range(len(rows)), key=lambda i: -len(rows.ids[i]))] if len(rows) else []
-        chunks = everything if self.cache == "never" else plan_chunks(rows.lengths, self.token_budget)
-        padded = sum(len(chunk) * len(rows.ids[chunk[0]]) for chunk in chunks)
+        packed = self.embedder.packed
+        plan = plan_packs if packed else plan_chunks
+        chunks = everything if self.cache == "never" else plan(rows.lengths, self.token_budget)
+        padded = sum(rows.lengths) if packed else sum(len(c) * len(rows.ids[c[0]]) for c in chunks)
         missing = int(self.world.largest(len(chunks))) - len(chunks)
         return chunks + [[]] * missing, padded
 
-    def _batch(self, rows: Rows, chunk: Sequence[int]) -> Batch:
+    def _batch(self, rows: Rows, chunk: Sequence[int]) -> Batch | Pack:
         """A chunk as tensors; an empty chunk is one token whose vector nobody uses."""
         return self.embedder.batch(rows.take(chunk) if chunk else Rows([[self.embedder.pad_id]], [0]))
 
