@@ -1,11 +1,13 @@
 """The promise: this change → exactly these rules, and nothing else."""
 
-import shutil
-
 import pytest
+import yaml
 
 from realign.artifacts import fingerprint
+from realign.commands import STAGES, load_command
 from realign.runs.dag import planned_jobs
+
+HRSA = {"hrsa_linear", "hrsa_neighbours", "hrsa_probe", "hrsa_extra"}
 
 
 @pytest.fixture
@@ -13,8 +15,9 @@ def study(made_up_run, monkeypatch):
     monkeypatch.chdir(made_up_run)
     monkeypatch.delenv("REALIGN_RUN", raising=False)
 
-    def stale(config=None, **options):
-        jobs = planned_jobs(made_up_run / "Snakefile", made_up_run, config=config, **options)
+    def stale(config=None):
+        """The rules that a change makes stale by itself, and all rules that would run with them."""
+        jobs = planned_jobs(made_up_run / "Snakefile", made_up_run, config=config)
         return {job.rule for job in jobs if not job.follows}, {job.rule for job in jobs}
 
     return stale
@@ -44,3 +47,56 @@ def test_a_finished_study_has_nothing_to_do(study):
 def test_resources_make_nothing_stale(study):
     changed = {"resources": {"rules": {"train": {"threads": 1, "memory_gb": 9, "hours": 2, "gpus": 1}}}}
     assert study(changed) == (set(), set())
+
+
+# A change of the study → the rules that it makes stale by itself.
+SETTINGS = [
+    ("recipes.full.loss.temperature", 0.05, {"train"}),
+    ("recipes.full.hardware.token_budget", 4096, set()),
+    ("mining.relative_margin", 0.1, {"mine"}),
+    ("hrsa.probe.seeds", 2, {"hrsa_probe"}),
+    ("hrsa.neighbours.k", [5], {"hrsa_neighbours"}),
+    ("states.tokens.count", 2000, {"extract"}),
+    ("text.problems.heldout", 200, {"problems"}),
+    ("figures.style.dpi", 300, "plates"),
+]
+
+
+@pytest.mark.parametrize(("setting", "value", "expected"), SETTINGS, ids=[s for s, *_ in SETTINGS])
+def test_a_setting_makes_exactly_its_rules_stale(study, setting, value, expected):
+    own, _ = study({setting: value})
+    if expected == "plates":
+        assert own
+        assert own <= {name for name in STAGES if name.startswith(("figure_", "table_"))}
+    else:
+        assert own == expected
+
+
+def test_the_temperature_reaches_what_embedders_feed_and_no_backbone(study):
+    _, all_rules = study({"recipes.full.loss.temperature": 0.05})
+    assert {"train", "extract", "evaluate", "hrsa_linear", "claims", "report"} <= all_rules
+    assert not all_rules & {"mine", "pretrain", "rlvr", "sft", "score_backbone", "corpora", "problems"}
+
+
+# An edited module → the rules that it makes stale by themselves.
+MODULES = [
+    ("realign.training.loss", {"train"}),
+    ("realign.hrsa.cka", {"hrsa_linear"}),
+    ("realign.mining.mine", {"mine"}),
+    ("realign.study.recipe", set()),
+    ("realign.runs.plan", set()),
+    ("realign.engine.progress", set()),
+]
+
+
+@pytest.mark.parametrize(("module", "expected"), MODULES, ids=[m for m, _ in MODULES])
+def test_edited_code_makes_exactly_its_rules_stale(study, edited, module, expected):
+    edited(module)
+    own, _ = study()
+    assert own == expected
+
+
+def test_every_rule_that_computes_has_a_fingerprint(made_up_run):
+    study = yaml.safe_load((made_up_run / "config.yaml").read_text())
+    assert study["study"]["name"] == "tiny"
+    assert len({load_command(name).code for name in STAGES}) > len(STAGES) / 2

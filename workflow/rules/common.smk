@@ -1,6 +1,7 @@
 # What every rule file uses: the study, the root of its results, and how a rule calls its command.
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -16,8 +17,9 @@ FLOW = Flow(STUDY)
 R = FLOW.results
 RUN_RECORD = FLOW.record()
 
-# The commands that stand beside this Python are the ones that jobs call, activated or not.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+# Jobs call the commands that stand beside this Python, where no environment is activated.
+if not shutil.which("realign"):
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job

@@ -44,7 +44,8 @@ def build_parser(command: Command[Any]) -> argparse.ArgumentParser:
             f"--{name.replace('_', '-')}",
             dest=f"in:{name}",
             type=Path,
-            nargs="*" if given.many else None,
+            # a rule leaves the flag of an optional input without a path where it has none
+            nargs="*" if given.many else None if given.required else "?",
             required=given.required,
             help=given.help,
             metavar="PATH",
