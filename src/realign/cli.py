@@ -73,9 +73,9 @@ def _run_stage(name: str, rest: list[str]) -> int:
 
     from realign.artifacts.command import Interrupted, UserError, execute
     from realign.artifacts.manifest import ManifestError
-    from realign.runs.frozen import check_frozen
     from realign.artifacts.store import WorkStore
     from realign.engine.logs import start_logging
+    from realign.runs.frozen import check_frozen
 
     start_logging(arguments.log)
     try:

@@ -1,7 +1,6 @@
 """The work store: publishing again, continuing after a kill, and never passing half for whole."""
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -226,4 +225,4 @@ def test_a_killed_publish_never_passes_for_finished(tmp_path):
     subprocess.run(arguments, check=True, capture_output=True)
     assert make_manifest(place) == read_manifest(place) == reference
     left = {"model", "model.manifest.json", "model.provenance.json"}
-    assert set(os.listdir(place.parent)) == left
+    assert {path.name for path in place.parent.iterdir()} == left

@@ -44,7 +44,11 @@ def snakemake(place: Path, *words: str) -> str:
 def planned(place: Path, *words: str) -> set[str]:
     """The rules that would run."""
     told = snakemake(place, "-n", "--quiet", "rules", *words)
-    return {line.split()[0] for line in told.splitlines() if line.split() and line.split()[0] in {*PLATES, "claims", "report"}}
+    return {
+        line.split()[0]
+        for line in told.splitlines()
+        if line.split() and line.split()[0] in {*PLATES, "claims", "report"}
+    }
 
 
 @pytest.mark.slow

@@ -10,60 +10,15 @@ from realign.study.backbones import (
     scored,
 )
 
+
+include: "../helpers/backbones.smk"
+
+
 BACKBONE = f"{R}/backbones/{{backbone}}"
 MODEL = dict(
     model=directory(f"{BACKBONE}/model"), manifest=f"{BACKBONE}/model.manifest.json"
 )
 SCORED = scored(STUDY.backbone_scores, STUDY.backbones, STUDY.pairs)
-
-
-def only(has):
-    """The names of the backbones that a rule makes, as the pattern of its wildcard."""
-    names = [
-        re.escape(name) for name, backbone in STUDY.backbones.items() if has(backbone)
-    ]
-    return "|".join(names) or "(?!)"  # what matches nothing
-
-
-def seeded(recipe):
-    """A recipe with the study's seed where it has none of its own."""
-    if hasattr(recipe, "optimisation"):
-        own = recipe.optimisation
-        return recipe.model_copy(update={"optimisation": seeded(own)})
-    return (
-        recipe
-        if recipe.seed is not None
-        else recipe.model_copy(update={"seed": STUDY.study.seed})
-    )
-
-
-def tuning_hardware(rule, section):
-    """How a derivation is computed; a resource, since it makes nothing stale."""
-
-    def flags(wildcards):
-        gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
-        own = getattr(STUDY.backbones[wildcards.backbone], section).hardware
-        return own.flags(
-            **({"processes": gpus} if gpus and own.processes is None else {})
-        )
-
-    return flags
-
-
-def parent_model(wildcards):
-    """The backbone that a derived one is made from."""
-    return artifact(f"{R}/backbones/{STUDY.backbones[wildcards.backbone].parent}/model")
-
-
-def import_source(wildcards):
-    """What an imported model is read from: the user's own files, or what a package held."""
-    backbone = STUDY.backbones[wildcards.backbone]
-    if backbone.pypi:
-        return artifact(f"{R}/backbones/{wildcards.backbone}/package")
-    if backbone.gguf:
-        return dict(data=backbone.gguf)
-    inside = Path(backbone.path).glob("*")
-    return dict(data=backbone.path, files=sorted(str(p) for p in inside if p.is_file()))
 
 
 # These two run where there is a network, which compute nodes often lack.
@@ -252,29 +207,6 @@ rule untrained:
         " --like {input.data:q} --model {output.model:q}"
 
 
-def score_settings(wildcards):
-    """How a backbone is scored, and what it is compared with."""
-    name = wildcards.backbone
-    return ScoreJob(
-        **seeded(STUDY.backbone_scores).model_dump(),
-        study=STUDY.study.name,
-        backbone=name,
-        base=scored_base(name) or "",
-        kind=kind_of(name, STUDY.backbones, STUDY.pairs),
-    )
-
-
-def scored_base(name):
-    """The backbone that another is compared with, where that one is scored too."""
-    base = base_of(name, STUDY.backbones, STUDY.pairs)
-    return base if base in SCORED else None
-
-
-def base_details(wildcards):
-    base = scored_base(wildcards.backbone)
-    return f"{R}/backbones/{base}/details.json" if base else []
-
-
 # Pass rate on held-out problems and perplexity of held-out text, side by side with the base's.
 rule score_backbone:
     input:
@@ -323,20 +255,6 @@ rule check_pair:
         "realign check_pair --job {params.job:q} --log {log:q} --threads {threads}"
         " --left {input.left:q} --right {input.right:q} --corpora {input.corpora:q}"
         " --report {output.report:q}"
-
-
-def pair_settings(wildcards):
-    """What the two sides of a pair must share."""
-    pair = next(
-        p for p in STUDY.pairs if (p.left, p.right) == (wildcards.left, wildcards.right)
-    )
-    return CheckPairJob(
-        left_name=pair.left,
-        right_name=pair.right,
-        kind=pair.kind,
-        tags=pair.tags,
-        alignment=STUDY.hrsa.alignment,
-    )
 
 
 TARGETS["backbones"] = [

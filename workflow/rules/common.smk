@@ -1,11 +1,8 @@
 # What every rule file uses: the study, the root of its results, and how a rule calls its command.
 
-import os
-import shutil
-import sys
 from pathlib import Path
 
-from realign.runs.flow import WILDCARDS, Flow, open_study, with_manifest
+from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
 from realign.runs.frozen import freeze
 
 STUDY = open_study(
@@ -17,9 +14,7 @@ FLOW = Flow(STUDY)
 R = FLOW.results
 RUN_RECORD = FLOW.record()
 
-# Jobs call the commands that stand beside this Python, where no environment is activated.
-if not shutil.which("realign"):
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+find_commands()
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job

@@ -3,26 +3,17 @@
 
 from realign.study.evaluations import EvaluationPlan
 
+
+include: "../helpers/evaluate.smk"
+
+
 EVALUATION = EvaluationPlan(STUDY, R)
 TARGETS["scores"] = [
     *(path for model in EVALUATION.models for path in EVALUATION.scores(model)),
     *(f"{R}/tidy/scores/{model}.parquet" for model in EVALUATION.models),
 ]
 # Limits of disk space change nothing in a score, so they reach jobs beside their settings.
-VECTORS_GB = f"REALIGN_VECTORS_GB={STUDY.evaluation.vectors.limit_gb}"
-
-
-def task_inputs(tasks):
-    """What those tasks read; an embedded task's manifest stands for its folder."""
-    given = [
-        (path, EVALUATION.is_folder(task))
-        for task in tasks
-        for path in EVALUATION.data(task)
-    ]
-    return dict(
-        tasks=[ancient(path) if folder else path for path, folder in given],
-        manifests=[f"{path}.manifest.json" for path, folder in given if folder],
-    )
+VECTORS_GB = STUDY.evaluation.vectors.limit_gb
 
 
 localrules:
@@ -60,8 +51,9 @@ rule evaluate_warm:
     threads: threads_of("evaluate_warm", 1)
     resources:
         **limits("evaluate_warm", 8, 12),
+        vectors_gb=str(VECTORS_GB),
     shell:
-        "{VECTORS_GB} realign evaluate_warm --job {params.job:q} --log {log:q}"
+        "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate_warm --job {params.job:q} --log {log:q}"
         " --threads {threads} --model {input.data:q} --data {input.tasks:q} --report {output.report:q}"
 
 
@@ -87,8 +79,9 @@ rule evaluate:
     threads: threads_of("evaluate", 1)
     resources:
         **limits("evaluate", 8, 12),
+        vectors_gb=str(VECTORS_GB),
     shell:
-        "{VECTORS_GB} realign evaluate --job {params.job:q} --log {log:q}"
+        "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate --job {params.job:q} --log {log:q}"
         " --threads {threads} --model {input.data:q} --data {input.tasks:q}"
         " --scores {output.scores:q} --record {output.record:q}"
 
@@ -108,13 +101,6 @@ rule collect_scores:
     shell:
         "realign collect_scores --job {params.job:q} --log {log:q}"
         " --scores {input.scores:q} --records {input.records:q} --table {output.table:q}"
-
-
-def present(wc):
-    """The score files of a model that are there, each with its record."""
-    pairs = zip(EVALUATION.scores(wc.model), EVALUATION.records(wc.model))
-    there = [(s, r) for s, r in pairs if Path(s).is_file() and Path(r).is_file()]
-    return dict(scores=[s for s, _ in there], records=[r for _, r in there])
 
 
 # What is there, with the holes listed: `snakemake scores_partial` after a run with --keep-going.

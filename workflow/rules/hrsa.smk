@@ -5,6 +5,10 @@
 
 from realign.study.measures import measure_units
 
+
+include: "../helpers/hrsa.smk"
+
+
 MEASURES = f"{R}/tidy/measures/{{comparison}}/{{corpus}}+{{attention}}"
 UNITS = {
     (u.comparison.name, u.corpus, u.attention, u.family): u
@@ -13,46 +17,13 @@ UNITS = {
 TARGETS["measures"] = [f"{R}/tidy/{unit.path}" for unit in UNITS.values()]
 
 
-def unit_of(wc, family):
-    """The comparison that a job's wildcards name."""
-    return UNITS[wc.comparison, wc.corpus, wc.attention, family]
-
-
-def compare_job(family):
-    """A rule's parameter: the settings slice of its family, with what the comparison stands for."""
-
-    def of(wc):
-        context = unit_of(wc, family).context(STUDY)
-        return job(f"hrsa_{family}", STUDY.hrsa.job(family, context, STUDY.study.seed))
-
-    return of
-
-
-def states_of(family, suffix=""):
-    """Both models' states: their manifests decide, their data must be there."""
-
-    def of(wc):
-        comparison = unit_of(wc, family).comparison
-        files = [
-            f"{R}/states/{model}/{wc.corpus}+{wc.attention}{suffix}.h5"
-            for model in (comparison.left, comparison.right)
-        ]
-        return dict(
-            manifests=[f"{path}.manifest.json" for path in files],
-            left=ancient(files[0]),
-            right=ancient(files[1]),
-        )
-
-    return of
-
-
 rule hrsa_linear:
     input:
         unpack(states_of("linear")),
     output:
-        MEASURES + ".linear.h5.manifest.json",
-        matrices=MEASURES + ".linear.h5",
-        measures=MEASURES + ".linear.parquet",
+        f"{MEASURES}.linear.h5.manifest.json",
+        matrices=f"{MEASURES}.linear.h5",
+        measures=f"{MEASURES}.linear.parquet",
     log:
         f"{R}/logs/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -72,7 +43,7 @@ rule hrsa_neighbours:
     input:
         unpack(states_of("neighbours")),
     output:
-        measures=MEASURES + ".neighbours.parquet",
+        measures=f"{MEASURES}.neighbours.parquet",
     log:
         f"{R}/logs/hrsa_neighbours/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -91,7 +62,7 @@ rule hrsa_probe:
     input:
         unpack(states_of("probe", ".pooled")),
     output:
-        measures=MEASURES + ".probe.parquet",
+        measures=f"{MEASURES}.probe.parquet",
     log:
         f"{R}/logs/hrsa_probe/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:
@@ -110,7 +81,7 @@ rule hrsa_extra:
     input:
         unpack(states_of("extra")),
     output:
-        measures=MEASURES + ".extra.parquet",
+        measures=f"{MEASURES}.extra.parquet",
     log:
         f"{R}/logs/hrsa_extra/{{comparison}}/{{corpus}}+{{attention}}.log",
     benchmark:

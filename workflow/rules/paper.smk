@@ -2,39 +2,27 @@
 # Makes: tidy/study.json, a rule for each figure and table, the claims, and report.html.
 
 from realign.paper.catalogue import FIGURES, PLATES, TABLES
-from realign.paper.plan import ReportJob, claims_job, claims_parts, plate_job, plate_parts
+from realign.paper.plan import (
+    ReportJob,
+    claims_job,
+    claims_parts,
+    plate_job,
+    plate_parts,
+)
 from realign.paper.published import reference_files
 from realign.study.describe import describe
+
+
+include: "../helpers/paper.smk"
+
 
 DESCRIPTION = describe(STUDY)
 FORMS = {"figures": ("pdf", "png", "svg", "csv"), "tables": ("csv", "tex", "md")}
 
 
-def tidy(parts):
-    """Parts of the tidy results as paths."""
-    return [f"{R}/tidy/{part.path}" for part in parts]
-
-
-def drawn(kind, name):
-    """A figure's or a table's files by form."""
-    return {form: f"{R}/{kind}/{name}.{form}" for form in FORMS[kind]}
-
-
-def shown(kind, name):
-    """The same for a rule's output, the form for pages being listed in the Snakemake report."""
-    page = "svg" if kind == "figures" else "csv"
-    caption = f"../report/{name}.rst"
-    labels = {kind[:-1]: PLATES[name].label, "shows": PLATES[name].title}
-    page_entry = report(drawn(kind, name)[page], caption=caption, category=PLATES[name].category, labels=labels)
-    return drawn(kind, name) | {page: page_entry}
-
-
-def places(wildcards, output):
-    """A plate's files as flags; a function, since what a loop's rules share is read when they run."""
-    return " ".join(f"--{form} {path}" for form, path in output.items())
-
-
-TARGETS["figures"] = [path for name in FIGURES for path in drawn("figures", name).values()]
+TARGETS["figures"] = [
+    path for name in FIGURES for path in drawn("figures", name).values()
+]
 TARGETS["tables"] = [path for name in TABLES for path in drawn("tables", name).values()]
 TARGETS["claims"] = [f"{R}/tidy/claims.parquet", f"{R}/claims/claims.md"]
 TARGETS["report"] = [f"{R}/report.html"]
@@ -90,6 +78,7 @@ for plate_name in PLATES:
             **shown("tables" if PLATES[plate_name].is_table else "figures", plate_name),
         params:
             job=job(plate_name, plate_job(DESCRIPTION, plate_name)),
+            plate=plate_name,
             places=places,
         log:
             f"{R}/logs/{plate_name}.log",
@@ -99,7 +88,7 @@ for plate_name in PLATES:
         resources:
             **limits(plate_name, 2, 0.5),
         shell:
-            "realign {rule} --job {params.job:q} --log {log:q} --threads {threads}"
+            "realign {params.plate} --job {params.job:q} --log {log:q} --threads {threads}"
             " --tidy {input.tidy:q} --reference {input.reference:q} {params.places}"
 
 
@@ -109,7 +98,9 @@ rule claims:
     output:
         verdicts=f"{R}/tidy/claims.parquet",
         json=f"{R}/claims/claims.json",
-        md=report(f"{R}/claims/claims.md", caption="../report/claims.rst", category="Claims"),
+        md=report(
+            f"{R}/claims/claims.md", caption="../report/claims.rst", category="Claims"
+        ),
     params:
         job=job("claims", claims_job(DESCRIPTION)),
     log:

@@ -3,13 +3,11 @@
 # Makes: {R}/states/<model>/<corpus>+<attention>.h5 (tokens) and ….pooled.h5 (a row for each text);
 #        the comparisons ask for them.
 
+
+include: "../helpers/states.smk"
+
+
 STATES = f"{R}/states/{{model}}/{{corpus}}+{{attention}}"
-
-
-def model_of(wildcards):
-    """The directory of a backbone or of an embedder, whose names hold a '+'."""
-    stage = "embedders" if "+" in wildcards.model else "backbones"
-    return f"{R}/{stage}/{wildcards.model}/model"
 
 
 rule extract:

@@ -6,6 +6,10 @@
 from realign.study.data import FetchJob
 from realign.study.traces import CountJob
 
+
+include: "../helpers/traces.smk"
+
+
 TRACES = f"{R}/traces"
 
 
@@ -27,12 +31,6 @@ rule fetch_traces:
     shell:
         "realign fetch_dataset --job {params.job:q} --log {log:q} --threads {threads}"
         " --table {output.table:q}"
-
-
-def trace_writer(wildcards):
-    """The backbone that writes the traces, where no endpoint does."""
-    backbone = STUDY.traces.generator.backbone
-    return artifact(f"{R}/backbones/{backbone}/model") if backbone else {}
 
 
 rule traces:
@@ -57,12 +55,6 @@ rule traces:
         " --problems {input.problems:q}"
         + (" --model {input.data:q}" if STUDY.traces.generator.backbone else "")
         + " --traces {output.traces:q} --counts {output.counts:q}"
-
-
-def counted_traces(wildcards):
-    """One file for each set, released ones first."""
-    released = [f"{TRACES}/released/{name}.parquet" for name in STUDY.traces.released]
-    return released + [f"{TRACES}/{name}/traces.jsonl" for name in STUDY.traces.sets]
 
 
 rule count_traces:

@@ -1,5 +1,8 @@
 """The workflow's side of a study: which file it is, and what the Snakefile needs to know of it."""
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,3 +136,10 @@ def backbone_in(wildcards: Mapping[str, str]) -> str | None:
         if name in wildcards:
             return str(wildcards[name]).split("+", 1)[0]
     return None
+
+
+def find_commands() -> None:
+    """Let jobs find the commands beside this Python, where no environment is activated."""
+    if not shutil.which("realign"):
+        places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        os.environ["PATH"] = os.pathsep.join(places)

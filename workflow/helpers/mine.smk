@@ -1,0 +1,34 @@
+# What the rules of mine.smk ask of the study.
+
+
+def teacher_of(teacher):
+    """A teacher as inputs: a backbone of the study, a folder, or nothing where it needs none."""
+    if teacher.backbone:
+        return artifact(f"{R}/backbones/{teacher.backbone}/model")
+    return dict(data=teacher.path) if teacher.path else {}
+
+
+def beside_raw_pairs():
+    """What mining reads beside the raw pairs."""
+    given = dict(corpus=STUDY.mining.corpus, cross_encoder=STUDY.mining.cross_encoder)
+    return teacher_of(STUDY.mining.teacher) | {
+        name: path for name, path in given.items() if path
+    }
+
+
+def training_pairs(dataset):
+    """The pairs that a dataset is trained on: as they came, mined, or mined and filtered."""
+    if not STUDY.data.datasets[dataset].mined:
+        return f"{R}/text/pairs/{dataset}.jsonl"
+    filtered = "filtered/" if dataset in STUDY.mining.margin_filter.datasets else ""
+    return f"{R}/mined/{dataset}/{filtered}pairs.jsonl"
+
+
+def flags_of(inputs):
+    """The flags for inputs that a study may go without."""
+    flags = dict(data="teacher", corpus="corpus", cross_encoder="cross-encoder")
+    return "".join(
+        f" --{flag} {{input.{name}:q}}"
+        for name, flag in flags.items()
+        if name in inputs
+    )

@@ -1,0 +1,33 @@
+# What the rules of train.smk ask of the study.
+
+
+def training_data(wildcards):
+    """The mined pairs that a recipe trains on."""
+    names = STUDY.recipes[wildcards.recipe].datasets or sorted(STUDY.data.datasets)
+    return [training_pairs(name) for name in names]
+
+
+def own_deepspeed(wildcards):
+    """The DeepSpeed configuration that a recipe brings along, if it does."""
+    return STUDY.recipes[wildcards.recipe].deepspeed or []
+
+
+def training(wildcards):
+    """The settings of one training."""
+    return Train(
+        study=STUDY.study.name,
+        backbone_name=wildcards.backbone,
+        recipe_name=wildcards.recipe,
+        seed=int(wildcards.seed),
+        study_seed=STUDY.study.seed,
+        embedder=STUDY.embedder,
+        recipe=STUDY.recipes[wildcards.recipe],
+    )
+
+
+def hardware(wildcards):
+    """How a training is computed; a resource, since it makes nothing stale."""
+    asked = STUDY.resources.of("train", wildcards.backbone)
+    given = {"processes": asked.gpus or None, "nodes": asked.nodes}
+    own = {name: value for name, value in given.items() if value is not None}
+    return STUDY.recipes[wildcards.recipe].hardware.flags(**own)
