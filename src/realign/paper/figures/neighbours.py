@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -24,7 +25,7 @@ from realign.paper.plan import PlateJob
 from realign.paper.style import role_colour
 from realign.paper.tidy import Tidy, by_layer, readings
 
-LINES = ("-", "--", ":", "-.")
+LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D")
 
 
