@@ -44,7 +44,7 @@ plan: setup
 	@$(BIN)/realign plan --configfile $(STUDY)
 
 test: setup
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m 'slow and not slurm and not gpu'
