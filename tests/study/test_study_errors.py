@@ -8,7 +8,7 @@ from realign.study.load import load_study, overlay
 
 GOOD = {
     "study": {"name": "mine", "seeds": [0, 1]},
-    "backbones": {"base": {"path": "models/base"}, "tuned": {"path": "models/tuned"}},
+    "backbones": {"base": {"hub": "a/base"}, "tuned": {"hub": "a/tuned"}},
     "pairs": [{"left": "base", "right": "tuned", "kind": "rlvr"}],
 }
 
@@ -58,6 +58,17 @@ def test_the_good_study_is_good(tmp_path):
         (
             changed(resources={"rules": {"train": {"gpu": 1}}}),
             "resources.rules.train.gpu: unknown key (did you mean 'gpus'?)",
+        ),
+        (
+            {
+                **GOOD,
+                "backbones": {
+                    "base": {"pretrain": {"tokenizer": {"vocabulary": 500}}},
+                    "other": {"pretrain": {}},
+                    "tuned": {"rlvr": {"from": "other"}},
+                },
+            },
+            "pairs[0]: 'base' and 'tuned' are made with different tokenizers",
         ),
         ("study: {name: a}\nstudy: {name: b}\n", "'study' is given twice, on lines 1 and 2"),
         ("study: [\n", "line 2, column 1: "),

@@ -443,3 +443,16 @@ def _circle(name: str, backbones: Mapping[str, Backbone]) -> list[str]:
         way.append(at)
         at = backbones[at].parent
     return [*way, name] if at == name else []
+
+
+def tokenizers_differ(pair: Pair, backbones: Mapping[str, Backbone]) -> bool:
+    """Whether both sides of a pair are made here with tokenizers that cannot be equal."""
+    made = []
+    for name in (pair.left, pair.right):
+        seen: set[str] = set()
+        while name in backbones and name not in seen and (parent := backbones[name].parent):
+            seen.add(name)
+            name = parent
+        made.append(backbones[name].pretrain if name in backbones else None)
+    left, right = made
+    return left is not None and right is not None and left.tokenizer != right.tokenizer

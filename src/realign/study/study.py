@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from realign.study.backbones import Backbone, ScoreBackbone, backbone_problems
+from realign.study.backbones import Backbone, tokenizers_differ, ScoreBackbone, backbone_problems
 from realign.study.base import Name, Section
 from realign.study.claims import Claims
 from realign.study.data import Data
@@ -69,6 +69,11 @@ class Study(Section):
                     yield f"pairs[{i}].{side}: no backbone '{name}'{nearest(name, self.backbones)}"
             if pair.left == pair.right:
                 yield f"pairs[{i}]: both sides are '{pair.left}'"
+            elif self.hrsa.alignment == "ids" and tokenizers_differ(pair, self.backbones):
+                yield (
+                    f"pairs[{i}]: '{pair.left}' and '{pair.right}' are made with different tokenizers; "
+                    "derive one from the other, or set hrsa.alignment: counts"
+                )
         for name, count in Counter(pair.name for pair in self.pairs).items():
             if count > 1:
                 yield f"pairs: '{name}' is listed {count} times"
