@@ -88,3 +88,13 @@ def test_a_new_module_that_is_reached_counts(package):
     assert after != before
     (package / "stage/unrelated.py").write_text("VALUE = 3\n")
     assert code(package) != after
+
+
+def test_the_fingerprint_is_the_same_in_every_python(tmp_path):
+    """A golden value: fields that later versions of Python add to the tree, empty, say nothing."""
+    (tmp_path / "__init__.py").write_text("")
+    (tmp_path / "one.py").write_text("def f(x=1):\n    return x")
+    assert fp.reachable("realign.one", tmp_path)["realign.one"] == GOLDEN
+
+
+GOLDEN = "6f05a0749339c86be9582fa2229985ec4a288c19c76b85f986d01fc3948fd523"

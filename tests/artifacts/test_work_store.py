@@ -171,6 +171,46 @@ def test_prune_takes_old_work_and_leaves_what_is_published(toy):
     assert (made["model"] / "weights").read_text() == "wordswords"
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", "null", '{"version": 1, "outputs": {"model": {}}}'])
+def test_a_damaged_seal_means_that_the_work_is_done_again(toy, text):
+    toy()
+    next((toy.root / ".work").glob("toy-*/sealed.json")).write_text(text)
+    made = toy()
+    assert len(RUNS) == 2
+    assert (made["model"] / "weights").read_text() == "wordswords"
+
+
+def test_work_in_progress_is_never_pruned(toy):
+    toy()
+    store = WorkStore(toy.root / ".work")
+    holder = textwrap.dedent(
+        """
+        import sys
+        from pathlib import Path
+        from realign.artifacts.store import Work
+        with Work(Path(sys.argv[1])).locked():
+            print("held", flush=True)
+            sys.stdin.read()
+        """
+    )
+    folder = store.entries()[0].folder
+    process = subprocess.Popen(
+        [sys.executable, "-c", holder, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "held\n"
+    assert store.prune(older_than_days=-1) == []
+    process.communicate()
+    assert [e.folder for e in store.prune(older_than_days=-1)] == [folder]
+
+
+def test_a_neighbour_of_a_users_own_is_left_alone(toy):
+    made = toy()
+    own = made["model"].with_name(".model.backup")
+    own.write_text("mine")
+    toy()
+    assert own.read_text() == "mine"
+
+
 def test_large_files_are_linked_not_copied(toy, monkeypatch):
     monkeypatch.setattr("realign.artifacts.store.LINK_FROM_BYTES", 1)
     made = toy()

@@ -39,7 +39,7 @@ def test_two_studies_are_refused(tmp_path):
 
 def test_config_lays_changes_over_the_study(tmp_path):
     path = write(tmp_path / "mine.yaml")
-    study = open_study(path, [], {"study.seeds": "[3, 4]", "accept_cost": "12"})
+    study = open_study(path, [], {"study.seeds": "[3, 4]"})
     assert study.study.seeds == (3, 4)
     assert changes_of({"a.b": "1", "a.c": "x"}) == {"a": {"b": 1, "c": "x"}}
 

@@ -112,15 +112,19 @@ def test_a_manifest_rewritten_with_equal_bytes_makes_nothing_stale(toy, tmp_path
 
 
 def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path):
-    toy.run()
-    record = tmp_path / "results/toy/benchmarks/train/one.tsv"  # as Snakemake wrote it, with known seconds
-    names, values = record.read_text().splitlines()
-    record.write_text("\t".join(["36.0", *values.split("\t")[1:]]).join([f"{names}\n", "\n"]))
-    measured = measured_hours(tmp_path / "results/toy/benchmarks")
+    for key, seconds in (("a", 30), ("b", 36), ("c", 90)):
+        work = tmp_path / f"results/toy/.work/train-{key}"
+        work.mkdir(parents=True)
+        (work / "sealed.json").write_text(
+            json.dumps({"provenance": {"command": "train", "seconds": seconds}})
+        )
+    (work.parent / "train-d").mkdir()
+    (work.parent / "train-d/sealed.json").write_text("{")
+    measured = measured_hours(tmp_path / "results/toy/.work")
     assert measured == {"train": 0.01}
     job = PlannedJob("train", {}, (), (), False, {"gpu": 4})
     study = Resources.model_validate({"rules": {"train": {"hours": 3}}})
-    assert cost_of(job, measured, study) == Cost(measured["train"], 4 * measured["train"], "measured")
+    assert cost_of(job, measured, study) == Cost(0.01, 0.04, "measured")
     assert cost_of(job, {}, study) == Cost(3, 12, "study")
     assert cost_of(job, {}, Resources()).source == "guess"
     assert total([Cost(1, 2, "measured"), Cost(1, 0, "guess")]) == Cost(2, 2, "guess")

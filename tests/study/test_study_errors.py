@@ -71,6 +71,13 @@ def test_the_good_study_is_good(tmp_path):
             "pairs[0]: 'base' and 'tuned' are made with different tokenizers",
         ),
         ("study: {name: a}\nstudy: {name: b}\n", "'study' is given twice, on lines 1 and 2"),
+        (
+            changed(resources={"rules": {"trian": {}}}),
+            "resources.rules.trian: no rule 'trian' (did you mean 'train'?)",
+        ),
+        (changed(resources={"backbones": {"bsae": {}}}), "no backbone 'bsae' (did you mean 'base'?)"),
+        ("? [a]\n: 1\n", "not usable as YAML"),
+        ("study: 2024-13-45\n", "not usable as YAML"),
         ("study: [\n", "line 2, column 1: "),
         ("- just\n- a list\n", "a study is a mapping of sections"),
     ],
@@ -95,3 +102,8 @@ def test_a_file_that_is_no_text_says_so(tmp_path):
     (tmp_path / "bytes.yaml").write_bytes(b"study: \xff\xfe")
     with pytest.raises(StudyError, match="not UTF-8"):
         load_study(tmp_path / "bytes.yaml")
+
+
+def test_a_folder_is_no_study(tmp_path):
+    with pytest.raises(StudyError, match="can't be read"):
+        load_study(tmp_path)

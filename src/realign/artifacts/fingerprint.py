@@ -12,6 +12,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 PACKAGE = "realign"
 ROOT = Path(__file__).resolve().parents[1]
@@ -52,6 +53,24 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
+def _canonical(node: Any) -> Iterator[str]:
+    """A syntax tree as text that is the same in every Python version: empty fields say nothing."""
+    if isinstance(node, ast.AST):
+        yield f"({type(node).__name__}"
+        for name, value in ast.iter_fields(node):
+            if value is not None and value != []:
+                yield f" {name}="
+                yield from _canonical(value)
+        yield ")"
+    elif isinstance(node, list):
+        yield "["
+        for item in node:
+            yield from _canonical(item)
+        yield "]"
+    else:
+        yield repr(node)
+
+
 def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
     parts = module.split(".")
     for node in ast.walk(tree):
@@ -72,7 +91,7 @@ def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[
 def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
     """A module's hash and the modules of the package that it names."""
     tree = _without_docstrings(ast.parse(path.read_bytes()))
-    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    digest = hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
     names = _named_modules(tree, module, path.name == "__init__.py")
     return digest, tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
 

@@ -10,22 +10,26 @@ finished; publishing puts the data in its place first and its manifest last.
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from realign.artifacts.hashing import canonical_json, files_below, hash_json
 from realign.artifacts.manifest import (
     Manifest,
+    ManifestError,
     make_manifest,
     manifest_path,
     parse_manifest,
     provenance_path,
 )
+
+log = logging.getLogger(__name__)
 
 SEAL_VERSION = 1
 # Smaller files are copied: a hard link would share its time stamp with every other place the same
@@ -58,10 +62,31 @@ class Work:
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Hold the work for this process; a second process that wants the same work waits."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as stream:
-            fcntl.lockf(stream, fcntl.LOCK_EX)
-            yield
+        while True:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with (self.folder / "lock").open("w") as stream:
+                fcntl.lockf(stream, fcntl.LOCK_EX)
+                if self._is_current(stream):  # else it was pruned while this process waited
+                    yield
+                    return
+
+    def _is_current(self, stream: TextIO) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), (self.folder / "lock").stat())
+        except FileNotFoundError:
+            return False
+
+    def prune_if(self, unwanted: Callable[["Entry"], bool]) -> bool:
+        """Delete the work if no process holds it and it is still unwanted once it is ours."""
+        try:
+            with (self.folder / "lock").open("a") as stream:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if not unwanted(Entry.read(self.folder)):
+                    return False
+                shutil.rmtree(self.folder)
+                return True
+        except BlockingIOError:
+            return False
 
     def begin(self) -> None:
         """Make room for the work; what an earlier attempt left in `scratch` stays."""
@@ -90,16 +115,22 @@ class Work:
         """The finished result, if there is one and its files are still what the seal says."""
         if not self._seal.is_file():
             return None
-        record = json.loads(self._seal.read_text(encoding="utf-8"))
-        if record["version"] != SEAL_VERSION:
+        try:
+            record = json.loads(self._seal.read_text(encoding="utf-8"))
+            if record["version"] != SEAL_VERSION:
+                return None
+            provenance = record["provenance"]
+            outputs = {
+                name: parse_manifest(canonical_json(m), self._seal) for name, m in record["outputs"].items()
+            }
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ManifestError):
+            log.warning("%s is damaged; the work is done again", self._seal)
+            self._seal.unlink()
             return None
-        outputs = {
-            name: parse_manifest(canonical_json(m), self._seal) for name, m in record["outputs"].items()
-        }
         if any(m.first_difference(self.out / name) for name, m in outputs.items()):
             self._seal.unlink()
             return None
-        return Seal(outputs, record["provenance"])
+        return Seal(outputs, provenance)
 
     def publish(self, seal: Seal, places: Mapping[str, Path], with_manifest: frozenset[str]) -> None:
         """Put each output where it was asked for: data, provenance, and the manifest last of all."""
@@ -130,11 +161,11 @@ class WorkStore:
     def prune(self, older_than_days: float, unfinished_only: bool = False) -> list["Entry"]:
         """Delete work last touched longer ago than that; published results stay where they are."""
         limit = time.time() - older_than_days * 86400
-        gone = [e for e in self.entries() if e.touched <= limit and not (unfinished_only and e.sealed)]
-        for entry in gone:
-            with Work(entry.folder).locked():
-                shutil.rmtree(entry.folder)
-        return gone
+
+        def unwanted(entry: Entry) -> bool:
+            return entry.touched <= limit and not (unfinished_only and entry.sealed)
+
+        return [e for e in self.entries() if unwanted(e) and Work(e.folder).prune_if(unwanted)]
 
 
 @dataclass(frozen=True)
@@ -189,8 +220,9 @@ def _link_or_copy(source: str, target: str) -> None:
 
 def _place(source: Path, place: Path) -> None:
     """Make `place` hold what `source` holds, through a neighbour that is renamed when whole."""
-    for left_by_a_kill in place.parent.glob(f".{place.name}.*"):
-        _remove(left_by_a_kill)
+    for left in place.parent.glob(f".{place.name}.*"):
+        if left.name.rsplit(".", 1)[1].isdigit():  # by a kill: the neighbour of another process
+            _remove(left)
     beside = place.with_name(f".{place.name}.{os.getpid()}")
     if source.is_dir():
         shutil.copytree(source, beside, copy_function=_link_or_copy)

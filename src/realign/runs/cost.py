@@ -1,12 +1,13 @@
-"""What jobs cost: from the benchmark records of earlier runs, else from a stated estimate."""
+"""What jobs cost: as measured by the work they sealed before, else from a stated estimate."""
 
-import csv
+import json
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from realign.runs.dag import PlannedJob
+from realign.runs.flow import backbone_in
 from realign.study.resources import Resources
 
 # Hours of a job that was never measured and for which the study states none: a guess, said as one.
@@ -23,20 +24,25 @@ class Cost:
     source: str  # measured, study or guess
 
 
-def measured_hours(benchmarks: Path) -> dict[str, float]:
-    """The median hours of each rule's jobs, read from Snakemake's benchmark files."""
+def measured_hours(store: Path) -> dict[str, float]:
+    """The median hours that each command's work took, from what the work store sealed.
+
+    The workflow's own benchmark files would not do: a job that only publishes sealed work again
+    leaves a second there in place of hours.
+    """
     seconds: dict[str, list[float]] = {}
-    for path in sorted(benchmarks.glob("*/**/*.tsv")):
-        with path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                rule = path.relative_to(benchmarks).parts[0]
-                seconds.setdefault(rule, []).append(float(row["s"]))
-    return {rule: statistics.median(values) / 3600 for rule, values in seconds.items()}
+    for path in sorted(store.glob("*/sealed.json")):
+        try:
+            made = json.loads(path.read_text(encoding="utf-8"))["provenance"]
+            seconds.setdefault(made["command"], []).append(float(made["seconds"]))
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError):
+            continue  # damaged or of another version: no measurement
+    return {command: statistics.median(values) / 3600 for command, values in seconds.items()}
 
 
 def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources) -> Cost:
     """What a job is expected to cost."""
-    asked = resources.of(job.rule, job.wildcards.get("backbone"))
+    asked = resources.of(job.rule, backbone_in(job.wildcards))
     if job.rule in measured:
         hours, source = measured[job.rule], "measured"
     elif asked.hours is not None:

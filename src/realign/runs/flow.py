@@ -18,9 +18,6 @@ from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
 from realign.study.study import Study
 
-# Keys of --config that steer a run and are no part of a study.
-RUN_KEYS = ("accept_cost",)
-
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
 
@@ -53,13 +50,16 @@ def changes_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """What `--config key=value` lays over a study; dots in a key reach into sections."""
     changes: dict[str, Any] = {}
     for key, value in config.items():
-        if key in RUN_KEYS:
-            continue
         below = changes
         *path, last = key.split(".")
         for step in path:
             below = below.setdefault(step, {})
-        below[last] = yaml.safe_load(value) if isinstance(value, str) else value
+            if not isinstance(below, dict):
+                raise StudyError("--config", [f"{key}: lies inside a value that is given too"])
+        try:
+            below[last] = yaml.safe_load(value) if isinstance(value, str) else value
+        except yaml.YAMLError as error:
+            raise StudyError("--config", [f"{key}: not a YAML value ({error})"]) from None
     return changes
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from realign.artifacts.command import UserError
 from realign.artifacts.fingerprint import reachable
 from realign.artifacts.provenance import read_provenance
-from realign.commands import load_command
+from realign.commands import STAGES, load_command
 from realign.runs.cost import Cost, cost_of, measured_hours, total
 from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import changes_of, choose_study
@@ -71,14 +71,20 @@ def make_plan(
     study_file = choose_study(snakefile.parent / "config.yaml", [configfile] if configfile else [])
     study = load_study(study_file, changes_of(config))
     jobs = planned_jobs(snakefile, Path.cwd(), configfile, config, targets)
-    measured = measured_hours(Path("results") / study.study.name / "benchmarks")
+    measured = measured_hours(Path("results") / study.study.name / ".work")
     groups: dict[tuple[str, str], list[PlannedJob]] = {}
     for job in jobs:
         groups.setdefault((job.rule, explain(job)), []).append(job)
     return [
         Step(rule, why, tuple(members), total(cost_of(j, measured, study.resources) for j in members))
-        for (rule, why), members in groups.items()
+        for (rule, why), members in sorted(groups.items(), key=_flow_order)
     ]
+
+
+def _flow_order(group: tuple[tuple[str, str], list[PlannedJob]]) -> tuple[int, str, str]:
+    """Where a rule stands in the flow of data: the table of commands is in that order."""
+    (rule, why), _ = group
+    return (list(STAGES).index(rule) if rule in STAGES else len(STAGES), rule, why)
 
 
 def explain(job: PlannedJob) -> str:

@@ -46,8 +46,10 @@ def read_yaml(path: Path) -> dict[str, Any]:
         mark = error.problem_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise StudyError(path, [f"{at}{error.problem}"]) from None
-    except yaml.YAMLError as error:
-        raise StudyError(path, [f"not YAML: {error}"]) from None
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        raise StudyError(path, [f"not usable as YAML: {error}"]) from None
+    except OSError as error:
+        raise StudyError(path, [f"can't be read: {error.strerror}"]) from None
     if not isinstance(content, dict):
         raise StudyError(path, ["a study is a mapping of sections, and this file holds none"])
     return content

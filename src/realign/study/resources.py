@@ -3,7 +3,12 @@
 None of it makes anything stale: it says how a result is made, never what it is.
 """
 
+from collections.abc import Iterator
+from typing import Any
+
+from realign.commands import STAGES
 from realign.study.base import Name, Section, setting
+from realign.study.errors import nearest
 
 
 class RuleResources(Section):
@@ -34,13 +39,17 @@ class Resources(Section):
     backbones: dict[Name, dict[Name, RuleResources]] = setting(
         {}, "By backbone and rule name: over what `rules` says."
     )
-    ask_above_gpu_hours: float = setting(
-        8.0,
-        "A run that would redo more than this because of changed code alone asks for "
-        "`--config accept_cost=HOURS`.",
-        unit="GPU-hours",
-        ge=0,
-    )
+
+    def problems_in(self, study: Any) -> Iterator[str]:
+        """Names of rules and backbones that do not exist, whose limits would be lost in silence."""
+        given = [("rules", self.rules), *((f"backbones.{n}", r) for n, r in self.backbones.items())]
+        for where, rules in given:
+            for rule in rules:
+                if rule not in STAGES:
+                    yield f"resources.{where}.{rule}: no rule '{rule}'{nearest(rule, STAGES)}"
+        for name in self.backbones:
+            if name not in study.backbones:
+                yield f"resources.backbones.{name}: no backbone '{name}'{nearest(name, study.backbones)}"
 
     def named(self, rule: str) -> list[RuleResources]:
         """Everything that the study says of a rule, in general and for single backbones."""

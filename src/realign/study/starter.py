@@ -23,7 +23,7 @@ HEAD = """\
 # A study: which backbones to compare, trained how, judged by what.
 # Plan it with `realign plan --configfile {file}`, run it with `make run STUDY={file}`.
 study:
-  name: {name}
+  name: "{name}"
   seeds: [0]
 
 # Where each backbone comes from: a hub (pin the revision), a folder, or a recipe that makes it here.
@@ -93,6 +93,10 @@ def main(words: Sequence[str]) -> int:
         raise StudyError(file, ["exists already; choose another name or delete it first"])
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(starter(file.as_posix(), name), encoding="utf-8")
-    load_study(file)
+    try:
+        load_study(file)
+    except StudyError:
+        file.unlink()
+        raise
     print(f"{file} written; next: realign plan --configfile {file}")
     return 0

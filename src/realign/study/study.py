@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from pydantic import Field
 
-from realign.study.backbones import Backbone, tokenizers_differ, ScoreBackbone, backbone_problems
+from realign.study.backbones import Backbone, ScoreBackbone, backbone_problems, tokenizers_differ
 from realign.study.base import Name, Section
 from realign.study.claims import Claims
 from realign.study.data import Data

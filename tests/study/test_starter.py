@@ -1,0 +1,41 @@
+"""The starter study: it loads, it names every setting, and it leaves nothing behind when it fails."""
+
+import pytest
+import yaml
+
+from realign.study.errors import StudyError
+from realign.study.load import load_study
+from realign.study.starter import main, starter
+from realign.study.study import Study
+
+
+@pytest.mark.parametrize("name", ["mine", "123", "no", "2024-01-01"])
+def test_whatever_its_name_the_starter_loads(tmp_path, name, capsys):
+    file = tmp_path / f"{name}.yaml"
+    assert main([str(file)]) == 0
+    assert load_study(file).study.name == name
+    assert "realign plan" in capsys.readouterr().out
+
+
+def test_every_section_stands_in_it_and_uncommented_it_still_loads(tmp_path):
+    text = starter("mine.yaml", "mine")
+    for section in Study.model_fields:
+        assert f"{section}:" in text
+    bare = "\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.startswith("# ---"))
+    settings = [line for line in bare.splitlines() if ":" in line and not line.lstrip().startswith("#")]
+    assert len(settings) > 100
+    assert yaml.safe_load(text)["study"]["name"] == "mine"
+
+
+def test_a_file_that_is_there_is_left_alone(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text("precious")
+    with pytest.raises(StudyError, match="exists already"):
+        main([str(file)])
+    assert file.read_text() == "precious"
+
+
+def test_an_unsafe_name_is_refused(tmp_path):
+    with pytest.raises(StudyError, match="no usable name"):
+        main([str(tmp_path / "a b.yaml")])
+    assert not list(tmp_path.iterdir())
