@@ -57,9 +57,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("text-study")
     (folder / "Snakefile").write_text(SNAKEFILE)
     (folder / "config.yaml").write_text(json.dumps(STUDY))
-    (folder / "workflow" / "rules").mkdir(parents=True)
-    for name in ("common", "text"):
-        shutil.copy(ROOT / "workflow" / "rules" / f"{name}.smk", folder / "workflow" / "rules")
+    shutil.copytree(ROOT / "workflow", folder / "workflow")
     (folder / "own.jsonl").write_text('{"query": "q", "pos": ["p"], "neg": ["n"]}\n')
     words = [sys.executable, "-m", "snakemake", "--cores", "1", "all"]
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
