@@ -10,7 +10,6 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 
 from conftest import small_description
-
 from realign.artifacts.store import WorkStore
 from realign.paper.catalogue import FIGURES
 from realign.paper.redraw import draw_plate, read_description
