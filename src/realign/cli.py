@@ -28,7 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in TOOLS:
         return _run_tool(name, rest)
     if name in STAGES:
-        return _run_stage(name, rest)
+        code = _ask(words)
+        return _run_stage(name, rest) if code is None else code
     import difflib
 
     close = difflib.get_close_matches(name, [*STAGES, *TOOLS], n=1)
@@ -58,6 +59,15 @@ def _run_tool(name: str, rest: list[str], main: str = "") -> int:
         return 1
 
 
+def _ask(words: list[str]) -> int | None:
+    """Hand a workflow's job to the process that keeps libraries loaded, if this run has one."""
+    if "REALIGN_ZYGOTE" not in os.environ or "--job" not in words or words[0].startswith("fetch_"):
+        return None  # what fetches needs the hub, which is switched off there
+    from realign.engine.zygote import ask
+
+    return ask("realign.cli", words, STAGES[words[0]][0])
+
+
 def _run_stage(name: str, rest: list[str]) -> int:
     from realign.artifacts.arguments import build_parser, read_request
 
@@ -65,11 +75,10 @@ def _run_stage(name: str, rest: list[str]) -> int:
     if command.front and "--job" not in rest:
         return _run_tool(name, rest, command.front)
     arguments = build_parser(command).parse_args(rest)
-    if arguments.threads:  # before any numeric library is loaded
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-            os.environ[variable] = str(arguments.threads)
-        # Threads that spin while they wait cost a factor of three to four when other work is on the cores.
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if arguments.threads:
+        from realign.engine.threads import set_threads
+
+        set_threads(arguments.threads)
 
     from realign.artifacts.command import Interrupted, UserError, execute
     from realign.artifacts.manifest import ManifestError

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from realign.engine.zygote import hatch
 from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
 from realign.runs.frozen import freeze
 
@@ -42,3 +43,5 @@ wildcard_constraints:
 # A run's study and code are frozen when it starts; its jobs find the record by environment.
 onstart:
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"))
+    if workflow.local_exec:
+        hatch()  # so that small jobs need not import the libraries each for itself

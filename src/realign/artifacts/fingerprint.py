@@ -10,6 +10,7 @@ import ast
 import functools
 import hashlib
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ EXEMPT = (
     "realign.study",
     "realign.engine.logs",
     "realign.engine.progress",
+    "realign.engine.zygote",
 )
 
 
@@ -96,6 +98,11 @@ def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
     return digest, tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
 
 
+def forget() -> None:
+    """Read code anew from now on: this process has outlived what it read."""
+    _read.cache_clear()
+
+
 def reachable(module: str, root: Path = ROOT) -> dict[str, str]:
     """Every module that `module` can reach, itself included, with the hash of its code."""
     found: dict[str, str] = {}
@@ -115,3 +122,22 @@ def fingerprint(module: str, root: Path = ROOT) -> str:
     """One hash for the code that a command's module can reach; short, since it stands in plans."""
     lines = "".join(f"{name} {sha}\n" for name, sha in reachable(module, root).items())
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+def foreign_imports(module: str, root: Path = ROOT) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """What the code that `module` can reach imports from other packages, with the names it takes."""
+    for name in reachable(module, root):
+        path = _file_of(name, root)
+        yield from _foreign(path) if path else ()
+
+
+@functools.cache
+def _foreign(path: Path) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    found: set[tuple[str, tuple[str, ...]]] = set()
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            found |= {(alias.name, ()) for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found.add((node.module, tuple(alias.name for alias in node.names)))
+    own = {PACKAGE, *sys.stdlib_module_names}
+    return tuple(sorted(entry for entry in found if entry[0].split(".")[0] not in own))

@@ -20,6 +20,7 @@ from typing import Any
 from realign.artifacts.command import Interrupted, UserError
 from realign.artifacts.hashing import canonical_json
 from realign.engine.signals import Leaving
+from realign.engine.zygote import is_warm
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
@@ -71,7 +72,7 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
     """The words that start a worker module on so many processes and machines."""
     worker = ["-m", module, str(spec)]
     if processes == nodes == 1:
-        return [sys.executable, *worker]
+        return [sys.executable, *(["-m", "realign.engine.zygote", *worker[1:]] if is_warm() else worker)]
     torchrun = [
         sys.executable,
         "-m",
