@@ -62,6 +62,7 @@ check: setup
 	$(BIN)/snakefmt --check --no-sort Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m realign.study.document --check
+	$(BIN)/python -m bench.table --check
 
 format: setup
 	$(BIN)/ruff format .
@@ -70,6 +71,7 @@ format: setup
 
 docs: setup
 	$(BIN)/python -m realign.study.document --write
+	$(BIN)/python -m bench.table --write
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv

@@ -1,28 +1,61 @@
-"""Every benchmark in turn, each as a process of its own: `python -m bench [NAME …]`.
+"""Every benchmark in turn, or one with its options; what each measures is kept as data.
 
-Each prints its own ratios, measured within one run against a peer or a bare baseline, and says in
-its first lines what it measures; `python bench/NAME.py --help` lists its sizes.
+    python -m bench                         all, at their default sizes
+    python -m bench mining --rows 200000    one; its own options follow its name
+    python -m bench --list                  what each measures
+
+Each runs as a process of its own and prints its numbers with `measured` (bench/measured.py). They are
+kept in bench/results/ with the commit and the machine, and docs/benchmarks.md is made anew from there.
+Numbers of code that is not committed are shown and not kept: nobody could run it again.
 """
 
+import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from bench import results, table
+from bench.measured import MARK
 
 HERE = Path(__file__).parent
 NAMES = ("dag", "extraction", "hrsa", "mining", "training", "evaluation")
 
 
-def main(names: list[str]) -> int:
-    """Run the named benchmarks, or all; the exit code counts those that failed."""
-    unknown = sorted(set(names) - set(NAMES))
-    if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are {', '.join(NAMES)}", file=sys.stderr)
+def main(words: list[str]) -> int:
+    """Run what is named, or all; the exit code counts those that failed."""
+    if words == ["--list"]:
+        for name in NAMES:
+            print(
+                f"{name:12}{(HERE / f'{name}.py').read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}"
+            )
+        return 0
+    if words and words[0] not in NAMES:
+        print(f"no benchmark {words[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
-    failed = 0
-    for name in names or NAMES:
-        print(f"\n== {name}", flush=True)
-        failed += subprocess.run([sys.executable, str(HERE / f"{name}.py")], check=False).returncode != 0
-    return failed
+    failed = sum(not run(name, []) for name in NAMES) if not words else not run(words[0], words[1:])
+    table.main(["--write"])
+    return int(failed)
+
+
+def run(name: str, options: list[str]) -> bool:
+    """Run one benchmark, show what it says, and keep its numbers."""
+    print(f"\n== {name} {' '.join(options)}", flush=True)
+    load, started, rows = os.getloadavg()[0], time.monotonic(), []
+    command = [sys.executable, "-u", str(HERE / f"{name}.py"), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        for line in child.stdout or ():
+            print(line, end="", flush=True)
+            if line.startswith(MARK):
+                rows.append(json.loads(line.removeprefix(MARK)))
+    if child.returncode:
+        return False
+    if changed := results.uncommitted():
+        print(f"not kept, since this is not committed:\n{changed}", file=sys.stderr)
+    elif rows:
+        print(f"kept in {results.keep(name, options, load, time.monotonic() - started, rows)}")
+    return True
 
 
 if __name__ == "__main__":

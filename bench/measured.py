@@ -1,0 +1,18 @@
+"""How a benchmark hands over what it measured: one line a number, on its output.
+
+    from measured import measured
+
+    measured("20,000 × 20,000 × 384, 2 threads", "time, sentence-transformers / ours", 1.42, "×", aim="≥ 1")
+
+A person reads the lines as they come; `python -m bench NAME` keeps them as data.
+"""
+
+import json
+
+MARK = "MEASURED "
+
+
+def measured(case: str, measure: str, value: float, unit: str = "", aim: str = "") -> None:
+    """Print one number: of which case, what it is, its unit, and what it should be where there is an aim."""
+    row = {"case": case, "measure": measure, "value": value, "unit": unit, "aim": aim}
+    print(MARK + json.dumps(row, ensure_ascii=False), flush=True)

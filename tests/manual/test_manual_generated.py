@@ -1,0 +1,27 @@
+"""The pages that are made from something else are as they would be made now."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = sorted((ROOT / "bench" / "results").glob("*.json"))
+
+
+@pytest.mark.parametrize("module", ["realign.study.document", "bench.table"])
+def test_a_generated_page_is_up_to_date(module):
+    done = subprocess.run([sys.executable, "-m", module, "--check"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_a_benchmark_says_what_was_run_where(path):
+    result = json.loads(path.read_text(encoding="utf-8"))
+    assert result["rows"]
+    assert {"processor", "cores", "memory_gb", "packages"} <= set(result["machine"])
+    assert len(result["commit"]) == 40
+    assert result["command"].startswith(f"python -m bench {result['benchmark']}")
+    assert all(set(row) == {"case", "measure", "value", "unit", "aim"} for row in result["rows"])
