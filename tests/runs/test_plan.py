@@ -126,6 +126,8 @@ def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path)
     study = Resources.model_validate({"rules": {"train": {"hours": 3}}})
     assert cost_of(job, measured, study) == Cost(0.01, 0.04, "measured")
     assert cost_of(job, {}, study) == Cost(3, 12, "study")
+    usual = Resources.model_validate({"rules": {"train": {"hours": 3, "usual_hours": 2}}})
+    assert cost_of(job, {}, usual) == Cost(2, 8, "study")
     assert cost_of(job, {}, Resources()).source == "guess"
     assert total([Cost(1, 2, "measured"), Cost(1, 0, "guess")]) == Cost(2, 2, "guess")
 

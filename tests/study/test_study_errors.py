@@ -52,6 +52,18 @@ def test_the_good_study_is_good(tmp_path):
         ),
         (changed(pairs=[{"left": "base", "kind": "rlvr"}]), "pairs[0].right: missing, and has no default"),
         (
+            changed(
+                recipes={"full": {"datasets": ["nil"]}},
+                data={"datasets": {"nli": {"file": "a.jsonl"}}},
+                mining={"lexical": {}},
+            ),
+            "recipes.full.datasets: no dataset 'nil' (did you mean 'nli'?)",
+        ),
+        (
+            changed(recipes={"full": {"backbones": ["bse"]}}),
+            "recipes.full.backbones: 'bse' is in no pair with `embed` (did you mean 'base'?)",
+        ),
+        (
             changed(resources={"rules": {"train": {"memory_gb": -4}}}),
             "resources.rules.train.memory_gb: input should be greater than 0 (got -4)",
         ),

@@ -45,8 +45,8 @@ def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources
     asked = resources.of(job.rule, backbone_in(job.wildcards))
     if job.rule in measured:
         hours, source = measured[job.rule], "measured"
-    elif asked.hours is not None:
-        hours, source = asked.hours, "study"
+    elif stated := asked.usual_hours or asked.hours:
+        hours, source = stated, "study"
     else:
         hours, source = UNMEASURED_HOURS.get(job.rule, OTHER_HOURS), "guess"
     gpus = float(job.resources.get("gpu", 0) or 0) * float(job.resources.get("nodes", 1) or 1)

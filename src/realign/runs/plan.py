@@ -143,20 +143,25 @@ def render(steps: Sequence[Step], each_job: bool = False) -> str:
         return "Nothing to be done."
     lines = []
     for step in steps:
-        lines.append(f"{step.rule:<18} {len(step.jobs):>5}  {_hours(step.cost):<22} {step.why}")
+        lines.append(f"{step.rule:<18} {len(step.jobs):>6,}  {_hours(step.cost):<32} {step.why}")
         if each_job:
             lines += [f"    {job.name}" for job in step.jobs]
     whole = total(step.cost for step in steps)
     count = sum(len(step.jobs) for step in steps)
-    head = f"{'rule':<18} {'jobs':>5}  {'cost':<22} why"
-    return "\n".join([head, *lines, f"{'all':<18} {count:>5}  {_hours(whole)}"])
+    head = f"{'rule':<18} {'jobs':>6}  {'cost':<32} why"
+    return "\n".join([head, *lines, f"{'all':<18} {count:>6,}  {_hours(whole)}"])
 
 
 def _hours(cost: Cost) -> str:
     mark = {"measured": "", "study": " (stated)", "guess": " (guessed)"}[cost.source]
-    gpu = f"{cost.gpu_hours:.3g} GPU-h, " if cost.gpu_hours else ""
-    wall = f"{cost.hours:.3g} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min"
+    gpu = f"{_figure(cost.gpu_hours)} GPU-h, " if cost.gpu_hours else ""
+    wall = f"{_figure(cost.hours)} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min"
     return f"{gpu}{wall}{mark}"
+
+
+def _figure(value: float) -> str:
+    """Three figures that count, large numbers whole."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _as_json(steps: Sequence[Step]) -> list[dict[str, Any]]:

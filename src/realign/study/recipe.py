@@ -6,7 +6,7 @@ how the same result is computed, up to rounding, and makes nothing stale.
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal
 
 from pydantic import model_validator
@@ -172,6 +172,10 @@ class Recipe(Section):
     seeds: tuple[int, ...] = setting(
         (), "Train with these seeds only; nothing means those of the study. Makes nothing stale."
     )
+    backbones: tuple[Name, ...] = setting(
+        (),
+        "Train these backbones only, of those in pairs with `embed`; nothing means all. Makes nothing stale.",
+    )
     datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
     batches: Batches = setting(Batches(), "Which samples make a batch.")
     loss: Loss = setting(Loss(), "The contrastive loss.")
@@ -202,7 +206,7 @@ class Recipe(Section):
     def as_slice(self) -> dict[str, Any]:
         """All that decides the result."""
         slice_ = super().as_slice()
-        del slice_["hardware"], slice_["seeds"]
+        del slice_["hardware"], slice_["seeds"], slice_["backbones"]
         return slice_
 
 
@@ -244,9 +248,17 @@ class PublishCheckpoint(Section):
     step: int = setting(1, "The step.", unit="steps", ge=1)
 
 
-def recipe_problems(recipes: dict[str, Recipe], datasets: set[str]) -> Iterator[str]:
-    """Datasets that a recipe names and the study does not have."""
+def recipe_problems(
+    recipes: dict[str, Recipe], datasets: Collection[str], embedded: Collection[str]
+) -> Iterator[str]:
+    """Datasets and backbones that a recipe names and the study does not have."""
     for name, recipe in recipes.items():
         for dataset in recipe.datasets:
             if dataset not in datasets:
                 yield f"recipes.{name}.datasets: no dataset '{dataset}'{nearest(dataset, datasets)}"
+        for backbone in recipe.backbones:
+            if backbone not in embedded:
+                yield (
+                    f"recipes.{name}.backbones: '{backbone}' is in no pair with `embed`"
+                    f"{nearest(backbone, embedded)}"
+                )

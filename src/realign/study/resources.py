@@ -19,9 +19,10 @@ class RuleResources(Section):
     gpus: int | None = setting(None, "GPUs of a job, on each of its nodes.", unit="GPUs", ge=0)
     gpu_model: str | None = setting(None, "The kind of GPU to ask for, as the cluster names it.")
     nodes: int | None = setting(None, "Nodes of a job (training only).", unit="nodes", ge=1)
-    hours: float | None = setting(
+    hours: float | None = setting(None, "The time limit of a job on a cluster.", unit="hours", gt=0)
+    usual_hours: float | None = setting(
         None,
-        "The time limit of a job on a cluster, and its cost in plans until it has been measured.",
+        "What a job usually takes: its cost in plans until it has been measured; its limit where unset.",
         unit="hours",
         gt=0,
     )

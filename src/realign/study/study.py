@@ -17,7 +17,7 @@ from realign.study.hrsa import Hrsa
 from realign.study.mining import Mining
 from realign.study.pairs import Pair
 from realign.study.project import Project
-from realign.study.recipe import Recipe
+from realign.study.recipe import Recipe, recipe_problems
 from realign.study.resources import Resources
 from realign.study.states import States
 from realign.study.text import Text
@@ -54,7 +54,12 @@ class Study(Section):
         A section that has something to check against others has a method
         `problems_in(study) -> Iterator[str]`.
         """
-        found = [*self._pair_problems(), *backbone_problems(self.backbones)]
+        embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
+        found = [
+            *self._pair_problems(),
+            *backbone_problems(self.backbones),
+            *recipe_problems(self.recipes, self.data.datasets, embedded),
+        ]
         for name in type(self).model_fields:
             check = getattr(getattr(self, name), "problems_in", None)
             if check is not None:

@@ -40,6 +40,12 @@ def embedded_backbones(study: Study) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def trains(study: Study, recipe: str, backbone: str) -> bool:
+    """Whether a recipe trains an embedder from a backbone: from all of them, or from those it names."""
+    chosen = study.recipes[recipe].backbones
+    return not chosen or backbone in chosen
+
+
 def seeds_of(study: Study, recipe: str) -> tuple[int, ...]:
     """The seeds that a recipe's trainings are repeated with: its own, or the study's."""
     return study.recipes[recipe].seeds or study.study.seeds
@@ -51,6 +57,7 @@ def embedders(study: Study) -> list[EmbedderId]:
         EmbedderId(backbone, recipe, seed)
         for backbone in embedded_backbones(study)
         for recipe in study.recipes
+        if trains(study, recipe, backbone)
         for seed in seeds_of(study, recipe)
     ]
 
@@ -96,6 +103,8 @@ def seed_controls(study: Study) -> Iterator[Comparison]:
             continue
         first, second = seeds_of(study, recipe)[:2]
         for backbone in embedded_backbones(study):
+            if not trains(study, recipe, backbone):
+                continue
             left, right = (str(EmbedderId(backbone, recipe, s)) for s in (first, second))
             yield Comparison(
                 left,
@@ -113,7 +122,7 @@ def seed_controls(study: Study) -> Iterator[Comparison]:
 
 def _trained(study: Study) -> Iterator[tuple]:
     for pair in study.pairs:
-        if pair.embed:
-            for recipe in study.recipes:
+        for recipe in study.recipes:
+            if pair.embed and all(trains(study, recipe, side) for side in (pair.left, pair.right)):
                 for seed in seeds_of(study, recipe):
                     yield pair, recipe, seed
