@@ -76,6 +76,14 @@ def test_families_can_be_chosen_and_probes_need_labels():
     assert {u.family for u in measure_units(study(text=plain))} == {"linear", "neighbours", "extra"}
 
 
+def test_a_corpus_without_tokens_serves_probes_alone():
+    s = study(states={"corpora": {"docs": {"tokens": {"count": 0}}}})
+    assert {u.family for u in measure_units(s) if u.corpus == "docs"} == {"probe"}
+    assert {u.family for u in measure_units(s) if u.corpus == "reasoning"} == {
+        "linear", "neighbours", "probe", "extra",
+    }  # fmt: skip
+
+
 def test_mistakes_in_the_section_are_told():
     with pytest.raises(
         StudyError, match=r"hrsa.corpora\[0\]: no probe corpus 'dcos' \(did you mean 'docs'\?\)"

@@ -1,7 +1,7 @@
 # Traces: sets of worked problems as texts, released ones fetched and counted, others generated anew.
 # Needs: a hub for released sets; an endpoint or {R}/backbones/<backbone>/model to generate others.
 # Makes: {R}/traces/<set>/traces.jsonl, {R}/traces/released/<set>.parquet, {R}/traces/counts.csv
-#        (asked for as `counts`; nothing of it is part of `all` unless a probe corpus names its file)
+#        (asked for as `count_traces`; nothing of it is part of `all` unless a probe corpus names its file)
 
 from realign.study.data import FetchJob
 from realign.study.traces import CountJob

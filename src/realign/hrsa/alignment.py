@@ -1,49 +1,99 @@
-"""Which tokens of two files stand for each other, and the error that says why none can.
+"""Which rows of two files stand for each other, and the error that says why none can.
 
-Two files compare token by token, so both must hold the same tokens of the same texts. `ids` asks
-for that; `counts` asks only for equally many tokens in each text, as the published analysis does.
+By `ids` both files must hold the same token of the same text at the same place, row by row. By
+`counts`, as published, the texts need only have equally many tokens. By `offsets` the rows compared
+are those whose token is the same characters of the same text in both files, whatever the two
+tokenizers make of the rest.
 """
+
+import logging
 
 import numpy as np
 
 from realign.artifacts.command import UserError
-from realign.hrsa.reading import Array, StateFile
+from realign.hrsa.reading import Array, Picked, StateFile, States
+from realign.study.hrsa import Alignment
+
+log = logging.getLogger(__name__)
+_ADVICE = "extract both with the same corpus, token selection and seed"
+_OTHER_TOKENIZER = (
+    "the models tokenize differently; `alignment: offsets` compares the tokens that both have, "
+    "`counts` the tokens at equal places"
+)
 
 
-def check_aligned(left: StateFile, right: StateFile, alignment: str = "ids") -> None:
-    """Refuse two files whose rows do not stand for the same tokens; the error names the first one."""
-    levels = [str(side.attributes.get("level", "token")) for side in (left, right)]
-    if levels[0] != levels[1]:
-        raise UserError(f"{left.path} holds {levels[0]} states and {right.path} {levels[1]} states")
+def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tuple[States, States]:
+    """Both files' states at the rows that are compared; an error names the first difference."""
+    if left.level != right.level:
+        raise UserError(f"{left.path} holds {left.level} states and {right.path} {right.level} states")
+    if alignment == "offsets":
+        return _same_texts(left, right) if left.level == "text" else _same_characters(left, right)
+    _check(left, right, "text_tokens", "text {at} has {value} tokens", _OTHER_TOKENIZER)
     if left.tokens != right.tokens:
-        raise UserError(_counts_message(left, right))
-    _compare("text_index", left.text_index, right.text_index, left, right)
-    if alignment == "counts":
-        return
-    for what in ("position", "token_ids"):
-        _compare(what, getattr(left, what), getattr(right, what), left, right)
+        raise UserError(f"{left.path} keeps {left.tokens} rows and {right.path} {right.tokens}; {_ADVICE}")
+    _check(left, right, "text_index", "row {at} belongs to text {value}", _ADVICE)
+    _check(left, right, "position", "row {at} is at position {value}", _ADVICE)
+    if alignment == "ids":
+        _check(left, right, "token_ids", "row {at} is token {value}", _OTHER_TOKENIZER)
+    return left, right
 
 
-def _compare(what: str, a: Array | None, b: Array | None, left: StateFile, right: StateFile) -> None:
+def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str) -> None:
+    """Refuse two files that differ in what stands for a row, or for a text."""
+    a, b = getattr(left, name), getattr(right, name)
     if a is None or b is None:
         if (a is None) != (b is None):
-            raise UserError(f"only one of {left.path} and {right.path} holds /{what}")
+            raise UserError(f"only one of {left.path} and {right.path} holds /{name}")
         return
-    different = np.flatnonzero(a != b)
-    if len(different):
-        row = int(different[0])
-        hint = "; `alignment: counts` compares them all the same" if what == "token_ids" else ""
-        raise UserError(
-            f"{left.path} and {right.path} hold different tokens: at row {row} "
-            f"(text {left.text_index[row]}) {what} is {a[row]} and {b[row]}{hint}"
-        )
-
-
-def _counts_message(left: StateFile, right: StateFile) -> str:
-    texts = np.union1d(left.text_index, right.text_index)
-    counts = [np.array([(s.text_index == t).sum() for t in texts]) for s in (left, right)]
-    first = int(np.flatnonzero(counts[0] != counts[1])[0])
-    return (
-        f"{left.path} and {right.path} hold different numbers of tokens: text {texts[first]} has "
-        f"{counts[0][first]} and {counts[1][first]}"
+    if len(a) != len(b):
+        raise UserError(f"{left.path} and {right.path} differ in length of {name}: {len(a)} and {len(b)}")
+    if not len(different := np.flatnonzero(a != b)):
+        return
+    at = int(different[0])
+    where = "" if name == "text_tokens" else f" (text {left.text_name(int(left.text_index[at]))})"
+    here, there = (fact.format(at=at, value=int(side[at])) for side in (a, b))
+    raise UserError(
+        f"{left.path} and {right.path} do not hold the same tokens: in the first, {here}{where}, in the "
+        f"second, {there} ({len(different)} differences in {name}; {advice})"
     )
+
+
+def _same_texts(left: StateFile, right: StateFile) -> tuple[States, States]:
+    """Pooled states of the same texts, however many tokens these have in either model."""
+    _check(left, right, "text_index", "row {at} belongs to text {value}", _ADVICE)
+    if left.text_ids != right.text_ids:
+        raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
+    return left, right
+
+
+def _same_characters(left: StateFile, right: StateFile) -> tuple[States, States]:
+    """The rows whose characters are a token in both files, in the order of the first."""
+    base = 1 + max(int(_offsets(side).max(initial=0)) for side in (left, right))
+    (rows, keys), (other_rows, other_keys) = (_by_characters(side, base) for side in (left, right))
+    _, here, there = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)
+    rows, other_rows = rows[here], other_rows[there]
+    if not len(rows):
+        raise UserError(f"{left.path} and {right.path} share no token; keep all of them (tokens.count: null)")
+    log.info(
+        "%d tokens are the same characters in both files, of %d and %d", len(rows), left.tokens, right.tokens
+    )
+    order = np.argsort(rows)
+    return Picked(left, rows[order]), Picked(right, other_rows[order])
+
+
+def _by_characters(side: StateFile, base: int) -> tuple[Array, Array]:
+    """Rows whose token has characters to itself, and a number for each that says which of which text.
+
+    A token that is blank has none, and one of several that a character was cut into is left out.
+    """
+    start, end = _offsets(side).astype(np.int64).T
+    numbers = (side.text_index.astype(np.int64) * base + start) * base + end
+    keys, first, counts = np.unique(numbers, return_index=True, return_counts=True)
+    alone = (counts == 1) & (end > start)[first]
+    return first[alone], keys[alone]
+
+
+def _offsets(side: StateFile) -> Array:
+    if side.offsets is None or (len(side.offsets) and side.offsets.min() < 0):
+        raise UserError(f"{side.path} does not say which characters its tokens are; compare by ids or counts")
+    return side.offsets

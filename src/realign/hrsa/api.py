@@ -10,7 +10,7 @@ import pandas as pd
 
 from realign.artifacts.command import UserError
 from realign.hrsa import extra, linear, neighbours
-from realign.hrsa.alignment import check_aligned
+from realign.hrsa.alignment import align
 from realign.hrsa.labels import as_target
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import Array, ArrayStates, StateFile, States
@@ -65,9 +65,9 @@ def compare(
     frames = []
     with ExitStack() as stack:
         a, b = _states(stack, left, text_index, "left"), _states(stack, right, text_index, "right")
-        if isinstance(a, StateFile) and isinstance(b, StateFile):
-            check_aligned(a, b, settings.get("alignment", "ids"))
         attributes = a.attributes if isinstance(a, StateFile) else {}
+        if isinstance(a, StateFile) and isinstance(b, StateFile):
+            a, b = align(a, b, settings.get("alignment", "ids"))
         for family in families:
             job = JOBS[family](
                 context=Context(floor=floor),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from realign.artifacts.command import UserError
-from realign.hrsa.alignment import check_aligned
+from realign.hrsa.alignment import align
 from realign.hrsa.groups import Groups
 from realign.hrsa.reading import Picked, Rotated, StateFile, States, shuffled
 from realign.hrsa.rows import Rows
@@ -33,8 +33,7 @@ class Opened:
 def open_pair(left: Path, right: Path, settings: Comparing) -> Iterator[Opened]:
     """Open two files of states and check that they stand for the same tokens."""
     with StateFile(left) as a, StateFile(right) as b:
-        check_aligned(a, b, settings.alignment)
-        yield pair_up(a, b, settings, a.attributes)
+        yield pair_up(*align(a, b, settings.alignment), settings, a.attributes)
 
 
 def pair_up(left: States, right: States, settings: Comparing, attributes: dict[str, Any]) -> Opened:

@@ -62,10 +62,27 @@ class StateFile:
         self._states = self._file["states"]
         self.layers, self.tokens, self.width = self._states.shape
         self.text_index = self._file["text_index"][:]
-        self.token_ids = self._file["token_ids"][:] if "token_ids" in self._file else None
-        self.position = self._file["position"][:] if "position" in self._file else None
+        self.token_ids, self.position, self.offsets, self.text_tokens = (
+            self._file[name][:] if name in self._file else None
+            for name in ("token_ids", "position", "offsets", "text_tokens")
+        )
         if not self.tokens:
             raise UserError(f"{path}: no rows were kept; extract with tokens, or compare pooled states")
+
+    @property
+    def level(self) -> str:
+        """What a row is: a `token`, or a whole `text`."""
+        return str(self.attributes.get("level", "token"))
+
+    @property
+    def text_ids(self) -> list[str]:
+        """The texts' names in their corpus; none where the file does not say them."""
+        return [str(name) for name in self._file["text_ids"].asstr()[:]] if "text_ids" in self._file else []
+
+    def text_name(self, text: int) -> str:
+        """A text's number, and its name in the corpus."""
+        names = self.text_ids
+        return f"{text}, '{names[text]}'" if text < len(names) else str(text)
 
     def labels(self) -> list[str]:
         """Each row's label, by its text."""

@@ -57,7 +57,7 @@ class Plan:
     """Token ids of all texts, the positions kept of each, and the bounds of the shards."""
 
     token_ids: np.ndarray  # of all texts, one after the other
-    offsets: np.ndarray  # first and last character of each of them, or -1 where the tokenizer does not tell
+    offsets: np.ndarray  # where each one's characters begin and end, or -1 where the tokenizer does not tell
     text_bounds: np.ndarray  # where each text begins and ends in token_ids
     kept: np.ndarray  # kept positions within their text, text by text
     kept_bounds: np.ndarray  # where each text's kept positions begin and end
@@ -151,7 +151,18 @@ def _tokenized(
             raise UserError(f"{source}: the text '{name}' has no token")
     if not tells:
         return ids, np.full((sum(map(len, ids)), 2), -1, dtype=np.int32)
-    return ids, np.concatenate([np.asarray(row, dtype=np.int32) for row in made["offset_mapping"]])
+    spans = [_trimmed(text, row) for text, row in zip(corpus.texts, made["offset_mapping"], strict=True)]
+    return ids, np.concatenate(spans)
+
+
+def _trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> np.ndarray:
+    """Tokens' characters without blanks before them, which some tokenizers count to a word and some not."""
+    spans = np.array(offsets, dtype=np.int32)
+    places = np.arange(len(text) + 1)
+    blank = np.fromiter(map(str.isspace, text), bool, len(text))
+    ahead = np.minimum.accumulate(np.where(np.r_[blank, False], len(text), places)[::-1])[::-1]
+    spans[:, 0] = np.minimum(ahead[spans[:, 0]], spans[:, 1])
+    return spans
 
 
 def _shards(tokens: Sequence[int], sizes: Sequence[int]) -> Iterator[int]:

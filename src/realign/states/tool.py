@@ -1,32 +1,21 @@
-"""`realign states`: look at files of hidden states, and whether two of them may be compared."""
+"""`realign states`: look at files of hidden states."""
 
 import argparse
 from collections.abc import Sequence
 
 import numpy as np
 
-from realign.states.compare import check_comparable
 from realign.states.reader import StatesFile
 
 
 def main(words: Sequence[str]) -> int:
-    """Show a file, or check two."""
+    """Show a file."""
     parser = argparse.ArgumentParser("realign states", description=__doc__)
     commands = parser.add_subparsers(dest="what", required=True)
     shown = commands.add_parser("show", help="what a file holds, and the size of its states in each layer")
     shown.add_argument("file")
-    checked = commands.add_parser("check", help="whether two files may be compared row by row")
-    checked.add_argument("left")
-    checked.add_argument("right")
-    checked.add_argument("--alignment", choices=("ids", "offsets", "counts"), default="ids")
-    given = parser.parse_args(list(words))
-    if given.what == "show":
-        with StatesFile(given.file) as states:
-            print(describe(states))
-        return 0
-    with StatesFile(given.left) as left, StatesFile(given.right) as right:
-        check_comparable(left, right, given.alignment)
-        print(f"comparable: {left.rows} rows of {len(left.text_tokens)} texts")
+    with StatesFile(parser.parse_args(list(words)).file) as states:
+        print(describe(states))
     return 0
 
 

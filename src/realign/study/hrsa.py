@@ -12,6 +12,7 @@ from realign.study.pairs import Kind
 
 Family = Literal["linear", "neighbours", "probe", "extra"]
 Floor = Literal["shuffled", "rotated"]
+Alignment = Literal["ids", "offsets", "counts"]
 
 
 class Context(Section):
@@ -37,10 +38,10 @@ class Comparing(Section):
     """What every family of measures needs to know."""
 
     context: Context = Field(Context(), description="What the comparison stands for.")
-    alignment: Literal["ids", "counts"] = setting(
+    alignment: Alignment = setting(
         "ids",
-        "How rows of two files must agree: token by token, or (as published) only in the number of tokens "
-        "of each text.",
+        "Which rows stand for each other: equal tokens, row by row; or by `offsets` those that are the same "
+        "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
     )
     groups: int = setting(
         20, "Groups of texts for intervals; with fewer texts each is a group.", unit="groups", ge=2
@@ -141,7 +142,11 @@ class Hrsa(Section):
     floors: tuple[Floor, ...] = setting(
         ("shuffled", "rotated"), "Floors made from a base backbone's own states, on the main corpus."
     )
-    alignment: Literal["ids", "counts"] = setting("ids", "How rows of two files must agree.")
+    alignment: Alignment = setting(
+        "ids",
+        "Which rows stand for each other: equal tokens, row by row; or by `offsets` those that are the same "
+        "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
+    )
     groups: int = setting(20, "Groups of texts for intervals.", unit="groups", ge=2)
     confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
     linear: Linear = Field(Linear(), description="Correlation, CKA and Procrustes.")

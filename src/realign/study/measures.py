@@ -60,6 +60,11 @@ def is_labelled(study: Study, corpus: str) -> bool:
     return probe.embedded is not None or probe.label is not None
 
 
+def has_tokens(study: Study, corpus: str) -> bool:
+    """Whether states of a corpus's tokens are kept, and not of its whole texts alone."""
+    return study.states.selection(corpus).count != 0
+
+
 def floor_comparisons(study: Study) -> Iterator[Comparison]:
     """Each base backbone with itself made unlike."""
     bases = dict.fromkeys(pair.left for pair in study.pairs if pair.kind != "control")
@@ -84,11 +89,17 @@ def measure_units(study: Study) -> list[Unit]:
             attentions = (study.embedder.attention,)
         for corpus in corpora if whole else corpora[:1]:
             for attention in attentions:
-                for family in study.hrsa.families:
-                    if family == "probe" and not is_labelled(study, corpus):
-                        continue
-                    units.append(Unit(comparison, corpus, attention, family))
+                units += [Unit(comparison, corpus, attention, f) for f in _families(study, corpus)]
     return units
+
+
+def _families(study: Study, corpus: str) -> list[Family]:
+    """The families that a corpus can serve: probes need labels, all others tokens."""
+    return [
+        family
+        for family in study.hrsa.families
+        if (is_labelled(study, corpus) if family == "probe" else has_tokens(study, corpus))
+    ]
 
 
 def _comparisons(study: Study) -> Iterator[Comparison]:

@@ -74,6 +74,10 @@ class States(Kept):
     corpora: dict[Name, CorpusStates] = Field({}, description="What differs for a probe corpus, by name.")
     hardware: StatesHardware = Field(StatesHardware(), description="How it is computed.")
 
+    def selection(self, corpus: str) -> TokenSelection:
+        """Which tokens of a corpus are kept."""
+        return self.corpora.get(corpus, CorpusStates()).tokens or self.tokens
+
     def extract(self, model: str, corpus: str, attention: str, seed: int) -> "Extract":
         """The settings slice of one extraction."""
         own = self.corpora.get(corpus, CorpusStates())
@@ -82,7 +86,7 @@ class States(Kept):
             corpus_name=corpus,
             attention=attention,  # type: ignore[arg-type]  # a wildcard, checked by the section
             seed=seed,
-            tokens=own.tokens or self.tokens,
+            tokens=self.selection(corpus),
             max_tokens=own.max_tokens or self.max_tokens,
             hardware=self.hardware,
             **{name: getattr(self, name) for name in Kept.model_fields},

@@ -19,7 +19,7 @@ COLUMNS = (
 # Which level a measure belongs to, by the name it has in the results.
 OF_LEVEL = {
     "Representation": ("correlation", "procrustes"),
-    "Geometry": ("cka", "cka_debiased", "rbf_cka", "knn_overlap", "mutual_knn", "rsa", "svcca", "pwcca"),
+    "Geometry": ("cka", "cka_debiased", "cka_rbf", "knn_overlap", "mutual_knn", "rsa", "svcca", "pwcca"),
     "Function": ("probe",),
 }
 

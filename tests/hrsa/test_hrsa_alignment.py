@@ -1,0 +1,115 @@
+"""Which rows of two files are compared: equal tokens, equal characters, or equal places."""
+
+import numpy as np
+import pytest
+
+from realign.artifacts.command import UserError
+from realign.hrsa import compare
+from realign.hrsa.alignment import align
+from realign.hrsa.reading import StateFile, read_all
+
+TEXTS = np.array([0, 0, 0, 0, 1, 1, 1])
+FACTS = {
+    "text_tokens": np.array([4, 3], np.int32),
+    "offsets": np.array([(0, 2), (2, 5), (5, 5), (5, 9), (0, 4), (4, 6), (6, 7)], np.int32),
+}
+
+
+@pytest.fixture
+def write(tmp_path, make_file):
+    def write(name, values, text_index=TEXTS, names=("first", "second"), **replace):
+        made = make_file(tmp_path / f"{name}.h5", values, text_index, **(FACTS | replace))
+        import h5py
+
+        with h5py.File(made, "r+") as file:
+            file.create_dataset("text_ids", data=list(names), dtype=h5py.string_dtype())
+        return made
+
+    return write
+
+
+@pytest.fixture
+def values(random):
+    return random.standard_normal((2, 7, 3))
+
+
+def aligned(a, b, alignment="ids"):
+    """Each side's last layer at the rows that are compared."""
+    with StateFile(a) as left, StateFile(b) as right:
+        return [read_all(side, 1) for side in align(left, right, alignment)]
+
+
+def with_change(array, place, value):
+    changed = np.array(array)
+    changed[place] = value
+    return changed
+
+
+def test_equal_files_align_in_every_way(write, values):
+    a, b = write("a", values), write("b", -values)
+    for alignment, rows in (("ids", np.arange(7)), ("counts", np.arange(7)), ("offsets", [0, 1, 3, 4, 5, 6])):
+        left, right = aligned(a, b, alignment)
+        np.testing.assert_array_equal(left, values[1][rows])  # a token without characters has no offsets
+        np.testing.assert_array_equal(right, -values[1][rows])
+
+
+def test_the_first_difference_is_named(write, values):
+    a = write("a", values)
+    ids = np.arange(7) * 7 % 11
+    places = np.array([0, 1, 2, 3, 0, 1, 2])
+    for change, said, excused in (
+        ({"token_ids": with_change(ids, 5, 99)},
+         r"row 5 is token 2 \(text 1, 'second'\), in the second, row 5 is token 99 \(1 diff.*`alignment: off",
+         ("counts",)),
+        ({"position": with_change(places, 2, 7)}, "row 2 is at position 2 .*token selection", ()),
+        ({"text_tokens": np.array([4, 5])}, "text 1 has 3 tokens, in the second, text 1 has 5", ("offsets",)),
+    ):  # fmt: skip
+        other = write("b", values, **change)
+        for alignment in {"ids", "counts"} - set(excused):
+            with pytest.raises(UserError, match=said):
+                aligned(a, other, alignment)
+        for alignment in excused:
+            aligned(a, other, alignment)
+        other.unlink()
+    other = write("b", values, np.array([0, 0, 0, 1, 1, 1, 1]))
+    with pytest.raises(UserError, match=r"row 3 belongs to text 0 .*row 3 belongs to text 1"):
+        aligned(a, other)
+    with pytest.raises(UserError, match=r"keeps 7 rows and .* 6; extract both"):
+        aligned(a, write("c", values[:, :6], TEXTS[:6]), "counts")
+
+
+def test_tokens_of_other_tokenizers_meet_where_they_are_the_same_characters(write, values, random):
+    # Text 0 is cut as ab|cde||fghi and as ab|c|de|fghi, text 1 as abcd|ef|g and as abcd|e|f|g, where a
+    # character of the right one's `f` fell into two tokens.
+    other = random.standard_normal((2, 9, 5))
+    spans = [(0, 2), (2, 3), (3, 5), (5, 9), (0, 4), (4, 5), (5, 6), (5, 6), (6, 7)]
+    texts = np.repeat([0, 1], [4, 5])
+    a = write("a", values)
+    b = write("b", other, texts, offsets=np.array(spans, np.int32), text_tokens=np.array([4, 5]))
+    left, right = aligned(a, b, "offsets")
+    np.testing.assert_array_equal(left, values[1][[0, 3, 4, 6]])
+    np.testing.assert_array_equal(right, other[1][[0, 3, 4, 8]])
+    d = compare(a, b, alignment="offsets", families=["linear"])
+    assert d[d.statistic == "tokens"].value.item() == 4
+    assert {"cka"} <= set(d.measure)
+    with pytest.raises(UserError, match="text 1 has 3 tokens"):
+        aligned(a, b)
+    nothing = write("c", values, offsets=FACTS["offsets"] + 90)
+    with pytest.raises(UserError, match="share no token"):
+        aligned(a, nothing, "offsets")
+    silent = write("d", values, offsets=np.full((7, 2), -1))
+    with pytest.raises(UserError, match=r"d\.h5 does not say which characters"):
+        aligned(a, silent, "offsets")
+
+
+def test_pooled_states_align_by_their_texts(write, random):
+    values, texts = random.standard_normal((2, 2, 3)), np.arange(2)
+    a = write("a", values, texts, pooled=True)
+    longer = write("b", values, texts, pooled=True, position=np.array([4, 8]), token_ids=np.array([1, 2]))
+    aligned(a, longer, "offsets")
+    with pytest.raises(UserError, match="row 0 is at position"):
+        aligned(a, longer, "counts")
+    with pytest.raises(UserError, match="are of different texts"):
+        aligned(a, write("c", values, texts, ("first", "third"), pooled=True), "offsets")
+    with pytest.raises(UserError, match=r"holds text states and .* token states"):
+        aligned(a, write("d", values, texts), "ids")

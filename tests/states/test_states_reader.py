@@ -1,0 +1,32 @@
+"""Reading files of states: blocks are the layer, and what is no such file is refused."""
+
+import h5py
+import pytest
+
+from realign.artifacts.command import UserError
+from realign.states.reader import StatesFile
+
+
+def test_blocks_are_the_layer(tmp_path, extract, backbone, corpus):
+    path = extract(tmp_path, backbone, corpus, tokens={"count": 120})[0]
+    with StatesFile(path) as states:
+        whole = states.read(2)
+        parts = list(states.blocks(2, size=50))
+        assert [len(p) for p in parts] == [50, 50, 20]
+        assert (sum(p.sum() for p in parts)) == pytest.approx(whole.sum())
+        assert (states.read(2, 10, 20) == whole[10:20]).all()
+        assert (states.read(2, 10, 20, torch=True).numpy() == whole[10:20]).all()
+        with pytest.raises(IndexError):
+            states.read(4)
+
+
+def test_what_is_no_states_file_is_refused(tmp_path):
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(UserError, match="not an HDF5 file"):
+        StatesFile(tmp_path / "text.h5")
+    with h5py.File(tmp_path / "other.h5", "w") as content:
+        content.attrs["format"] = "something"
+    with pytest.raises(UserError, match="something"):
+        StatesFile(tmp_path / "other.h5")
+    with pytest.raises(UserError, match="no such file"):
+        StatesFile(tmp_path / "none.h5")
