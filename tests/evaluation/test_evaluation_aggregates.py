@@ -9,6 +9,7 @@ from realign.artifacts.command import UserError, execute
 from realign.artifacts.store import WorkStore
 from realign.evaluation.aggregates import Entry, TaskScores, benchmark_means, holes
 from realign.evaluation.commands import COLLECT_SCORES
+from realign.paper.tidy import read_table
 from realign.study.evaluation import BenchmarkPart, CollectScores
 
 WHOLE = BenchmarkPart()
@@ -75,13 +76,20 @@ def write(folder, task, values, preset=""):
     record = {"task": task, "task_type": "STS", "metric": "accuracy", "domains": [], "preset": preset}
     record |= {"mteb_version": "2", "dataset_revision": "r", "prompt_hash": f"h{preset}"}
     (folder / f"{name}.record.json").write_text(json.dumps(record))
+    queries = pd.DataFrame({"split": "test", "subset": "x", "query": ["q1", "q2"], "metric": "ndcg_at_10"})
+    queries.assign(value=[0.0, 1.0]).to_parquet(folder / f"{name}.parquet")
     return folder / f"{name}.json", folder / f"{name}.record.json"
 
 
 def collect(tmp_path, pairs, benchmarks, **options):
-    places = {"table": tmp_path / "t.parquet", "holes": tmp_path / "h.json"}
+    places = {
+        "table": tmp_path / "t.parquet",
+        "holes": tmp_path / "h.json",
+        "by_query": tmp_path / "q.parquet",
+    }
     asked = CollectScores(study="s", model="base+full+s1", benchmarks=benchmarks, **options)
     inputs = {"scores": [a for a, _ in pairs], "records": [b for _, b in pairs]}
+    inputs["queries"] = [a.with_suffix(".parquet") for a, _ in pairs]
     execute(COLLECT_SCORES, asked, {k: v for k, v in inputs.items() if v}, places, WorkStore(tmp_path / "w"))
     return pd.read_parquet(places["table"]), json.loads(places["holes"].read_text())["base+full+s1"]
 
@@ -100,6 +108,10 @@ def test_the_table_says_who_and_what(tmp_path):
     assert pd.isna(one.step)
     assert table[table.metric == "mean_over_tasks"].value.item() == pytest.approx(0.6)
     assert table.value.notna().all()
+    queries = read_table("queries", [tmp_path / "q.parquet"])
+    assert list(queries.task) == ["A", "A", "B", "B"]
+    assert list(queries.value) == [0.0, 1.0, 0.0, 1.0]
+    assert set(queries.embedder) == {"base+full+s1"}
 
 
 def test_a_hole_stops_the_table_and_is_listed_by_the_partial_one(tmp_path):

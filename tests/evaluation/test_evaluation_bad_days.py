@@ -25,7 +25,8 @@ from realign.study.evaluation import EvaluateTask
 
 
 def run(model, tmp_path, settings, data=None):
-    places = {"scores": tmp_path / "out/scores.json", "record": tmp_path / "out/record.json"}
+    names = {"scores": "scores.json", "record": "record.json", "queries": "queries.parquet"}
+    places = {output: tmp_path / "out" / name for output, name in names.items()}
     inputs = {"model": model} | ({"data": data} if data else {})
     execute(EVALUATE, settings, inputs, places, WorkStore(tmp_path / "store"))
     return json.loads(places["scores"].read_text())
@@ -108,13 +109,48 @@ def test_a_folder_that_is_no_model_is_told(tasks, tmp_path):
 def test_a_damaged_half_result_is_told_and_evaluated_again(embedder, tasks, tmp_path, caplog, damage):
     encoder = Encoder(models.load(embedder, "m", 64), "rev", PromptPlan("none"))
     task = build_task(EvaluateTask(task="own", type="sts"), [tasks / "sts"])
-    file = mteb.ResultCache(tmp_path).get_task_result_path("own", encoder.mteb_model_meta)
+    file = mteb.ResultCache(tmp_path / "mteb").get_task_result_path("own", encoder.mteb_model_meta)
     file.parent.mkdir(parents=True)
     file.write_text(damage)
     with caplog.at_level(logging.WARNING):
-        result, again = evaluate.evaluate(encoder, task, tmp_path)
+        result, again, _ = evaluate.evaluate(encoder, task, tmp_path)
     assert "damaged" in caplog.text
     assert mteb.TaskResult.from_disk(again).get_score() == pytest.approx(result.get_score(), abs=1e-6)
+
+
+def two_splits(tasks):
+    """A retrieval task that is evaluated on two splits."""
+    task = build_task(EvaluateTask(task="own", type="retrieval"), [tasks / "retrieval"])
+    task.metadata = task.metadata.model_copy(update={"eval_splits": ["dev", "test"]})
+    task.content = {"default": dict.fromkeys(("dev", "test"), task.content["default"]["test"])}
+    task._eval_splits = ["dev", "test"]
+    return task
+
+
+def test_the_queries_scores_survive_a_kill_between_splits(embedder, tasks, tmp_path, monkeypatch, caplog):
+    encoder = Encoder(models.load(embedder, "m", 64), "rev", PromptPlan("none"))
+    calls = []
+    encode = encoder.encode
+
+    def leave_in_the_second_split(*args, **named):
+        calls.append(named["hf_split"])
+        if calls.count("test") == 1:
+            raise Interrupted("asked to leave")
+        return encode(*args, **named)
+
+    monkeypatch.setattr(encoder, "encode", leave_in_the_second_split)
+    with pytest.raises(Interrupted):
+        evaluate.evaluate(encoder, two_splits(tasks), tmp_path)
+    assert set(calls) == {"dev", "test"}
+    _, _, queries = evaluate.evaluate(encoder, two_splits(tasks), tmp_path)
+    assert calls.count("dev") == 2  # queries and passages, once: the finished split was kept
+    assert queries.groupby("split").size().to_dict() == {"dev": 24, "test": 24}
+
+    next((tmp_path / "queries").glob("*.parquet")).write_bytes(b"damaged")
+    with caplog.at_level(logging.WARNING):
+        _, _, again = evaluate.evaluate(encoder, two_splits(tasks), tmp_path)
+    assert "evaluated from its start" in caplog.text
+    assert again.equals(queries)
 
 
 def test_a_job_told_to_leave_keeps_its_vectors_and_continues(embedder, tasks, tmp_path, monkeypatch):

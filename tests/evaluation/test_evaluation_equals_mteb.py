@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import mteb
 import numpy as np
+import pandas as pd
 import pytest
 from datasets import Dataset, DatasetDict
 from mteb.abstasks import (
@@ -93,7 +94,8 @@ def load(kind, folder):
 
 
 def evaluated(model, kind, folder, tmp_path, **settings):
-    places = {"scores": tmp_path / "scores.json", "record": tmp_path / "record.json"}
+    names = {"scores": "scores.json", "record": "record.json", "queries": "queries.parquet"}
+    places = {output: tmp_path / name for output, name in names.items()}
     data = [folder / f"{role}.jsonl" for role in TASK_FILES[kind]]
     asked = EvaluateTask(
         task=kind, type=kind, languages=["eng-Latn"], options=OPTIONS.get(kind, {}), **settings
@@ -113,6 +115,17 @@ def test_every_number_of_every_type_is_mtebs_own(kind, embedder, tasks, tmp_path
     assert got["main_score"] == pytest.approx(expected["main_score"], abs=1e-6)
     assert {k: got[k] for k in numbers} == pytest.approx({k: expected[k] for k in numbers}, abs=1e-6)
     assert 0.05 < got["main_score"] <= 1.0
+    queries = pd.read_parquet(tmp_path / "queries.parquet")
+    assert list(queries) == ["split", "subset", "query", "metric", "value"]
+    if kind not in ("retrieval", "reranking"):
+        assert queries.empty
+        return
+    asked = load(kind, tasks / kind)["default"]["test"]["queries"]["id"]
+    for metric in {"ndcg_at_10", direct_task(kind, tasks / kind).metadata.main_score}:
+        own = queries[queries.metric == metric]
+        assert sorted(own["query"]) == sorted(asked)
+        assert own.value.nunique() > 1
+        assert own.value.mean() == pytest.approx(expected[metric], abs=1e-5)  # mteb rounds to 5 digits
 
 
 def test_the_result_is_mtebs_file_and_reads_back(embedder, tasks, tmp_path):

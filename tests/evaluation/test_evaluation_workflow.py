@@ -85,6 +85,10 @@ def test_small_tasks_share_a_process_and_a_failed_one_leaves_no_mean(study):
     table = pd.read_parquet(study / "results/toy/tidy/scores/base.parquet")
     assert (table.metric == "mean_over_tasks").sum() == 1
     assert set(table[table.metric == "main_score"].task) == {"OwnSTS", "OwnTopics", "OwnSearch"}
+    queries = pd.read_parquet(study / "results/toy/tidy/queries/base.parquet")
+    searched = table[(table.task == "OwnSearch") & (table.metric == "ndcg_at_10")].value.item()
+    assert set(queries.task) == {"OwnSearch"}
+    assert queries.value.mean() == pytest.approx(searched, abs=1e-5)
 
     # A lost score comes back, by publishing it again.
     lost = (scores / "OwnSTS.json").read_bytes()

@@ -15,7 +15,12 @@ def task_inputs(tasks):
 
 
 def present(wc):
-    """The score files of a model that are there, each with its record."""
-    pairs = zip(EVALUATION.scores(wc.model), EVALUATION.records(wc.model))
-    there = [(s, r) for s, r in pairs if Path(s).is_file() and Path(r).is_file()]
-    return dict(scores=[s for s, _ in there], records=[r for _, r in there])
+    """The score files of a model that are there, each with what stands beside it."""
+    files = zip(
+        *(
+            of(wc.model)
+            for of in (EVALUATION.scores, EVALUATION.records, EVALUATION.queries)
+        )
+    )
+    there = [three for three in files if all(Path(path).is_file() for path in three)]
+    return dict(zip(("scores", "records", "queries"), map(list, zip(*there))))

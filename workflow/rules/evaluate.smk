@@ -1,5 +1,6 @@
 # Needs: embedders (and backbones), tasks from files or fetched datasets.
-# Makes: a score file per model × task as mteb writes it, and one tidy table of scores per model.
+# Makes: a score file per model × task as mteb writes it with the scores of its queries beside it, and
+# two tidy tables per model: scores, and single queries.
 
 from realign.study.evaluations import EvaluationPlan
 
@@ -10,7 +11,11 @@ include: "../helpers/evaluate.smk"
 EVALUATION = EvaluationPlan(STUDY, R)
 TARGETS["scores"] = [
     *(path for model in EVALUATION.models for path in EVALUATION.scores(model)),
-    *(f"{R}/tidy/scores/{model}.parquet" for model in EVALUATION.models),
+    *(
+        f"{R}/tidy/{kind}/{model}.parquet"
+        for kind in ("scores", "queries")
+        for model in EVALUATION.models
+    ),
 ]
 # Limits of disk space change nothing in a score, so they reach jobs beside their settings.
 VECTORS_GB = STUDY.evaluation.vectors.limit_gb
@@ -70,6 +75,7 @@ rule evaluate:
     output:
         scores=f"{R}/scores/{{model}}/{{task}}.json",
         record=f"{R}/scores/{{model}}/records/{{task}}.json",
+        queries=f"{R}/scores/{{model}}/queries/{{task}}.parquet",
     params:
         job=lambda wc: job("evaluate", EVALUATION.settings(wc.model, wc.task)),
     log:
@@ -83,15 +89,17 @@ rule evaluate:
     shell:
         "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate --job {params.job:q} --log {log:q}"
         " --threads {threads} --model {input.data:q} --data {input.tasks:q}"
-        " --scores {output.scores:q} --record {output.record:q}"
+        " --scores {output.scores:q} --record {output.record:q} --queries {output.queries:q}"
 
 
 rule collect_scores:
     input:
         scores=lambda wc: EVALUATION.scores(wc.model),
         records=lambda wc: EVALUATION.records(wc.model),
+        queries=lambda wc: EVALUATION.queries(wc.model),
     output:
         table=f"{R}/tidy/scores/{{model}}.parquet",
+        by_query=f"{R}/tidy/queries/{{model}}.parquet",
     params:
         job=lambda wc: job("collect_scores", EVALUATION.collect_settings(wc.model)),
     log:
@@ -100,7 +108,8 @@ rule collect_scores:
         f"{R}/benchmarks/collect_scores/{{model}}.tsv"
     shell:
         "realign collect_scores --job {params.job:q} --log {log:q}"
-        " --scores {input.scores:q} --records {input.records:q} --table {output.table:q}"
+        " --scores {input.scores:q} --records {input.records:q} --queries {input.queries:q}"
+        " --table {output.table:q} --by-query {output.by_query:q}"
 
 
 # What is there, with the holes listed: `snakemake scores_partial` after a run with --keep-going.
@@ -118,7 +127,7 @@ rule collect_partial:
         f"{R}/logs/collect_partial/{{model}}.log",
     shell:
         "realign collect_scores --job {params.job:q} --log {log:q}"
-        " --scores {input.scores:q} --records {input.records:q}"
+        " --scores {input.scores:q} --records {input.records:q} --queries {input.queries:q}"
         " --table {output.table:q} --holes {output.holes:q}"
 
 

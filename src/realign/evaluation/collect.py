@@ -15,6 +15,7 @@ import pandas as pd
 
 from realign.artifacts.command import Job, UserError
 from realign.evaluation.aggregates import Entry, Mean, TaskScores, benchmark_means, holes
+from realign.evaluation.queries import frame_of, write
 from realign.study.evaluation import CollectScores
 from realign.study.evaluations import model_columns
 
@@ -25,6 +26,13 @@ COLUMNS = (
     "split", "subset", "metric", "value", "mteb_version", "dataset_revision", "prompt_hash",
 )  # fmt: skip
 
+# A query's score stands once, whichever benchmarks count its task: `scores` says which do.
+QUERY_COLUMNS = (
+    "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "task", "task_type",
+    "split", "subset", "query", "metric", "value",
+)  # fmt: skip
+
+NUMBERS = {"value": "float64", "seed": "Int64", "step": "Int64"}
 FIRST_SPLIT, OVER_PRESENT = "first_split_only", "mean_over_present"
 Found = dict[str, tuple[TaskScores, dict[str, Any]]]
 
@@ -44,9 +52,10 @@ def run(job: Job[CollectScores]) -> None:
             f"scores of {asked.model} are missing, and no mean is made over holes:\n{lines}\n"
             "run the failed tasks again, or ask for the target scores_partial"
         )
-    frame = pd.DataFrame(list(table(asked, found)), columns=list(COLUMNS))
-    frame = frame.astype({"value": "float64", "seed": "Int64", "step": "Int64"})
+    frame = pd.DataFrame(list(table(asked, found)), columns=list(COLUMNS)).astype(NUMBERS)
     frame.to_parquet(job.output("table"), index=False)
+    by_query = query_table(asked, job.inputs_of("records"), job.inputs_of("queries"))
+    write(by_query, job.output("by_query"))
     text = json.dumps({asked.model: missing}, indent=1, ensure_ascii=False) + "\n"
     job.output("holes").write_text(text, encoding="utf-8")
 
@@ -113,6 +122,25 @@ def table(asked: CollectScores, found: Mapping[str, Found]) -> Iterator[dict[str
         if asked.mean_over_present:
             means = benchmark_means(parts, there, over_present=True)
             yield from _mean_rows(about | {"preset": _both(preset, OVER_PRESENT)}, means)
+
+
+def query_table(asked: CollectScores, records: list[Path], queries: list[Path]) -> pd.DataFrame:
+    """The score of every query of every retrieval task, each once."""
+    model = {"study": asked.study} | model_columns(asked.model)
+    frames = []
+    for beside, path in zip(records, queries, strict=True):
+        record = _read(beside)
+        about = model | {key: record[key] for key in ("preset", "task", "task_type")}
+        frames.append(_read_queries(path).assign(**about))
+    whole = pd.concat(frames) if frames else frame_of([])
+    return whole.reindex(columns=list(QUERY_COLUMNS)).astype(NUMBERS)
+
+
+def _read_queries(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); delete it and run its rule again") from None
 
 
 def _both(*presets: str) -> str:

@@ -15,8 +15,9 @@ EVALUATE = Command(
     outputs={
         "scores": Output("The scores, JSON as mteb writes it."),
         "record": Output("What was really prefixed, and where the task came from, JSON."),
+        "queries": Output("The score of every query, Parquet; no rows where a task has no queries."),
     },
-    formats={"record": 1},
+    formats={"record": 1, "queries": 1},
     front="realign.evaluation.front:main",
 )
 
@@ -49,10 +50,12 @@ COLLECT_SCORES = Command(
     inputs={
         "scores": Input("Score files.", many=True, required=False),
         "records": Input("The record beside each of them, in the same order.", many=True, required=False),
+        "queries": Input("The queries' scores beside each of them.", many=True, required=False),
     },
     outputs={
         "table": Output("The tidy scores, Parquet."),
+        "by_query": Output("The tidy scores of single queries, Parquet.", required=False),
         "holes": Output("The tasks that have no scores, JSON.", required=False),
     },
-    formats={"scores": 1},
+    formats={"scores": 1, "queries": 1},
 )

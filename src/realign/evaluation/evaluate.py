@@ -18,6 +18,7 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = os.environ["HF_DATASETS_OFFLINE"] = "1"
 
 import mteb
+import pandas as pd
 import torch
 from mteb.results import TaskResult
 
@@ -28,6 +29,7 @@ from realign.engine.signals import Leaving
 from realign.evaluation import models
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan, prompt_hash
+from realign.evaluation.queries import QueryScores, write
 from realign.evaluation.shelf import VectorShelf
 from realign.evaluation.tasks import build_task, mteb_task
 from realign.study.benchmarks import installed_mteb
@@ -52,8 +54,9 @@ def run(job: Job[EvaluateTask]) -> None:
     shelf = _shelf(job, identity)
     encoder = Encoder(model, hash_json([identity, asked.as_slice()])[:16], plan, shelf)
     with Leaving() as model.leaving:
-        result, file = evaluate(encoder, task, job.scratch / "mteb")
+        result, file, by_query = evaluate(encoder, task, job.scratch)
     shutil.copyfile(file, job.output("scores"))
+    write(by_query, job.output("queries"))
     record = describe(asked, task, encoder, result)
     job.output("record").write_text(
         json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8"
@@ -61,12 +64,17 @@ def run(job: Job[EvaluateTask]) -> None:
     job.note(prompts=record["prompts"], texts=encoder.asked, encoded=encoder.encoded)
 
 
-def evaluate(encoder: Encoder, task: Any, cache: Path) -> tuple[TaskResult, Path]:
-    """mteb's result of a task and the file it wrote, continuing from finished splits and subsets."""
-    store = mteb.ResultCache(cache)
+def evaluate(encoder: Encoder, task: Any, scratch: Path) -> tuple[TaskResult, Path, pd.DataFrame]:
+    """mteb's result of a task, the file it wrote and the queries' scores; finished subsets are kept."""
+    store = mteb.ResultCache(scratch / "mteb")
+    queries = QueryScores(scratch / "queries")
     name = task.metadata.name
     file = store.get_task_result_path(name, encoder.mteb_model_meta)
-    _drop_if_damaged(file)
+    if _damaged(file) or queries.damaged():
+        log.warning("%s is evaluated from its start", name)
+        for folder in (store.cache_path, queries.folder):
+            shutil.rmtree(folder, ignore_errors=True)
+    queries.watch(task)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -86,18 +94,19 @@ def evaluate(encoder: Encoder, task: Any, cache: Path) -> tuple[TaskResult, Path
             ) from None
     result = results.task_results[0]
     _check_scores(name, result)
-    return result, file
+    return result, file, queries.read()
 
 
-def _drop_if_damaged(file: Path) -> None:
-    """Throw away a half-finished result that cannot be read; its splits are evaluated again."""
+def _damaged(file: Path) -> bool:
+    """Whether there is a half-finished result that cannot be read."""
     if not file.is_file():
-        return
+        return False
     try:
         TaskResult.from_disk(file)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s is damaged (%s); the task is evaluated from its start", file, str(error)[:200])
-        file.unlink()
+        log.warning("%s is damaged (%s)", file, str(error)[:200])
+        return True
+    return False
 
 
 def _check_scores(name: str, result: TaskResult) -> None:

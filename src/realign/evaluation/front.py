@@ -152,7 +152,11 @@ def evaluate_all(
         data = [Path(path) for path in task_files(one, str(out))]
         if one.files is not None or all(path.is_file() for path in data):
             inputs["data"] = data
-        places = {"scores": out / f"{task}.json", "record": out / "records" / f"{task}.json"}
+        places = {
+            "scores": out / f"{task}.json",
+            "record": out / "records" / f"{task}.json",
+            "queries": out / "queries" / f"{task}.parquet",
+        }
         try:
             settings = task_settings(evaluation, name, one.source)
             threads = asked.threads or _cores()

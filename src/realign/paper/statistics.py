@@ -79,6 +79,19 @@ def mean_of(values: Sequence[float] | np.ndarray) -> Estimate:
     return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), len(values) - 1)
 
 
+def mean_of_strata(estimates: Sequence[Estimate]) -> Estimate:
+    """The plain mean of independent estimates with errors of their own (Welch's degrees of freedom)."""
+    if not estimates:
+        return UNKNOWN
+    squares = np.array([e.error**2 for e in estimates])
+    below = sum(e.error**4 / e.freedom for e in estimates)
+    return Estimate(
+        float(np.mean([e.value for e in estimates])),
+        float(np.sqrt(squares.sum()) / len(estimates)),
+        float(squares.sum() ** 2 / below) if 0 < below < np.inf else np.inf,
+    )
+
+
 def crossed_mean(table: np.ndarray) -> Estimate:
     """The grand mean of a tasks × seeds table without gaps, tasks and seeds both random.
 

@@ -26,6 +26,10 @@ COLUMNS = {
         "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
         "task_type", "split", "subset", "metric", "value", "mteb_version", "dataset_revision", "prompt_hash",
     ],
+    "queries": [
+        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "task", "task_type", "split",
+        "subset", "query", "metric", "value",
+    ],
     "backbones": ["study", "backbone", "kind", "base", "metric", "split", "value", "ci_low", "ci_high", "n"],
     "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
     "mining": ["study", "dataset", "statistic", "value"],
@@ -135,6 +139,11 @@ class Tidy:
     def scores(self) -> pd.DataFrame:
         """Every score of every embedder."""
         return read_table("scores", self._paths["scores"])
+
+    @cached_property
+    def queries(self) -> pd.DataFrame:
+        """The scores of single queries of every embedder."""
+        return read_table("queries", self._paths["queries"])
 
     @cached_property
     def backbones(self) -> pd.DataFrame:

@@ -275,6 +275,10 @@ class EvaluationPlan:
         """The record beside each score file: what was really prefixed, and where the task came from."""
         return [f"{self.root}/scores/{model}/records/{task}.json" for task in self.tasks]
 
+    def queries(self, model: str) -> list[str]:
+        """The scores of single queries beside each score file; without rows where a task has none."""
+        return [f"{self.root}/scores/{model}/queries/{task}.parquet" for task in self.tasks]
+
     def collect_settings(self, model: str, partial: bool = False) -> CollectScores:
         """The settings of the job that gathers a model's scores."""
         members: dict[str, dict[str, BenchmarkPart]] = {}
