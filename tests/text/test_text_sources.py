@@ -243,7 +243,7 @@ def test_one_name_for_two_hub_datasets_is_refused():
 @pytest.mark.parametrize(
     ("section", "word"),
     [
-        ({"data": {"datasets": {"x": {}}}}, "exactly one of embedded, file and hub (given: none)"),
+        ({"data": {"datasets": {"x": {}}}}, "exactly one of embedded, file, hub and pypi (given: none)"),
         (
             {"data": {"datasets": {"x": {"file": "a", "embedded": "description-code"}}}},
             "given: embedded, file",

@@ -43,7 +43,7 @@ def import_source(wildcards):
     """What an imported model is read from: the user's own files, or what a package held."""
     backbone = STUDY.backbones[wildcards.backbone]
     if backbone.pypi:
-        return artifact(f"{R}/backbones/{wildcards.backbone}/package")
+        return artifact(f"{R}/packages/backbones/{wildcards.backbone}")
     if backbone.gguf:
         return dict(data=backbone.gguf)
     inside = Path(backbone.path).glob("*")

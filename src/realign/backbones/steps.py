@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from realign.backbones.loop import Chunk, Facts, Learner
-from realign.backbones.packing import Blocks
+from realign.backbones.packing import IGNORED, Blocks
 
 
 def language_step(learner: Learner, blocks: Blocks, mine: slice, micro_batch: int, rate: float) -> Facts:
@@ -22,5 +22,7 @@ def language_step(learner: Learner, blocks: Blocks, mine: slice, micro_batch: in
 
 def _language_loss(blocks: Blocks, targets: int, model: Any) -> torch.Tensor:
     logits = model(input_ids=blocks.tokens, position_ids=blocks.positions, use_cache=False).logits
-    flat, labels = logits[:, :-1].float().flatten(0, 1), blocks.labels[:, 1:].flatten()
-    return torch.nn.functional.cross_entropy(flat, labels, reduction="sum") / targets
+    # Labels move, not logits: a shifted view of the logits would be copied, forwards and backwards.
+    labels = torch.nn.functional.pad(blocks.labels[:, 1:], (0, 1), value=IGNORED)
+    flat = logits.float().flatten(0, 1)
+    return torch.nn.functional.cross_entropy(flat, labels.flatten(), reduction="sum") / targets

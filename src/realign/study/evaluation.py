@@ -50,6 +50,14 @@ def unknown_prompts(where: str, given: Iterable[str], own: Iterable[str]) -> Ite
             yield f"{where}: no task '{name}'{nearest(name, known)}"
 
 
+def _held_out_problems(where: str, name: str, study: Any) -> Iterator[str]:
+    datasets = study.data.datasets
+    if name not in datasets:
+        yield f"{where}: no dataset '{name}'{nearest(name, datasets)}"
+    elif not datasets[name].held_out:
+        yield f"{where}: nothing of '{name}' is held out; set data.datasets.{name}.held_out"
+
+
 def bright_task(domain: str) -> str | None:
     """The task of a BRIGHT domain, e.g. earth_science."""
     wanted = f"bright{domain}retrieval".replace("_", "").lower()
@@ -64,10 +72,13 @@ class Instruction(Section):
 
 
 class TaskFiles(Section):
-    """A task of one's own, from local files or from the study's embedded texts."""
+    """A task of one's own, from local files, embedded texts, or a dataset's held-out rows."""
 
     type: TaskType = setting(..., "What kind of task it is.")
     embedded: Name | None = setting(None, "The embedded task whose texts these are.")
+    dataset: Name | None = setting(
+        None, "The training dataset whose held-out rows it is made of, as a retrieval task."
+    )
     path: str | None = setting(None, "A folder that holds the files (JSONL, CSV, TSV or Parquet).")
     files: dict[str, str] = setting(
         {}, "File names in that folder by role: corpus, queries, qrels, train, test."
@@ -87,8 +98,10 @@ class TaskFiles(Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> "TaskFiles":
-        if (self.embedded is None) == (self.path is None):
-            raise ValueError("give either 'embedded' or 'path'")
+        if sum(given is not None for given in (self.embedded, self.dataset, self.path)) != 1:
+            raise ValueError("give exactly one of embedded, dataset and path")
+        if self.dataset is not None and self.type != "retrieval":
+            raise ValueError("a dataset's held-out rows make a retrieval task and no other")
         roles = TASK_FILES[self.type]
         for role in self.files:
             if role not in roles:
@@ -168,6 +181,9 @@ class Evaluation(Section):
         for name in self.tasks:
             if name in asked:
                 yield f"evaluation.tasks.{name}: a task of mteb's that is also asked for has this name"
+        for name, task in self.tasks.items():
+            if task.dataset is not None:
+                yield from _held_out_problems(f"evaluation.tasks.{name}.dataset", task.dataset, study)
         yield from unknown_prompts("evaluation.prompts", self.prompts, self.tasks)
         domain = self.quirks.one_bright_instruction
         if domain and bright_task(domain) is None:

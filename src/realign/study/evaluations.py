@@ -189,11 +189,13 @@ def task_settings(asked: Evaluation, model: str, source: TaskSource) -> Evaluate
 
 
 def task_files(planned: Planned, root: str) -> list[str]:
-    """What a task's evaluation reads: an embedded task's folder, files, or a fetched dataset's record."""
+    """What a task's evaluation reads: a folder made here, files, or a fetched dataset's record."""
     if planned.files is None:
         return [f"{root}/datasets/{planned.source.task}.json"]
     if planned.files.embedded is not None:
         return [f"{root}/text/tasks/{planned.files.embedded}"]
+    if planned.files.dataset is not None:
+        return [f"{root}/text/heldout/{planned.files.dataset}"]
     roles = TASK_FILES[planned.files.type]
     return [str(find_file(planned.source.task, planned.files, role)) for role in roles]
 
@@ -249,7 +251,7 @@ class EvaluationPlan:
     def is_folder(self, task: str) -> bool:
         """Whether that is a folder with a manifest."""
         files = self.tasks[task].files
-        return files is not None and files.embedded is not None
+        return files is not None and files.path is None
 
     def settings(self, model: str, task: str) -> EvaluateTask:
         """The settings of one model × task job."""

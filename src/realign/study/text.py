@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from realign.study.base import Name, Section, setting
-from realign.study.data import HubSource
+from realign.study.data import Source
 
 ProblemTask = Literal[
     "sum", "difference", "chain_sum", "products", "gcd", "lcm", "leg_counting", "word_problem"
@@ -25,6 +25,18 @@ TASKS = {
 SHAPES = ("summary-description", "description-code", "parameters-function", "example-function")
 PROBE_POOL = 400
 SPLITS = ("pretrain", "train", "heldout")
+
+
+class MoreProblems(Source):
+    """Questions with worked answers from elsewhere, whose right answer is a number."""
+
+    question: str = setting("question", "The column with the question.")
+    answer: str = setting(
+        "answer", "The column with the answer: a number, or a worked solution with the number after ####."
+    )
+    difficulty: int = setting(4, "Where they stand in a curriculum.", ge=1)
+    held_out: float = setting(0.2, "Share of them that is kept for measuring the pass rate.", gt=0, lt=1)
+    limit: int | None = setting(None, "Keep at most this many, chosen by seed.", unit="problems", ge=2)
 
 
 class Problems(Section):
@@ -55,6 +67,10 @@ class Problems(Section):
         lt=1,
     )
 
+    further: dict[Name, MoreProblems] = setting(
+        {}, "Problems from elsewhere by name, such as GSM8K, added to those to train on and held out."
+    )
+
     @model_validator(mode="after")
     def _usable(self) -> "Problems":
         for name in ("tasks", "probe_tasks"):
@@ -66,14 +82,12 @@ class Problems(Section):
         return self
 
 
-class ProbeCorpus(Section):
+class ProbeCorpus(Source):
     """A corpus whose texts' hidden states are compared: where it comes from, how much of it is taken."""
 
     embedded: Literal["reasoning", "docs"] | None = setting(
         None, "Problems with worked traces, or documentation of the held-out packages."
     )
-    file: str | None = setting(None, "A local file: JSONL, Parquet or a saved dataset.")
-    hub: HubSource | None = setting(None, "A dataset of a hub, fetched before the run by its own rule.")
     text: str = setting("text", "The column with the text.")
     label: str | None = setting(None, "The column with a label for probes; embedded corpora bring their own.")
     where: dict[str, str | int | float | bool] = setting(
@@ -85,15 +99,6 @@ class ProbeCorpus(Section):
         unit="characters", ge=1,
     )  # fmt: skip
     min_characters: int = setting(1, "Leave out shorter texts.", unit="characters", ge=1)
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "ProbeCorpus":
-        given = [name for name in ("embedded", "file", "hub") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                f"give exactly one of embedded, file and hub (given: {', '.join(given) or 'none'})"
-            )
-        return self
 
 
 class Text(Section):
@@ -138,10 +143,12 @@ class Text(Section):
 
     def problems_in(self, study: Any) -> Iterator[str]:
         """A hub dataset is fetched under its name, so one name cannot stand for two of them."""
-        for name in sorted(set(self.probes) & set(study.data.datasets)):
-            here, there = self.probes[name].hub, study.data.datasets[name].hub
-            if here and there and here != there:
-                yield f"text.probes.{name}.hub: data.datasets.{name} is another dataset of that name"
+        known = {name: ("data.datasets", source.hub) for name, source in study.data.datasets.items()}
+        for section, sources in (("probes", self.probes), ("problems.further", self.problems.further)):
+            for name, source in sorted(sources.items()):
+                where, there = known.setdefault(name, (f"text.{section}", source.hub))
+                if source.hub and there and source.hub != there:
+                    yield f"text.{section}.{name}.hub: {where}.{name} is another dataset of that name"
 
 
 class CorporaJob(Section):

