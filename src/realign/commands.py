@@ -136,6 +136,11 @@ TOOLS: dict[str, tuple[str, str]] = {
     "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
     "init": ("realign.study.starter:main", "Write a commented study to start from."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
+    "status": ("realign.runs.status:main", "Say what a run has done, is doing, waits for and failed at."),
+    "touch": (
+        "realign.runs.touch:main",
+        "Accept a change of code that does not matter for a stage's results.",
+    ),
     "where": ("realign.runs.tools:where", "Say where a study's results are."),
     "show": ("realign.runs.tools:show", "Say where a file came from and what it was made of."),
     "store": ("realign.runs.tools:store", "List or prune the work that commands keep."),

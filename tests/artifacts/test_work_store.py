@@ -1,7 +1,9 @@
 """The work store: publishing again, continuing after a kill, and never passing half for whole."""
 
 import json
+import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +22,7 @@ from realign.artifacts.manifest import (
     provenance_path,
     read_manifest,
 )
-from realign.artifacts.store import WorkStore
+from realign.artifacts.store import Work, WorkStore
 from realign.study.base import Section, setting
 
 RUNS = []
@@ -136,6 +138,49 @@ def test_weights_that_do_not_fit_their_manifest_are_refused(toy):
         content_hash(made["model"])
 
 
+def edit_in_place(path, later):
+    """Change a file without changing its size, some seconds after it was published."""
+    path.write_bytes(b"W" + path.read_bytes()[1:])
+    moment = time.time() + later
+    os.utime(path, (moment, moment))
+
+
+def test_an_edit_in_place_that_keeps_the_size_is_noticed(toy, monkeypatch):
+    monkeypatch.setattr("realign.artifacts.store.LINK_FROM_BYTES", 1)  # so that it reaches the store too
+    made = toy()
+    assert content_hash(made["model"]) == read_manifest(made["model"]).hash
+    edit_in_place(made["model"] / "weights", later=5)
+    with pytest.raises(ManifestError, match="weights was changed after it was made"):
+        content_hash(made["model"])
+    toy()
+    assert len(RUNS) == 2  # what was sealed is the same file, so it is made anew
+    assert (made["model"] / "weights").read_text() == "wordswords"
+    assert content_hash(made["model"]) == read_manifest(made["model"]).hash
+
+
+def test_a_file_that_was_only_touched_is_still_what_it_was(toy, monkeypatch):
+    monkeypatch.setattr("realign.artifacts.store.LINK_FROM_BYTES", 1)
+    made = toy()
+    moment = time.time() + 5
+    os.utime(made["model"] / "weights", (moment, moment))
+    assert content_hash(made["model"]) == read_manifest(made["model"]).hash
+    toy()
+    assert len(RUNS) == 1
+
+
+def test_finished_work_can_stand_under_another_key(toy):
+    made = toy()
+    store = WorkStore(toy.root / ".work")
+    (entry,) = store.entries()
+    old, heir = Work(entry.folder), store.work("toy", "other")
+    assert old.hand_over(heir, {"reason": "said so"})
+    assert heir.sealed().outputs == old.sealed().outputs
+    assert heir.sealed().provenance == {"reason": "said so"}
+    assert (heir.out / "model/weights").read_text() == (made["model"] / "weights").read_text()
+    assert not store.work("toy", "absent").hand_over(store.work("toy", "third"), {})
+    assert not store.work("toy", "third").folder.exists()
+
+
 def test_a_missing_output_is_an_error_and_nothing_is_published(toy, monkeypatch):
     monkeypatch.setattr(commands, "_function", lambda reference: lambda job: job.output("model").mkdir())
     with pytest.raises(FileNotFoundError, match="report"):
@@ -220,49 +265,67 @@ def test_large_files_are_linked_not_copied(toy, monkeypatch):
 
 PUBLISHER = textwrap.dedent(
     """
-    import sys
+    import os, signal, sys
     from pathlib import Path
-    from realign.artifacts.store import WorkStore
-    root, place = Path(sys.argv[1]), Path(sys.argv[2])
+    from realign.artifacts.store import Work, WorkStore
+    root, place, last = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+    done = 0
+
+    def count(event, _):
+        # every change to the file system that sealing and publishing make passes here
+        global done
+        if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.utime", "shutil.rmtree"):
+            done += 1
+            if done == last:
+                os.kill(os.getpid(), signal.SIGKILL)
+
     work = WorkStore(root).work("kill", "key")
     with work.locked():
+        sys.addaudithook(count)
         seal = work.sealed()
         if seal is None:
             work.begin()
             model = work.out / "model"
             model.mkdir()
-            for i in range(60):
-                (model / f"part{i}").write_bytes(bytes([i]) * 20000)
+            for i in range(12):
+                (model / f"part{i}").write_bytes(bytes([i]) * (2 << 20 if i % 3 else 2000))
             seal = work.seal({"model": model}, {})
-        print("sealed", flush=True)
+        sealed = done
         work.publish(seal, {"model": place}, frozenset({"model"}))
+    print(sealed, done)
     """
 )
 
 
 def test_a_killed_publish_never_passes_for_finished(tmp_path):
-    """SIGKILL at ten random moments: a manifest is there only with all that it lists."""
+    """SIGKILL at random file operations of sealing and publishing: a manifest is there only with all it lists."""
     chooser = random.Random(7)
     place = tmp_path / "made/model"
-    arguments = [sys.executable, "-c", PUBLISHER, str(tmp_path / ".work"), str(place)]
-    started = time.monotonic()
-    subprocess.run(arguments, check=True, capture_output=True)
-    whole = time.monotonic() - started
+
+    def publish(last=0):
+        words = [sys.executable, "-c", PUBLISHER, str(tmp_path / ".work"), str(place), str(last)]
+        return subprocess.run(words, capture_output=True, text=True)
+
+    first = publish()
+    assert first.returncode == 0, first.stderr
+    sealed, done = map(int, first.stdout.split())
+    again = int(publish().stdout.split()[1])  # from work that is sealed already, over what is published
     reference = make_manifest(place)
-    killed = 0
-    for attempt in range(10):
-        if attempt % 2:  # from nothing, or from work that is sealed already
-            subprocess.run(["rm", "-r", str(tmp_path / ".work"), str(tmp_path / "made")], check=False)
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE)
-        time.sleep(chooser.uniform(0.3, 1.0) * whole)
-        process.send_signal(signal.SIGKILL)
-        killed += process.wait() == -signal.SIGKILL
+    deaths = [*chooser.sample(range(1, sealed), 3), *chooser.sample(range(sealed + 1, done), 4)]
+    for fresh, last in [
+        *((True, n) for n in deaths),
+        *((False, n) for n in chooser.sample(range(1, again), 4)),
+    ]:
+        if fresh:
+            shutil.rmtree(tmp_path / ".work", ignore_errors=True)
+            shutil.rmtree(tmp_path / "made", ignore_errors=True)
+        else:
+            assert publish().returncode == 0
+        assert publish(last).returncode == -signal.SIGKILL
         manifest = read_manifest(place)
         if manifest is not None:
-            assert manifest == reference
-            assert make_manifest(place) == reference
-    assert killed
-    subprocess.run(arguments, check=True, capture_output=True)
+            assert manifest == reference == make_manifest(place)
+    assert publish().returncode == 0
     assert make_manifest(place) == read_manifest(place) == reference
     left = {"model", "model.manifest.json", "model.provenance.json"}
     assert {path.name for path in place.parent.iterdir()} == left

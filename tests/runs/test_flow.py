@@ -7,7 +7,7 @@ import yaml
 
 from realign.artifacts.command import UserError
 from realign.runs import frozen
-from realign.runs.flow import EMBEDDER, Flow, changes_of, choose_study, open_study
+from realign.runs.flow import EMBEDDER, Flow, accepted_cost, changes_of, choose_study, open_study
 from realign.study.errors import StudyError
 from realign.study.names import EmbedderId
 
@@ -39,9 +39,23 @@ def test_two_studies_are_refused(tmp_path):
 
 def test_config_lays_changes_over_the_study(tmp_path):
     path = write(tmp_path / "mine.yaml")
-    study = open_study(path, [], {"study.seeds": "[3, 4]"})
+    study = open_study(path, [], {"study": {"seeds": ["3", "4"]}})
     assert study.study.seeds == (3, 4)
-    assert changes_of({"a.b": "1", "a.c": "x"}) == {"a": {"b": 1, "c": "x"}}
+    assert study.study.name == "mine"
+    # Snakemake leaves what lies within a section as text
+    assert changes_of({"a": {"b": "null", "c": ["1", "x"]}, "d": 2}) == {
+        "a": {"b": None, "c": [1, "x"]},
+        "d": 2,
+    }
+
+
+def test_what_a_run_may_cost_is_no_part_of_the_study(tmp_path):
+    path = write(tmp_path / "mine.yaml")
+    assert open_study(path, [], {"accept_cost": 40}) == open_study(path, [], {})
+    assert accepted_cost({"accept_cost": 40}) == 40
+    assert accepted_cost({}) == 0
+    with pytest.raises(StudyError, match=r"accept_cost: GPU-hours are a number, 0 or more \(got 'much'\)"):
+        accepted_cost({"accept_cost": "much"})
 
 
 def test_a_running_job_keeps_the_study_its_run_began_with(tmp_path, monkeypatch):

@@ -63,7 +63,7 @@ def toy(tmp_path, monkeypatch):
         subprocess.run(words, check=True, capture_output=True)
 
     def whys():
-        return {step.rule: step.why for step in plan.make_plan(tmp_path / "Snakefile")}
+        return {step.rule: step.why for step in plan.make_plan(tmp_path / "Snakefile").steps}
 
     change()
     toy.change, toy.run, toy.whys = change, run, whys
@@ -71,10 +71,10 @@ def toy(tmp_path, monkeypatch):
 
 
 def test_what_is_not_made_is_planned_then_nothing_is(toy):
-    assert toy.whys() == {"train": "not made yet", "figure": "not made yet; follows what runs before it"}
+    assert toy.whys() == {"train": "not made yet", "figure": "not made yet; follows train"}
     toy.run()
     assert toy.whys() == {}
-    assert plan.render([]) == "Nothing to be done."
+    assert plan.render(plan.Plan((), (), 8.0)) == "Nothing to be done."
 
 
 def test_a_changed_setting_is_named_and_only_its_rule_is_stale(toy):
@@ -88,20 +88,42 @@ def test_a_setting_upstream_reaches_what_follows(toy):
     toy.change(train={"nested": {"k": [1, 3]}})
     assert toy.whys() == {
         "train": "settings: nested.k [1, 2] → [1, 3]",
-        "figure": "follows what runs before it",
+        "figure": "follows train",
     }
 
 
 def test_changed_code_is_said(toy):
     toy.run()
     toy.change(code="c1")
-    assert toy.whys()["train"] == "code: changed since its last run"
+    # Snakemake itself compares no parameters of a job that follows another; the plan does
+    assert toy.whys() == {
+        "train": "code: changed since its last run",
+        "figure": "code: changed since its last run; follows train",
+    }
+
+
+def test_no_more_than_three_settings_are_spelt_out(toy):
+    toy.run()
+    toy.change(figure={"dpi": "x" * 99, "a": 1, "b": 2, "c": 3, "d": 4})
+    why = toy.whys()["figure"]
+    assert why == "settings: a null → 1, b null → 2, c null → 3 and 2 more"
+
+
+def test_config_is_read_as_a_run_reads_it():
+    assert plan.read_config(["recipes={full: {loss: {temperature: 0.05}}}", "accept_cost=3"]) == {
+        "recipes": {"full": {"loss": {"temperature": "0.05"}}},
+        "accept_cost": 3,
+    }
+    with pytest.raises(UserError, match=r"takes no dots in a key; write 'a=\{b: \{c: 1\}\}'"):
+        plan.read_config(["a.b.c=1"])
+    with pytest.raises(UserError, match="name=value"):
+        plan.read_config(["a"])
 
 
 def test_deleted_weights_behind_an_intact_manifest_are_noticed(toy, tmp_path):
     toy.run()
     shutil.rmtree(tmp_path / "results/toy/model")
-    assert "train" in toy.whys()
+    assert toy.whys()["train"] == "what it made was deleted"
 
 
 def test_a_manifest_rewritten_with_equal_bytes_makes_nothing_stale(toy, tmp_path):
@@ -122,13 +144,19 @@ def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path)
     (work.parent / "train-d/sealed.json").write_text("{")
     measured = measured_hours(tmp_path / "results/toy/.work")
     assert measured == {"train": 0.01}
-    job = PlannedJob("train", {}, (), (), False, {"gpu": 4})
+    job = PlannedJob("train", {"backbone": "large"}, resources={"gpu": 4})
     study = Resources.model_validate({"rules": {"train": {"hours": 3}}})
     assert cost_of(job, measured, study) == Cost(0.01, 0.04, "measured")
     assert cost_of(job, {}, study) == Cost(3, 12, "study")
     usual = Resources.model_validate({"rules": {"train": {"hours": 3, "usual_hours": 2}}})
     assert cost_of(job, {}, usual) == Cost(2, 8, "study")
+    large = Resources.model_validate({"backbones": {"large": {"train": {"hours": 7}}}})
+    assert cost_of(job, measured, large) == Cost(7, 28, "study")  # what others took says little of it
     assert cost_of(job, {}, Resources()).source == "guess"
+    assert cost_of(job, measured, study, kept=True) == Cost(0, 0, "kept")
+    (tmp_path / "model.provenance.json").write_text(json.dumps({"seconds": 7200}))
+    own = PlannedJob("train", {"backbone": "large"}, ("model",), resources={"gpu": 4})
+    assert cost_of(own, measured, large) == Cost(2, 8, "measured")
     assert total([Cost(1, 2, "measured"), Cost(1, 0, "guess")]) == Cost(2, 2, "guess")
 
 

@@ -2,9 +2,13 @@
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
+from realign.study.base import MAX_SEED
 from realign.study.errors import StudyError
 from realign.study.load import load_study, overlay
+from realign.study.names import EmbedderId
+from realign.study.project import Project
 
 GOOD = {
     "study": {"name": "mine", "seeds": [0, 1]},
@@ -39,6 +43,13 @@ def test_the_good_study_is_good(tmp_path):
         (changed(study={"seedz": [1]}), "study.seedz: unknown key (did you mean 'seed'?)"),
         (changed(study={"seed": "many"}), "study.seed: input should be a valid integer"),
         (changed(study={"seed": -1}), "study.seed: input should be greater than or equal to 0 (got -1)"),
+        (changed(study={"seed": True}), "study.seed: input should be a number (got true)"),
+        (changed(study={"seeds": [5, True]}), "study.seeds[1]: input should be a number (got true)"),
+        (
+            changed(resources={"rules": {"train": {"hours": True}}}),
+            "resources.rules.train.hours: input should be a number (got true)",
+        ),
+        (changed(study={"name": "n" * 49}), "study.name: string should have at most 48 characters"),
         (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),
         (changed(study={"seeds": [1, 1]}), "study.seeds: a seed is listed twice"),
         (
@@ -119,3 +130,13 @@ def test_a_file_that_is_no_text_says_so(tmp_path):
 def test_a_folder_is_no_study(tmp_path):
     with pytest.raises(StudyError, match="can't be read"):
         load_study(tmp_path)
+
+
+def test_the_longest_names_still_make_file_names(tmp_path):
+    longest = "n" * 48
+    models = [str(EmbedderId(longest, longest, MAX_SEED, 9_999_999))] * 2
+    folder = tmp_path / "--vs--".join(models)
+    folder.mkdir()
+    (folder.parent / f".{models[0]}.parquet.provenance.json.4194304").touch()
+    with pytest.raises(ValidationError, match=r"a seed is above 999,999,999"):
+        Project(name="mine", seeds=(MAX_SEED + 1,))

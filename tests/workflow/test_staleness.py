@@ -63,9 +63,16 @@ SETTINGS = [
 ]
 
 
+def nested(setting, value):
+    """A setting's dotted path and its value, as sections in one another."""
+    for key in reversed(setting.split(".")):
+        value = {key: value}
+    return value
+
+
 @pytest.mark.parametrize(("setting", "value", "expected"), SETTINGS, ids=[s for s, *_ in SETTINGS])
 def test_a_setting_makes_exactly_its_rules_stale(study, setting, value, expected):
-    own, _ = study({setting: value})
+    own, _ = study(nested(setting, value))
     if expected == "plates":
         assert own
         plates = {name for name in STAGES if name.startswith(("figure_", "table_"))}
@@ -75,7 +82,7 @@ def test_a_setting_makes_exactly_its_rules_stale(study, setting, value, expected
 
 
 def test_the_temperature_reaches_what_embedders_feed_and_no_backbone(study):
-    _, all_rules = study({"recipes.full.loss.temperature": 0.05})
+    _, all_rules = study(nested("recipes.full.loss.temperature", 0.05))
     assert {"train", "extract", "evaluate", "hrsa_linear", "claims", "report"} <= all_rules
     assert not all_rules & {"mine", "pretrain", "rlvr", "sft", "score_backbone", "corpora", "problems"}
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from realign.engine.zygote import hatch
 from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
 from realign.runs.frozen import freeze
+from realign.runs.guard import guard
+from realign.runs.journal import end_journal, keep_journal
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",
@@ -40,8 +42,19 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-# A run's study and code are frozen when it starts; its jobs find the record by environment.
+# A run that would redo much because of code alone stops at its start. Its study and code are frozen
+# then; its jobs find the record by environment. Its journal tells `realign status` what happens.
 onstart:
+    guard(workflow.dag, STUDY, workflow.config_settings.config)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
+    keep_journal(RUN_RECORD, workflow.dag)
+
+
+onsuccess:
+    end_journal(success=True)
+
+
+onerror:
+    end_journal(success=False)

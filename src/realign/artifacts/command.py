@@ -177,6 +177,7 @@ def _provenance(job: Job[Any], hashes: dict[str, list[str]], key: str, seconds: 
         "inputs": given,
         "key": key,
         "code": job.command.code,
+        "formats": dict(job.command.formats),
         "modules": reachable(job.command.run.split(":")[0]),
         "libraries": installed_versions(),
         "host": host_class(),

@@ -13,6 +13,8 @@ from pathlib import Path
 from realign.artifacts.hashing import canonical_json, files_below, hash_file, hash_tree
 
 VERSION = 1
+# Data is written before its manifest, but the workflow touches both when their job is done, in any order.
+SLACK_SECONDS = 2.0
 
 
 class ManifestError(Exception):
@@ -36,14 +38,21 @@ class Manifest:
         """Bytes in all files together."""
         return sum(size for size, _ in self.files.values())
 
-    def first_difference(self, artifact: Path) -> str | None:
-        """Why the artifact cannot be what this manifest describes, judged by names and sizes."""
-        for name, (size, _) in self.files.items():
+    def first_difference(self, artifact: Path, written: float | None = None) -> str | None:
+        """Why the artifact cannot be what this manifest describes, judged by names and sizes.
+
+        With the time at which it was described, files that were touched since are read and compared too:
+        an edit in place may keep the size, and reaches every hard link.
+        """
+        for name, (size, sha) in self.files.items():
             path = artifact / name if name != "." else artifact
             if not path.is_file():
                 return f"{path} is missing"
-            if path.stat().st_size != size:
-                return f"{path} has {path.stat().st_size} bytes, and its manifest says {size}"
+            found = path.stat()
+            if found.st_size != size:
+                return f"{path} has {found.st_size} bytes, and its manifest says {size}"
+            if written is not None and found.st_mtime > written + SLACK_SECONDS and hash_file(path) != sha:
+                return f"{path} was changed after it was made"
         return None
 
 
@@ -85,12 +94,12 @@ def read_manifest(artifact: Path) -> Manifest | None:
 
 
 def content_hash(artifact: Path) -> str:
-    """An input's identity: its manifest's word when names and sizes agree, else read from its bytes."""
+    """An input's identity: its manifest's word where the files bear it out, else read from its bytes."""
     if not artifact.exists():
         raise FileNotFoundError(f"{artifact} does not exist")
     manifest = read_manifest(artifact)
     if manifest is None:
         return make_manifest(artifact).hash
-    if difference := manifest.first_difference(artifact):
+    if difference := manifest.first_difference(artifact, manifest_path(artifact).stat().st_mtime):
         raise ManifestError(f"{difference}; delete it and run its rule again")
     return manifest.hash

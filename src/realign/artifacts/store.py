@@ -102,19 +102,47 @@ class Work:
                 raise FileNotFoundError(f"the command ended without writing its output '{name}'")
             _flush(path)
             manifests[name] = make_manifest(path)
+        seal = Seal(manifests, provenance)
+        self._write_seal(seal)
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        return seal
+
+    def _write_seal(self, seal: Seal) -> None:
         record = {
             "version": SEAL_VERSION,
-            "outputs": {name: json.loads(m.dump()) for name, m in manifests.items()},
-            "provenance": provenance,
+            "outputs": {name: json.loads(m.dump()) for name, m in seal.outputs.items()},
+            "provenance": seal.provenance,
         }
         _write_whole(self._seal, json.dumps(record, indent=1, sort_keys=True) + "\n")
-        shutil.rmtree(self.scratch, ignore_errors=True)
-        return Seal(manifests, provenance)
+
+    def hand_over(self, heir: "Work", provenance: Mapping[str, Any]) -> bool:
+        """Let a finished result stand under another key too; false where there is none."""
+        if self.peek() is None:  # asked before locking, which makes the folder
+            return False
+        with self.locked(), heir.locked():
+            seal = self.peek(thoroughly=True)
+            if seal is not None and heir.peek() is None:
+                heir.begin()
+                for name in seal.outputs:
+                    _place(self.out / name, heir.out / name)
+                heir._write_seal(Seal(seal.outputs, provenance))
+            return seal is not None
 
     def sealed(self) -> Seal | None:
-        """The finished result, if there is one and its files are still what the seal says."""
-        if not self._seal.is_file():
-            return None
+        """The finished result, if there is one; a seal that its files do not bear out is broken."""
+        seal = self.peek(thoroughly=True)
+        if seal is not None:
+            os.utime(self._seal)  # what was touched until now has been read and need not be again
+        elif self._seal.is_file():
+            log.warning("%s does not fit what lies beside it; the work is done again", self._seal)
+            self._seal.unlink()
+        return seal
+
+    def peek(self, thoroughly: bool = False) -> Seal | None:
+        """The finished result, if there is one and its files are still what the seal says.
+
+        Thoroughly, files that were touched after sealing are read, which may take seconds.
+        """
         try:
             record = json.loads(self._seal.read_text(encoding="utf-8"))
             if record["version"] != SEAL_VERSION:
@@ -123,12 +151,10 @@ class Work:
             outputs = {
                 name: parse_manifest(canonical_json(m), self._seal) for name, m in record["outputs"].items()
             }
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError, ManifestError):
-            log.warning("%s is damaged; the work is done again", self._seal)
-            self._seal.unlink()
-            return None
-        if any(m.first_difference(self.out / name) for name, m in outputs.items()):
-            self._seal.unlink()
+        except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError, ManifestError):
+            return None  # none, or a damaged one
+        written = self._seal.stat().st_mtime if thoroughly else None
+        if any(m.first_difference(self.out / name, written) for name, m in outputs.items()):
             return None
         return Seal(outputs, provenance)
 

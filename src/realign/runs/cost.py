@@ -1,27 +1,37 @@
-"""What jobs cost: as measured by the work they sealed before, else from a stated estimate."""
+"""What jobs cost: as measured when they or their like were made, else from a stated estimate."""
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import backbone_in
+from realign.runs.kept import kept_jobs
 from realign.study.resources import Resources
+from realign.study.study import Study
 
 # Hours of a job that was never measured and for which the study states none: a guess, said as one.
 UNMEASURED_HOURS = {"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "extract": 0.1, "evaluate": 0.1}
 OTHER_HOURS = 0.01
+SOURCES = ("kept", "measured", "study", "guess")  # from the most to the least certain
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of wall clock and of GPUs, and where the number comes from."""
+    """Hours of wall clock and of GPUs, and where the number comes from: one of `SOURCES`."""
 
     hours: float
     gpu_hours: float
-    source: str  # measured, study or guess
+    source: str
+
+
+def costs_of(jobs: Sequence[PlannedJob], study: Study) -> dict[str, Cost]:
+    """What each job is expected to cost, by its name."""
+    measured = measured_hours(Path("results") / study.study.name / ".work")
+    kept = kept_jobs(jobs)
+    return {job.name: cost_of(job, measured, study.resources, job.name in kept) for job in jobs}
 
 
 def measured_hours(store: Path) -> dict[str, float]:
@@ -40,22 +50,32 @@ def measured_hours(store: Path) -> dict[str, float]:
     return {command: statistics.median(values) / 3600 for command, values in seconds.items()}
 
 
-def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources) -> Cost:
-    """What a job is expected to cost."""
-    asked = resources.of(job.rule, backbone_in(job.wildcards))
-    if job.rule in measured:
-        hours, source = measured[job.rule], "measured"
-    elif stated := asked.usual_hours or asked.hours:
-        hours, source = stated, "study"
-    else:
-        hours, source = UNMEASURED_HOURS.get(job.rule, OTHER_HOURS), "guess"
+def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources, kept: bool = False) -> Cost:
+    """What a job is expected to cost: its own last time, else what is known of its rule."""
+    if kept:
+        return Cost(0, 0, "kept")
+    hours, source = _hours(job, measured, resources)
     gpus = float(job.resources.get("gpu", 0) or 0) * float(job.resources.get("nodes", 1) or 1)
     return Cost(hours, hours * gpus, source)
+
+
+def _hours(job: PlannedJob, measured: Mapping[str, float], resources: Resources) -> tuple[float, str]:
+    if job.record:
+        return job.record["seconds"] / 3600, "measured"
+    backbone = backbone_in(job.wildcards)
+    own = resources.backbones.get(backbone or "", {}).get(job.rule)
+    if own and (stated := own.usual_hours or own.hours):  # others' times say little of one set apart
+        return stated, "study"
+    if job.rule in measured:
+        return measured[job.rule], "measured"
+    asked = resources.of(job.rule, backbone)
+    if stated := asked.usual_hours or asked.hours:
+        return stated, "study"
+    return UNMEASURED_HOURS.get(job.rule, OTHER_HOURS), "guess"
 
 
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum; its source is the least certain of its parts."""
     costs = list(costs)
-    order = ("measured", "study", "guess")
-    source = max((c.source for c in costs), key=order.index, default="measured")
+    source = max((c.source for c in costs), key=SOURCES.index, default="measured")
     return Cost(sum(c.hours for c in costs), sum(c.gpu_hours for c in costs), source)

@@ -5,6 +5,7 @@ This is the one place that touches Snakemake's planning objects; tests pin what 
 
 import ast
 import contextlib
+import functools
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -13,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
+from realign.artifacts.provenance import read_provenance
 
 TRIGGERS = ("mtime", "input", "params")  # and this size: as in every profile
 CHECKSUM_BYTES = 200_000_000
+FOLLOWS = "input files updated by another job"
 
 
 @dataclass(frozen=True)
@@ -23,13 +26,13 @@ class PlannedJob:
     """A job that would run."""
 
     rule: str
-    wildcards: Mapping[str, str]
-    outputs: tuple[str, ...]
-    reasons: tuple[str, ...]
-    follows: bool  # only because a job before it would run
-    resources: Mapping[str, Any]
+    wildcards: Mapping[str, str] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()  # as Snakemake names them
+    resources: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)  # its job parameter as last recorded
-    now: Mapping[str, Any] = field(default_factory=dict)
+    now: Mapping[str, Any] = field(default_factory=dict)  # and as it is, where there was one before
+    after: tuple[str, ...] = ()  # the names of the planned jobs whose outputs it takes
     input_count: int = 0
 
     @property
@@ -37,6 +40,27 @@ class PlannedJob:
         """The rule and its wildcards, as a person would name the job."""
         values = ", ".join(f"{k}={v}" for k, v in self.wildcards.items())
         return f"{self.rule}({values})" if values else self.rule
+
+    @functools.cached_property
+    def record(self) -> dict[str, Any] | None:
+        """The provenance of what the job made last, where that is still there."""
+        records = (read_provenance(Path(output)) for output in self.outputs)
+        return next((record for record in records if record), None)
+
+    @property
+    def new_settings(self) -> bool:
+        """Whether its settings are others than those it was last run with."""
+        return bool(self.before) and self.before["settings"] != self.now["settings"]
+
+    @property
+    def new_code(self) -> bool:
+        """Whether the code behind it is another than that it was last run with."""
+        return bool(self.before) and self.before.get("code") != self.now.get("code")
+
+    @property
+    def follows(self) -> bool:
+        """Whether it would run only because a job before it would."""
+        return self.reasons == (FOLLOWS,) and not (self.new_settings or self.new_code)
 
 
 def planned_jobs(
@@ -83,37 +107,44 @@ def planned_jobs(
                     max_checksum_file_size=CHECKSUM_BYTES,
                 )
             ).execute_workflow(executor="dryrun")
-            dag = workflow._workflow.dag
-            jobs = dag.needrun_jobs(exclude_finished=False)
-            return [_planned(dag, job) for job in jobs if not job.rule.norun]
+            return jobs_of(workflow._workflow.dag)
     except Exception as error:  # Snakemake raises many kinds; all mean that there is no plan
         raise UserError(f"the workflow can't be planned: {error}\n{said.getvalue()}".rstrip()) from error
 
 
-def _planned(dag: Any, job: Any) -> PlannedJob:
-    reason = dag.reason(job)
-    names = tuple(reason.get_names())
-    changes = reason.params_changed
+def jobs_of(dag: Any) -> list[PlannedJob]:
+    """The jobs that would run, from the graph that Snakemake built; targets that make nothing left out."""
+    jobs = [job for job in dag.needrun_jobs(exclude_finished=False) if not job.rule.norun]
+    names = {job: PlannedJob(job.rule.name, dict(job.wildcards_dict)).name for job in jobs}
+    return [_planned(dag, job, names) for job in jobs]
+
+
+def _planned(dag: Any, job: Any, names: Mapping[Any, str]) -> PlannedJob:
+    before = _recorded(dag, job)
     return PlannedJob(
         job.rule.name,
         dict(job.wildcards_dict),
         tuple(map(str, job.output)),
-        names,
-        names == ("input files updated by another job",),
+        tuple(dag.reason(job).get_names()),
         {k: v for k, v in job.resources.items() if isinstance(v, int | float | str)},
-        _job_parameter(getattr(changes, "only_old", ())),
-        _job_parameter(getattr(changes, "only_new", ())),
+        before,
+        json.loads(job.params.job) if before else {},
+        tuple(names[other] for other in dag.job_dependencies(job) if other in names),
         len(job.input),
     )
 
 
-def _job_parameter(recorded: Any) -> dict[str, Any]:
-    """The `job` parameter among those that Snakemake recorded (as their Python representation)."""
-    for text in recorded or ():
-        try:
-            value = json.loads(ast.literal_eval(text))
-        except (ValueError, SyntaxError, TypeError):
-            continue  # some other parameter, or one that an earlier version wrote
-        if isinstance(value, dict) and "settings" in value:
-            return value
+def _recorded(dag: Any, job: Any) -> dict[str, Any]:
+    """The `job` parameter that Snakemake recorded when it last made the job's outputs.
+
+    Asked of every job that would run: Snakemake itself compares no parameters of jobs that follow others.
+    """
+    for output in job.output:
+        for text in dag.workflow.persistence.params(output) or ():
+            try:
+                value = json.loads(ast.literal_eval(text))  # recorded as its Python representation
+            except (ValueError, SyntaxError, TypeError):
+                continue  # some other parameter, or one that an earlier version wrote
+            if isinstance(value, dict) and "settings" in value:
+                return value
     return {}

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.runs.frozen import name_run, read_frozen
@@ -18,8 +19,11 @@ from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
 from realign.study.study import Study
 
+ROOT = Path(__file__).resolve().parents[3]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
+
+ACCEPTED = "accept_cost"  # the one word of --config that is no part of the study
 
 # One meaning for each wildcard, in every rule.
 WILDCARDS = {
@@ -38,6 +42,14 @@ WILDCARDS = {
 }
 
 
+def find_snakefile() -> Path:
+    """The workflow's entry: in the working directory, else where the package was installed from."""
+    for folder in (Path.cwd(), ROOT):
+        if (folder / "Snakefile").is_file():
+            return folder / "Snakefile"
+    raise UserError("no Snakefile here; run from the project's folder or name it with --snakefile")
+
+
 def choose_study(default: Path, files: Sequence[str | Path]) -> Path:
     """The study file of a run: the one given with --configfile, else the default one."""
     if len(files) > 1:
@@ -47,20 +59,28 @@ def choose_study(default: Path, files: Sequence[str | Path]) -> Path:
 
 
 def changes_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--config key=value` lays over a study; dots in a key reach into sections."""
-    changes: dict[str, Any] = {}
-    for key, value in config.items():
-        below = changes
-        *path, last = key.split(".")
-        for step in path:
-            below = below.setdefault(step, {})
-            if not isinstance(below, dict):
-                raise StudyError("--config", [f"{key}: lies inside a value that is given too"])
-        try:
-            below[last] = yaml.safe_load(value) if isinstance(value, str) else value
-        except yaml.YAMLError as error:
-            raise StudyError("--config", [f"{key}: not a YAML value ({error})"]) from None
-    return changes
+    """What `--config key=value` lays over a study, its values read as a study's would be."""
+    return {key: _read_again(value, key) for key, value in config.items() if key != ACCEPTED}
+
+
+def _read_again(value: Any, key: str) -> Any:
+    """Snakemake leaves all within a section as text: `{k: null}` comes as the word."""
+    if isinstance(value, Mapping):
+        return {name: _read_again(below, f"{key}.{name}") for name, below in value.items()}
+    if isinstance(value, list):
+        return [_read_again(item, key) for item in value]
+    try:
+        return yaml.safe_load(value) if isinstance(value, str) else value
+    except yaml.YAMLError as error:
+        raise StudyError("--config", [f"{key}: not a YAML value ({error})"]) from None
+
+
+def accepted_cost(config: Mapping[str, Any]) -> float:
+    """The GPU-hours that a run may redo because of code alone, by its user's word: `accept_cost`."""
+    given = config.get(ACCEPTED, 0)
+    if isinstance(given, int | float) and given >= 0:
+        return float(given)
+    raise StudyError("--config", [f"{ACCEPTED}: GPU-hours are a number, 0 or more (got {given!r})"])
 
 
 def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, Any]) -> Study:

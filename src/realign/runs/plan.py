@@ -2,21 +2,20 @@
 
 import argparse
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
-from realign.artifacts.fingerprint import reachable
-from realign.artifacts.provenance import read_provenance
-from realign.commands import STAGES, load_command
-from realign.runs.cost import Cost, cost_of, measured_hours, total
+from realign.commands import STAGES
+from realign.runs.causes import explain
+from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
-from realign.runs.flow import changes_of, choose_study
+from realign.runs.flow import changes_of, choose_study, find_snakefile
+from realign.runs.guard import Redone, describe, gpu_hours, how_to_go_on, redone
 from realign.study.load import load_study
-
-ROOT = Path(__file__).resolve().parents[3]
+from realign.study.study import Study
 
 
 @dataclass(frozen=True)
@@ -27,6 +26,15 @@ class Step:
     why: str
     jobs: tuple[PlannedJob, ...]
     cost: Cost
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a run, and what of it would be redone because of code alone."""
+
+    steps: tuple[Step, ...]
+    redone: tuple[Redone, ...]
+    limit: float  # GPU-hours that a run redoes without asking
 
 
 def main(words: Sequence[str]) -> int:
@@ -40,24 +48,27 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     arguments = parser.parse_args(words)
     snakefile = arguments.snakefile or find_snakefile()
-    steps = make_plan(snakefile, arguments.configfile, _pairs(arguments.config), arguments.targets)
-    print(json.dumps(_as_json(steps), indent=1) if arguments.json else render(steps, arguments.jobs))
+    plan = make_plan(snakefile, arguments.configfile, read_config(arguments.config), arguments.targets)
+    print(json.dumps(_as_json(plan), indent=1) if arguments.json else render(plan, arguments.jobs))
     return 0
 
 
-def _pairs(words: Sequence[str]) -> dict[str, Any]:
-    wrong = [w for w in words if "=" not in w]
-    if wrong:
-        raise UserError(f"--config takes KEY=VALUE, not {wrong[0]!r}")
-    return dict(word.split("=", 1) for word in words)
+def read_config(words: Sequence[str]) -> dict[str, Any]:
+    """What `--config` says, read as a run reads it, so that the same words fit both."""
+    from snakemake.cli import parse_config
 
-
-def find_snakefile() -> Path:
-    """The workflow's entry: in the working directory, else where the package was installed from."""
-    for folder in (Path.cwd(), ROOT):
-        if (folder / "Snakefile").is_file():
-            return folder / "Snakefile"
-    raise UserError("no Snakefile here; run from the project's folder or name it with --snakefile")
+    for word in words:
+        path, _, value = word.partition("=")
+        if "." in path:
+            *sections, last = path.split(".")
+            nested = f"{{{last}: {value}}}"
+            for section in reversed(sections[1:]):
+                nested = f"{{{section}: {nested}}}"
+            raise UserError(f"--config takes no dots in a key; write '{sections[0]}={nested}'")
+    try:
+        return parse_config(list(words))
+    except ValueError as error:
+        raise UserError(f"--config: {error}") from None
 
 
 def make_plan(
@@ -65,94 +76,58 @@ def make_plan(
     configfile: Path | None = None,
     config: Mapping[str, Any] | None = None,
     targets: Sequence[str] = (),
-) -> list[Step]:
+) -> Plan:
     """The steps of a run, in the order that the data flows."""
-    config = config or {}
+    study, jobs = planned(snakefile, configfile, config or {}, targets)
+    costs = costs_of(jobs, study)
+    groups: dict[tuple[str, str, bool], list[PlannedJob]] = {}
+    for job in sorted(jobs, key=lambda job: job.name):
+        groups.setdefault((job.rule, explain(job), costs[job.name].source == "kept"), []).append(job)
+    steps = [
+        Step(rule, why, tuple(members), total(costs[job.name] for job in members))
+        for (rule, why, _), members in sorted(groups.items(), key=_flow_order)
+    ]
+    return Plan(tuple(steps), redone(jobs, costs), study.resources.redo_gpu_hours)
+
+
+def planned(
+    snakefile: Path, configfile: Path | None, config: Mapping[str, Any], targets: Sequence[str] = ()
+) -> tuple[Study, list[PlannedJob]]:
+    """A study, checked before Snakemake sees it, and its planned jobs."""
     study_file = choose_study(snakefile.parent / "config.yaml", [configfile] if configfile else [])
     study = load_study(study_file, changes_of(config))
-    jobs = planned_jobs(snakefile, Path.cwd(), configfile, config, targets)
-    measured = measured_hours(Path("results") / study.study.name / ".work")
-    groups: dict[tuple[str, str], list[PlannedJob]] = {}
-    for job in jobs:
-        groups.setdefault((job.rule, explain(job)), []).append(job)
-    return [
-        Step(rule, why, tuple(members), total(cost_of(j, measured, study.resources) for j in members))
-        for (rule, why), members in sorted(groups.items(), key=_flow_order)
-    ]
+    return study, planned_jobs(snakefile, Path.cwd(), configfile, config, targets)
 
 
-def _flow_order(group: tuple[tuple[str, str], list[PlannedJob]]) -> tuple[int, str, str]:
+def _flow_order(group: tuple[tuple[str, str, bool], list[PlannedJob]]) -> tuple[int, str, str, bool]:
     """Where a rule stands in the flow of data: the table of commands is in that order."""
-    (rule, why), _ = group
-    return (list(STAGES).index(rule) if rule in STAGES else len(STAGES), rule, why)
+    (rule, why, kept), _ = group
+    return (list(STAGES).index(rule) if rule in STAGES else len(STAGES), rule, why, kept)
 
 
-def explain(job: PlannedJob) -> str:
-    """Why a job would run, in words: which setting, which module, which input."""
-    if job.follows:
-        return "follows what runs before it"
-    whys: list[str] = []
-    if "params have changed since last execution" in job.reasons:
-        whys.extend(_changed_parameter(job))
-    words = {
-        "output files have to be generated": "not made yet",
-        "updated input files": "an input changed",
-        "input files updated by another job": "follows what runs before it",
-        "set of input files has changed since last execution": "it has other inputs than before",
-        "incomplete output files": "an earlier run was interrupted in it",
-        "forced": "asked for",
-    }
-    whys += [words[r] for r in job.reasons if r in words]
-    return "; ".join(dict.fromkeys(whys)) or "; ".join(job.reasons)
-
-
-def _changed_parameter(job: PlannedJob) -> Iterator[str]:
-    if not job.before or not job.now:
-        yield "its parameters changed"
-        return
-    settings = list(_differences(job.before["settings"], job.now["settings"]))
-    if settings:
-        yield "settings: " + ", ".join(settings)
-    if job.before.get("code") != job.now.get("code"):
-        modules = _changed_modules(job)
-        yield "code: " + (", ".join(modules) if modules else "changed since its last run")
-
-
-def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in sorted({*before, *now}):
-            yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
-    elif before != now:
-        yield f"{path} {json.dumps(before)} → {json.dumps(now)}"
-
-
-def _changed_modules(job: PlannedJob) -> list[str]:
-    """The modules whose code differs from what made the job's output, by its provenance."""
-    records = (read_provenance(Path(output)) for output in job.outputs)
-    record = next((r for r in records if r), None)
-    if record is None:
-        return []
-    now = reachable(load_command(record["command"]).run.split(":")[0])
-    then = record["modules"]
-    return sorted(m for m in {*then, *now} if then.get(m) != now.get(m))
-
-
-def render(steps: Sequence[Step], each_job: bool = False) -> str:
+def render(plan: Plan, each_job: bool = False) -> str:
     """The plan as a person reads it."""
-    if not steps:
+    if not plan.steps:
         return "Nothing to be done."
     lines = []
-    for step in steps:
+    for step in plan.steps:
         lines.append(f"{step.rule:<18} {len(step.jobs):>6,}  {_hours(step.cost):<32} {step.why}")
         if each_job:
             lines += [f"    {job.name}" for job in step.jobs]
-    whole = total(step.cost for step in steps)
-    count = sum(len(step.jobs) for step in steps)
+    whole = total(step.cost for step in plan.steps)
+    count = sum(len(step.jobs) for step in plan.steps)
     head = f"{'rule':<18} {'jobs':>6}  {'cost':<32} why"
-    return "\n".join([head, *lines, f"{'all':<18} {count:>6,}  {_hours(whole)}"])
+    tail = [f"{'all':<18} {count:>6,}  {_hours(whole)}"]
+    if plan.redone:
+        tail += ["", describe(plan.redone)]
+        if gpu_hours(plan.redone) > plan.limit:
+            tail.append(how_to_go_on(plan.redone))
+    return "\n".join([head, *lines, *tail])
 
 
 def _hours(cost: Cost) -> str:
+    if cost.source == "kept":
+        return "kept: seconds"
     mark = {"measured": "", "study": " (stated)", "guess": " (guessed)"}[cost.source]
     gpu = f"{_figure(cost.gpu_hours)} GPU-h, " if cost.gpu_hours else ""
     wall = f"{_figure(cost.hours)} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min"
@@ -164,7 +139,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _as_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
+def _as_json(plan: Plan) -> list[dict[str, Any]]:
     return [
         {
             "rule": step.rule,
@@ -174,5 +149,5 @@ def _as_json(steps: Sequence[Step]) -> list[dict[str, Any]]:
             "gpu_hours": step.cost.gpu_hours,
             "source": step.cost.source,
         }
-        for step in steps
+        for step in plan.steps
     ]

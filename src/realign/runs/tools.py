@@ -66,7 +66,8 @@ def store(words: Sequence[str]) -> int:
     parser.add_argument("--older-than", type=float, default=30.0, metavar="DAYS", help="prune: its age")
     parser.add_argument("--unfinished", action="store_true", help="prune: only work that no job finished")
     arguments = parser.parse_args(words)
-    stores = [WorkStore(p) for p in sorted(arguments.results.glob("*/.work")) if p.is_dir()]
+    places = [arguments.results / ".work", *sorted(arguments.results.glob("*/.work"))]
+    stores = [WorkStore(place) for place in places if place.is_dir()]
     if not stores:
         raise UserError(f"no work store below {arguments.results}")
     for one in stores:

@@ -11,7 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
 # A name becomes a folder, a wildcard and a shell word, so it is kept to letters, digits and ._-
-Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
+# The longest folder is two checkpoints' comparison, with two backbones' and two recipes' names, and file
+# systems allow 255 bytes.
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=48)]
+MAX_SEED = 999_999_999  # for the same reason
 
 
 class Section(BaseModel):

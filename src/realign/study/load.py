@@ -1,6 +1,6 @@
 """Reading a study file: one file, never merged with another, every error of it at once."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,9 +72,23 @@ def parse_study(content: Mapping[str, Any], source: str | Path = "study") -> Stu
         study = Study.model_validate(content)
     except ValidationError as error:
         raise StudyError(source, describe(error, Study)) from None
-    if problems := study.problems():
+    if problems := [*_numbers_from_booleans(content, study), *study.problems()]:
         raise StudyError(source, problems)
     return study
+
+
+def _numbers_from_booleans(given: Any, read: Any, path: str = "") -> Iterator[str]:
+    """Where a study says true or false and a number was read from it, which pydantic lets pass."""
+    if isinstance(given, bool):
+        if isinstance(read, int | float) and not isinstance(read, bool):
+            yield f"{path}: input should be a number (got {str(given).lower()})"
+    elif isinstance(given, Mapping):
+        for key, value in given.items():
+            below = read.get(key) if isinstance(read, Mapping) else getattr(read, str(key), None)
+            yield from _numbers_from_booleans(value, below, f"{path}.{key}" if path else str(key))
+    elif isinstance(given, list) and isinstance(read, list | tuple):
+        for i, (value, below) in enumerate(zip(given, read, strict=False)):
+            yield from _numbers_from_booleans(value, below, f"{path}[{i}]")
 
 
 def load_study(path: str | Path, changes: Mapping[str, Any] | None = None) -> Study:

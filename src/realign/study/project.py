@@ -2,7 +2,7 @@
 
 from pydantic import field_validator
 
-from realign.study.base import Name, Section, setting
+from realign.study.base import MAX_SEED, Name, Section, setting
 
 
 class Project(Section):
@@ -25,4 +25,6 @@ class Project(Section):
             raise ValueError("a seed is listed twice")
         if min(seeds) < 0:
             raise ValueError("a seed is negative")
+        if max(seeds) > MAX_SEED:
+            raise ValueError(f"a seed is above {MAX_SEED:,}")
         return seeds

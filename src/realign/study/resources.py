@@ -41,6 +41,14 @@ class Resources(Section):
         {}, "By backbone and rule name: over what `rules` says."
     )
 
+    redo_gpu_hours: float = setting(
+        8.0,
+        "A run that would redo more than this because of code alone stops at its start and names the "
+        "modules; `--config accept_cost=HOURS` lets it go on.",
+        unit="GPU-hours",
+        ge=0,
+    )
+
     def problems_in(self, study: Any) -> Iterator[str]:
         """Names of rules and backbones that do not exist, whose limits would be lost in silence."""
         given = [("rules", self.rules), *((f"backbones.{n}", r) for n, r in self.backbones.items())]

@@ -1,0 +1,136 @@
+"""What happens in a run, written down while it happens: the events that Snakemake logs, a JSON line each.
+
+The journal lies beside the run's record and is locked by the run's process for as long as it lives, so
+a reader can tell a run that goes on from one that was killed.
+"""
+
+import fcntl
+import json
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from realign.runs.dag import PlannedJob
+
+
+def journal_of(record: Path) -> Path:
+    """Where the journal of the run with that record lies."""
+    return record.with_suffix(".journal.jsonl")
+
+
+class Journal(logging.Handler):
+    """Writes a run's events; it listens to Snakemake's logger."""
+
+    def __init__(self, place: Path, jobs: dict[str, int]):
+        super().__init__()
+        place.parent.mkdir(parents=True, exist_ok=True)
+        self._stream = place.open("a", encoding="utf-8")
+        fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by the end of the process
+        self.write("began", jobs=jobs)
+
+    def write(self, event: str, **facts: Any) -> None:
+        """Add an event."""
+        line = json.dumps({"event": event, "time": time.time(), **facts}, default=str)
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note what Snakemake says of its jobs."""
+        said = record.__dict__
+        match str(said.get("event")):
+            case "job_info":
+                rule, wildcards = said["rule_name"], dict(said["wildcards"] or {})
+                name = PlannedJob(rule, wildcards).name
+                facts = {"name": name, "rule": rule, "wildcards": wildcards, "log": said["log"]}
+                self.write("started", job=said["jobid"], **facts)
+            case "job_finished":
+                self.write("finished", job=said["job_id"])
+            case "job_error":
+                self.write("failed", job=said["jobid"], message=said["rule_msg"], log=said["log"])
+
+
+def keep_journal(record: Path, dag: Any) -> None:
+    """Begin the journal of a run that starts."""
+    from snakemake.logging import logger
+
+    jobs = Counter(job.rule.name for job in dag.needrun_jobs() if not job.rule.norun)
+    logger.addHandler(Journal(journal_of(record), dict(jobs)))
+
+
+def end_journal(success: bool) -> None:
+    """Note how the run ended; a run that was killed leaves this out."""
+    from snakemake.logging import logger
+
+    for handler in logger.handlers:
+        if isinstance(handler, Journal):
+            handler.write("ended", success=success)
+
+
+@dataclass
+class Told:
+    """A job as the journal tells of it."""
+
+    name: str
+    rule: str
+    wildcards: dict[str, str]
+    logs: list[str]
+    since: float
+    state: str = "running"  # or done, failed
+    message: str = ""
+    attempts: int = 1
+
+
+@dataclass
+class Story:
+    """A run as its journal tells it."""
+
+    began: float = 0.0
+    last: float = 0.0
+    planned: dict[str, int] = field(default_factory=dict)  # jobs by rule
+    jobs: dict[int, Told] = field(default_factory=dict)
+    success: bool | None = None  # nothing while it has not ended, or when it was killed
+    alive: bool = False
+
+
+def read_journal(place: Path) -> Story:
+    """What a journal tells so far."""
+    story = Story()
+    for line in _lines(place):
+        story.last = line["time"]
+        match line["event"]:
+            case "began":
+                story.began, story.planned = line["time"], line["jobs"]
+            case "ended":
+                story.success = line["success"]
+            case "started":
+                earlier = story.jobs.get(line["job"])
+                told = Told(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
+                told.attempts = earlier.attempts + 1 if earlier else 1
+                story.jobs[line["job"]] = told
+            case "finished" if line["job"] in story.jobs:
+                story.jobs[line["job"]].state = "done"
+            case "failed" if line["job"] in story.jobs:
+                told = story.jobs[line["job"]]
+                told.state, told.message, told.logs = "failed", line["message"] or "", line["log"]
+    story.alive = story.success is None and _is_locked(place)
+    return story
+
+
+def _lines(place: Path) -> Iterator[dict[str, Any]]:
+    with place.open(encoding="utf-8") as stream:
+        for line in stream:
+            if line.endswith("\n"):  # else it is being written, or a kill cut it off
+                yield json.loads(line)
+
+
+def _is_locked(place: Path) -> bool:
+    with place.open("a") as stream:
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False

@@ -1,0 +1,150 @@
+"""`realign status`: what a run has done, is doing, waits for and failed at, be it alive or dead."""
+
+import argparse
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from realign.artifacts.command import UserError
+from realign.commands import STAGES
+from realign.runs.flow import backbone_in, choose_study, find_snakefile
+from realign.runs.journal import Story, Told, read_journal
+from realign.study.load import load_study
+
+# What a job or the cluster says when it fails → what a user does about it. `{}` is where the study
+# says what the job's rule may use.
+REMEDIES = (
+    (r"CUDA out of memory|OutOfMemoryError: CUDA", "a smaller token budget in the recipe's hardware"),
+    (r"OUT_OF_MEMORY|oom.kill|MemoryError|Cannot allocate memory|more memory than", "{}.memory_gb"),
+    (r"TIMEOUT|TIME LIMIT|time limit", "{}.hours, or run it again: it goes on where it was"),
+    (r"NODE_FAIL|NODE FAILURE|node failure|BOOT_FAIL", "nothing: run it again, it goes on where it was"),
+    (r"CANCELLED|PREEMPTED", "nothing: run it again, it goes on where it was"),
+    (r"No space left on device", "room on the disk (`realign store` says what the work store holds)"),
+    (r"[Nn]o (CUDA|GPU|NVIDIA)|CUDA is not available", "{}.gpus"),
+)
+TAIL_BYTES = 20_000  # of a log, in which its reason stands
+
+
+def main(words: Sequence[str]) -> int:
+    """Say how a study's latest run stands; the exit code is 1 where jobs failed."""
+    parser = argparse.ArgumentParser("realign status", description=__doc__)
+    parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
+    parser.add_argument("--json", action="store_true", help="every job, as JSON")
+    arguments = parser.parse_args(words)
+    given = [arguments.configfile] if arguments.configfile else []
+    file = arguments.configfile or choose_study(find_snakefile().parent / "config.yaml", given)
+    results = Path("results") / load_study(file).study.name
+    journals = sorted((results / ".runs").glob("*.journal.jsonl"))
+    if not journals:
+        raise UserError(f"no run below {results} yet; realign plan says what one would do")
+    story = read_journal(journals[-1])
+    print(as_json(story) if arguments.json else render(results, story))
+    return int(any(told.state == "failed" for told in story.jobs.values()))
+
+
+def render(results: Path, story: Story) -> str:
+    """A run as a person reads it: how it stands, a table by rule, what runs, what failed and why."""
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(story.began))
+    lines = [f"{results}: the run that began {began} {_standing(story)}", "", *_table(story)]
+    for state, title in (("running", "Running"), ("failed", "Failed")):
+        told = sorted((t for t in story.jobs.values() if t.state == state), key=lambda t: t.since)
+        if told:
+            lines += ["", f"{title if story.alive or state != 'running' else 'Was running'}:"]
+            lines += [line for one in told for line in _job(one, story)]
+    return "\n".join(lines)
+
+
+def _standing(story: Story) -> str:
+    if story.success:
+        return f"ended well after {_span(story.last - story.began)}"
+    if story.success is False:
+        return f"ended with failures after {_span(story.last - story.began)}"
+    if story.alive:
+        return f"goes on, since {_span(time.time() - story.began)}"
+    return (
+        f"is dead: its Snakemake was killed or interrupted, {_span(time.time() - story.last)} ago at the "
+        "latest; run it again, and it goes on where it was"
+    )
+
+
+def _table(story: Story) -> Iterator[str]:
+    seen = Counter((told.rule, told.state) for told in story.jobs.values())
+    yield f"{'rule':<20} {'done':>6} {'running':>8} {'waiting':>8} {'failed':>7}"
+    order = sorted(story.planned, key=lambda rule: (rule not in STAGES, [*STAGES, rule].index(rule)))
+    sums: Counter[str] = Counter()
+    for rule in order:
+        counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
+        counts["waiting"] = story.planned[rule] - sum(counts.values())
+        sums.update(counts)
+        yield _row(rule, counts)
+    yield _row("all", sums)
+
+
+def _row(name: str, counts: Counter[str]) -> str:
+    return (
+        f"{name:<20} {counts['done']:>6} {counts['running']:>8} {counts['waiting']:>8} {counts['failed']:>7}"
+    )
+
+
+def _job(told: Told, story: Story) -> Iterator[str]:
+    again = f", attempt {told.attempts}" if told.attempts > 1 else ""
+    if told.state == "running":
+        until = time.time() if story.alive else story.last
+        yield f"  {told.name}  for {_span(until - told.since)}{again}; log: {', '.join(told.logs)}"
+        return
+    why = reason(told)
+    yield f"  {told.name}{again}"
+    yield f"    why: {why}"
+    yield f"    log: {', '.join(told.logs)}"
+    if remedy := remedy_of(told, why):
+        yield f"    change: {remedy}"
+
+
+def reason(told: Told) -> str:
+    """Why a job failed: the last word of its own log, and what the cluster says of it."""
+    said = [_last_word(Path(log), told.rule) for log in told.logs]
+    words = [*dict.fromkeys(word for word in [*said, " ".join(told.message.split())] if word)]
+    return "; ".join(words) or "it died without a word: a kill, perhaps for lack of memory"
+
+
+def _last_word(log: Path, rule: str) -> str:
+    """The error that a log ends with; our commands' own begin with their name and may span lines."""
+    if not log.is_file():
+        return ""
+    with log.open("rb") as stream:
+        stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
+        lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
+    lines = [line for line in lines if line]
+    own = [i for i, line in enumerate(lines) if line.startswith(f"{rule}: ")]
+    return " ".join(lines[own[-1] :] if own else lines[-1:])
+
+
+def remedy_of(told: Told, why: str) -> str:
+    """The setting to change, or what else to do, where what was said is known."""
+    backbone = backbone_in(told.wildcards)
+    where = f"resources.backbones.{backbone}.{told.rule}" if backbone else f"resources.rules.{told.rule}"
+    return next((text.format(where) for pattern, text in REMEDIES if re.search(pattern, why)), "")
+
+
+def _span(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    if minutes < 1:
+        return f"{int(seconds)} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{minutes // 60} h {minutes % 60:02} min"
+
+
+def as_json(story: Story) -> str:
+    """The run for programs."""
+    jobs = []
+    for told in story.jobs.values():
+        job = {"name": told.name, "rule": told.rule, "wildcards": told.wildcards, "state": told.state}
+        if told.state == "failed":
+            job |= {"reason": (why := reason(told)), "change": remedy_of(told, why)}
+        jobs.append({**job, "attempts": told.attempts, "logs": told.logs})
+    run = {"began": story.began, "alive": story.alive, "success": story.success, "planned": story.planned}
+    return json.dumps({**run, "jobs": jobs}, indent=1)

@@ -1,0 +1,157 @@
+"""The status of runs that are alive, ended, and killed, as their journals tell it."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+
+import pytest
+
+from realign.artifacts.command import UserError
+from realign.runs import status
+from realign.runs.journal import Journal, read_journal
+
+SNAKEFILE = """
+    from pathlib import Path
+    from realign.runs.journal import end_journal, keep_journal
+    RECORD = Path("results/toy/.runs/20260101-000000-1.json")
+    rule all:
+        input: "a.txt", "b.txt", "c.txt"
+    rule good:
+        output: "a.txt"
+        log: "a.log"
+        shell: "touch {output}"
+    rule bad:
+        output: "b.txt"
+        log: "b.log"
+        shell: "echo 'bad: raw.jsonl, line 3: no query' > {log}; exit 1"
+    rule slow:
+        input: "a.txt"
+        output: "c.txt"
+        log: "c.log"
+        shell: "sleep $(cat seconds); touch {output}"
+    onstart:
+        keep_journal(RECORD, workflow.dag)
+    onsuccess:
+        end_journal(success=True)
+    onerror:
+        end_journal(success=False)
+"""
+
+
+@pytest.fixture
+def toy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "Snakefile").write_text(textwrap.dedent(SNAKEFILE))
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    words = [sys.executable, "-m", "snakemake", "-c3", "--keep-going", "--nolock", "--quiet", "all"]
+
+    def start(seconds):
+        (tmp_path / "seconds").write_text(str(seconds))
+        return subprocess.Popen(words, start_new_session=True, stderr=subprocess.DEVNULL)
+
+    return start
+
+
+def rows(said):
+    return {
+        line.split()[0]: [int(n) for n in line.split()[1:5]]
+        for line in said.splitlines()
+        if line[-1:].isdigit()
+    }
+
+
+def test_a_run_that_ended_tells_what_failed_and_why(toy, capsys):
+    with pytest.raises(UserError, match="no run below results/toy yet"):
+        status.main([])
+    assert toy(0).wait() != 0
+    assert status.main([]) == 1
+    said = capsys.readouterr().out
+    assert "ended with failures" in said
+    table = rows(said)
+    assert (table["good"], table["bad"], table["slow"]) == ([1, 0, 0, 0], [0, 0, 0, 1], [1, 0, 0, 0])
+    assert table["all"] == [2, 0, 0, 1]
+    assert "why: bad: raw.jsonl, line 3: no query" in said
+    assert "log: b.log" in said
+
+
+def test_a_run_is_alive_until_it_is_killed(toy, capsys):
+    process = toy(60)
+    deadline = time.monotonic() + 60
+    while True:
+        time.sleep(0.3)
+        with contextlib.suppress(UserError):  # not begun yet
+            status.main([])
+        said = capsys.readouterr().out
+        if "slow  for" in said or time.monotonic() > deadline:
+            break
+    assert "goes on" in said
+    assert rows(said)["slow"] == [0, 1, 0, 0]
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    status.main([])
+    said = capsys.readouterr().out
+    assert "is dead: its Snakemake was killed" in said
+    assert "Was running:\n  slow" in said
+
+
+def failed(tmp_path, text, message, **wildcards):
+    log = tmp_path / "job.log"
+    log.write_text(text)
+    place = tmp_path / "run.journal.jsonl"
+    journal = Journal(place, {"train": 2})
+    record = logging.makeLogRecord
+    job = {"jobid": 4, "rule_name": "train", "wildcards": wildcards, "log": [str(log)]}
+    journal.emit(record({"event": "job_info", **job}))
+    journal.emit(record({"event": "job_error", "rule_msg": message, **job}))
+    journal.write("ended", success=False)
+    return read_journal(place)
+
+
+@pytest.mark.parametrize(
+    ("log", "message", "change"),
+    [
+        ("", "SLURM status is: 'OUT_OF_MEMORY'", "resources.backbones.base.train.memory_gb"),
+        ("slurmstepd: *** CANCELLED DUE TO TIME LIMIT ***", None, "resources.backbones.base.train.hours"),
+        ("", "SLURM status is: 'NODE_FAIL'", "run it again"),
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to", None, "token budget"),
+        ("OSError: [Errno 28] No space left on device", None, "room on the disk"),
+        ("train: no CUDA device here", None, "resources.backbones.base.train.gpus"),
+        ("train: a row is empty", None, ""),
+    ],
+)
+def test_what_to_change_is_said_where_it_is_known(tmp_path, log, message, change):
+    story = failed(tmp_path, log, message, backbone="base", recipe="full", seed="0")
+    (told,) = story.jobs.values()
+    why = status.reason(told)
+    assert (log or message) in why
+    assert change in status.remedy_of(told, why)
+    assert bool(change) == bool(status.remedy_of(told, why))
+    said = status.render(tmp_path, story)
+    assert "train(backbone=base, recipe=full, seed=0)" in said
+    assert rows(said)["train"] == [0, 0, 1, 1]
+    assert json.loads(status.as_json(story))["jobs"][0]["reason"] == why
+
+
+def test_a_death_without_a_word_is_said(tmp_path):
+    (told,) = failed(tmp_path, "", None).jobs.values()
+    assert "without a word" in status.reason(told)
+
+
+def test_the_last_error_of_a_log_is_told_whole(tmp_path):
+    text = "INFO begins\ntrain: the settings are not usable:\n  - a: missing\n  - b: missing\n"
+    (told,) = failed(tmp_path, text, None).jobs.values()
+    assert status.reason(told) == "train: the settings are not usable: - a: missing - b: missing"
+
+
+def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
+    failed(tmp_path, "", None)
+    place = tmp_path / "run.journal.jsonl"
+    with place.open("a") as stream:
+        stream.write('{"event": "fini')
+    assert read_journal(place).success is False
