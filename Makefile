@@ -18,7 +18,7 @@ help:
 	@echo "make run     run the study STUDY=studies/mine.yaml"
 	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
 	@echo "make check   formatting, lint, types, workflow lint, generated files"
-	@echo "make docs    generate the configuration reference, the schema and the starter study"
+	@echo "make docs    generate the configuration reference, the schema, the API pages and the benchmarks' table"
 	@echo "make lock    resolve the locks in envs/ anew"
 	@echo "make bench   speed and memory beside peers, as ratios"
 	@echo "make clean   remove .venv and caches (results stay)"
@@ -63,6 +63,7 @@ check: setup
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m realign.study.document --check
 	$(BIN)/python -m bench.table --check
+	$(BIN)/python docs/generate.py --check
 
 format: setup
 	$(BIN)/ruff format .
@@ -72,6 +73,7 @@ format: setup
 docs: setup
 	$(BIN)/python -m realign.study.document --write
 	$(BIN)/python -m bench.table --write
+	$(BIN)/python docs/generate.py --write
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv
