@@ -20,7 +20,7 @@ from bench import results, table
 from bench.measured import MARK
 
 HERE = Path(__file__).parent
-NAMES = ("dag", "extraction", "hrsa", "mining", "training", "evaluation")
+NAMES = ("dag", "extraction", "hrsa", "mining", "training", "evaluation", "scale")
 
 
 def main(words: list[str]) -> int:

@@ -20,7 +20,6 @@ MARKS = "<!-- made by docs/generate.py -->\n", "<!-- end -->"
 PUBLIC = {
     "hrsa.api": ("compare",),
     "states.reader": ("StatesFile",),
-    "states.compare": ("check_comparable",),
     "embedder.model": ("Embedder",),
     "embedder.export": ("export",),
     "text.pairs": ("PairRow", "read_pairs", "write_pairs"),

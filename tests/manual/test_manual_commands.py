@@ -48,9 +48,7 @@ class Typed:
     @property
     def words(self) -> list[str]:
         """Its words, without variables before it and without the path to the environment."""
-        words = [
-            word for word in shlex.split(self.text) if not re.match(r"^[A-Z_]+=", word) or "make" in self.text
-        ]
+        words = shlex.split(re.sub(r"^([A-Z_]+=\S+\s+)+", "", self.text))
         return [words[0].removeprefix(".venv/bin/"), *words[1:]]
 
 
