@@ -64,6 +64,7 @@ check: setup
 	$(BIN)/python -m realign.study.document --check
 	$(BIN)/python -m bench.table --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python bench/scale.py --check
 
 format: setup
 	$(BIN)/ruff format .
@@ -74,6 +75,7 @@ docs: setup
 	$(BIN)/python -m realign.study.document --write
 	$(BIN)/python -m bench.table --write
 	$(BIN)/python docs/generate.py --write
+	$(BIN)/python bench/scale.py --page
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv

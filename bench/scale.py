@@ -237,10 +237,15 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[5000])
     parser.add_argument("--gigabytes", type=float, default=4.0)
     parser.add_argument("--page", action="store_true", help="only write docs/scale.md")
+    parser.add_argument("--check", action="store_true", help="only say whether docs/scale.md is up to date")
     given = parser.parse_args()
     if given.page:
         PAGE.write_text(page(), encoding="utf-8")
         return
+    if given.check:
+        sys.exit(
+            None if page() == PAGE.read_text(encoding="utf-8") else "docs/scale.md is out of date: make docs"
+        )
     from measured import measured
 
     rate = hash_sparse(given.gigabytes)
