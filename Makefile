@@ -10,12 +10,13 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo run plan test test-slow test-slurm test-gpu check format docs lock bench clean help
+.PHONY: setup demo slurm-demo run plan test test-slow test-slurm test-gpu check format docs lock bench clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
 	@echo "make test    set up, run the tests"
 	@echo "make run     run the study STUDY=studies/mine.yaml"
+	@echo "make slurm-demo   the embedded study on a SLURM brought up on this machine (root, Debian)"
 	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
 	@echo "make check   formatting, lint, types, workflow lint, generated files"
 	@echo "make docs    generate the configuration reference, the schema, the API pages and the benchmarks' table"
@@ -35,6 +36,14 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
+	@$(BIN)/realign where config.yaml
+
+# The jobs find this machine's cores shared out by SLURM, and its daemons are stopped at the end.
+slurm-demo: setup
+	bash tests/slurm/cluster.sh up
+	trap 'bash tests/slurm/cluster.sh down wipe' EXIT; \
+	  $(BIN)/snakemake --workflow-profile workflow/profiles/slurm --jobs $(CORES) \
+	    --slurm-init-seconds-before-status-checks 2 --latency-wait 10
 	@$(BIN)/realign where config.yaml
 
 run: setup

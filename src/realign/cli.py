@@ -4,13 +4,18 @@ A stage command is a `Command` that its room declares; the tools below the line 
 are plain functions `main(words) -> int`. Only the table of commands is needed for the help.
 """
 
+import argparse
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from realign.commands import STAGES, TOOLS, load_command, resolve
+
+if TYPE_CHECKING:
+    from realign.artifacts.command import Command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,7 +74,7 @@ def _ask(words: list[str]) -> int | None:
 
 
 def _run_stage(name: str, rest: list[str]) -> int:
-    from realign.artifacts.arguments import build_parser, read_request
+    from realign.artifacts.arguments import build_parser
 
     command = load_command(name)
     if command.front and "--job" not in rest:
@@ -80,13 +85,26 @@ def _run_stage(name: str, rest: list[str]) -> int:
 
         set_threads(arguments.threads)
 
+    if arguments.job and not name.startswith("fetch_"):  # compute nodes often have no network
+        os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+    from realign.engine.logs import start_logging
+    from realign.runs.frozen import read_frozen
+    from realign.runs.supervisor import supervise
+
+    start_logging(arguments.log)
+    if arguments.job and read_frozen():
+        return supervise(lambda: _work(name, command, arguments), name, arguments.log)
+    return _work(name, command, arguments)
+
+
+def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> int:
+    from realign.artifacts.arguments import read_request
     from realign.artifacts.command import Interrupted, UserError, execute
     from realign.artifacts.manifest import ManifestError
     from realign.artifacts.store import WorkStore
-    from realign.engine.logs import start_logging
     from realign.runs.frozen import check_frozen
 
-    start_logging(arguments.log)
     try:
         request = read_request(command, arguments)
         check_frozen(command, request.code)

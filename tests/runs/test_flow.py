@@ -7,7 +7,16 @@ import yaml
 
 from realign.artifacts.command import UserError
 from realign.runs import frozen
-from realign.runs.flow import EMBEDDER, Flow, accepted_cost, changes_of, choose_study, open_study
+from realign.runs.flow import (
+    EMBEDDER,
+    Flow,
+    accepted_cost,
+    backbone_in,
+    changes_of,
+    choose_study,
+    open_study,
+)
+from realign.runs.supervisor import memory_record
 from realign.study.errors import StudyError
 from realign.study.names import EmbedderId
 
@@ -104,6 +113,57 @@ def test_a_rules_parameter_is_canonical(tmp_path, monkeypatch):
         "store": "results/mine/.work",
     }
     assert text == flow.job("toy", flow.study.study)
+
+
+def resources_of(tmp_path, rule, log_of=None, attempt=1, **wildcards):
+    """A job's resources as Snakemake works them out, from its own kind of wildcards."""
+    from snakemake.iocontainers import Wildcards
+
+    given = {
+        "backbones": {"big": {"path": "x"}, "small": {"path": "x"}},
+        "resources": {
+            "rules": {"train": {"gpus": 1, "memory_gb": 8, "hours": 2}},
+            "backbones": {"big": {"train": {"gpus": 4, "gpu_model": "h100", "nodes": 2, "memory_gb": 64}}},
+        },
+    }
+    flow = Flow(open_study(write(tmp_path / "mine.yaml", **given), [], {}), log_of)
+    limits = flow.limits(rule, memory_gb=4)
+    of = Wildcards(fromdict=wildcards)
+    return {k: v(of, attempt) if k == "mem_mb" else v(of) for k, v in limits.items()}
+
+
+def test_resources_are_those_of_the_jobs_own_backbone(tmp_path):
+    small = resources_of(tmp_path, "train", backbone="small")
+    assert (small["gpu"], small["nodes"], small["mem_mb"], small["runtime"]) == (1, 1, 8000, 120)
+    assert small["gres"] == ""
+    big = resources_of(tmp_path, "train", backbone="big")
+    assert (big["gres"], big["nodes"], big["mem_mb"]) == ("gpu:h100:4", 2, 64000)
+    assert big["gpu"] == 0  # a number of GPUs for the whole job would not say where they are
+    other = resources_of(tmp_path, "evaluate", model="big+full+s0")
+    assert (other["nodes"], other["mem_mb"]) == (1, 4000)
+    assert "gpu" not in other
+
+
+@pytest.mark.parametrize(
+    "wildcards",
+    [{"backbone": "big"}, {"model": "big+full+s0+step4"}, {"comparison": "big+full+s0--vs--small+full+s0"}],
+)
+def test_a_jobs_backbone_is_found_in_its_wildcards(wildcards):
+    from snakemake.iocontainers import Wildcards
+
+    assert backbone_in(Wildcards(fromdict=wildcards)) == "big"
+    assert backbone_in(wildcards) == "big"
+
+
+def test_memory_grows_only_where_a_lack_of_it_was_recorded(tmp_path):
+    log = tmp_path / "train.log"
+
+    def ask(attempt):
+        return resources_of(tmp_path, "train", lambda *_: log, attempt, backbone="small")["mem_mb"]
+
+    assert ask(1) == ask(5) == 8000
+    memory_record(log).write_text('{"too_little_mb": 8000}')
+    assert ask(2) == 12000
 
 
 @pytest.mark.parametrize("name", ["base+full+s0", "Qwen2.5-0.5B+lora_r16+s12+step200"])

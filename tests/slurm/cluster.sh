@@ -65,6 +65,10 @@ CONF
 }
 
 configure() {
+    if [ -f /etc/slurm/slurm.conf ] && ! grep -q "^ClusterName=fake$" /etc/slurm/slurm.conf; then
+        echo "/etc/slurm/slurm.conf is of another SLURM, which is left alone" >&2
+        exit 1
+    fi
     if [ "$1" = accounting ]; then
         accounting=$(printf '%s\n' AccountingStorageType=accounting_storage/slurmdbd \
             AccountingStorageHost=localhost AccountingStorageTRES=gres/gpu)
@@ -93,7 +97,7 @@ SlurmdLogFile=/var/log/slurm/slurmd-%n.log
 SlurmctldTimeout=30
 SlurmdTimeout=30
 InactiveLimit=0
-KillWait=5
+KillWait=30
 MinJobAge=300
 SchedulerType=sched/backfill
 SelectType=select/cons_tres
@@ -138,13 +142,22 @@ up() {
     sinfo -N -o "%N %P %t %c %m %G"
 }
 
+stop() { # a daemon by its file of the process's number; returns when it is gone
+    [ -f "$1" ] || return 0
+    pid=$(cat "$1")
+    kill "$pid" 2>/dev/null || return 0
+    for _ in $(seq 100); do kill -0 "$pid" 2>/dev/null || return 0; sleep .1; done
+    kill -9 "$pid" 2>/dev/null || true
+}
+
 down() {
-    for n in slurmd-n1 slurmd-n2 slurmd-n3 slurmd-n4 slurmctld slurmdbd; do
-        running "$n" && kill "$(cat "/run/$n.pid")"
-    done || true
-    sleep 2
+    for n in $NODES; do stop "/run/slurmd-$n.pid"; done
+    stop /run/slurmctld.pid
+    stop /run/slurmdbd.pid
+    if [ -S /run/mysqld/mysqld.sock ]; then mysqladmin shutdown; fi
+    stop /run/munge/munged.pid
     if [ "$1" = wipe ]; then
-        rm -rf /var/spool/slurmctld/* /var/spool/slurmd/*/* /var/log/slurm/*
+        rm -rf /var/spool/slurmctld/* /var/spool/slurmd/*/* /var/log/slurm/* /etc/slurm/slurm.conf
     fi
 }
 

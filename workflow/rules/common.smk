@@ -7,17 +7,27 @@ from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_m
 from realign.runs.frozen import freeze
 from realign.runs.guard import guard
 from realign.runs.journal import end_journal, keep_journal
+from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
+from realign.runs.queue import name_in_queue, refuse_doubles
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",
     workflow.config_settings.configfiles,
     workflow.config_settings.config,
 )
-FLOW = Flow(STUDY)
+FLOW = Flow(
+    STUDY,
+    lambda rule, wildcards: Path(workflow.get_rule(rule).expand_log(wildcards)[0]),
+)
 R = FLOW.results
 RUN_RECORD = FLOW.record()
 
 find_commands()
+
+# A warning before a time limit, a preemption or scancel reaches every process of a job. The command
+# answers it; the shell and the workflow around it wait until it has saved its work.
+shell.prefix(SHELL_PREFIX)
+leave_signals_to_commands()
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job
@@ -42,11 +52,13 @@ wildcard_constraints:
     **WILDCARDS,
 
 
-# A run that would redo much because of code alone stops at its start. Its study and code are frozen
-# then; its jobs find the record by environment. Its journal tells `realign status` what happens.
+# No run starts while jobs of an earlier one, whose Snakemake was killed, are still in the cluster's queue,
+# nor one that would redo much because of code alone. A run's study and code are frozen when it starts;
+# its jobs find the record by environment. Its journal tells `realign status` what happens.
 onstart:
+    refuse_doubles(RUN_RECORD.parent)
     guard(workflow.dag, STUDY, workflow.config_settings.config)
-    freeze(RUN_RECORD, STUDY.model_dump(mode="json"))
+    freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
     keep_journal(RUN_RECORD, workflow.dag)

@@ -33,6 +33,8 @@ localrules:
     figures,
     tables,
     paper,
+    claims,
+    report,
 
 
 rule figures:
@@ -71,6 +73,7 @@ for plate_name in PLATES:
     rule:
         name:
             plate_name
+        localrule: True
         input:
             tidy=tidy(plate_parts(DESCRIPTION, plate_name)),
             reference=[str(p) for p in reference_files(PLATES[plate_name].references)],

@@ -23,6 +23,7 @@ from realign.artifacts.store import Work, WorkStore, work_key
 from realign.study.base import Section
 
 log = logging.getLogger(__name__)
+RUN_VARIABLE = "REALIGN_RUN"  # where the record of the run that a job belongs to lies
 
 
 class UserError(Exception):

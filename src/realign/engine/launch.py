@@ -9,6 +9,7 @@ read from the files they write, because launchers in between lose exit codes.
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -62,6 +63,8 @@ def launch(
         old.unlink()
     path.write_text(canonical_json({**spec, "threads": threads or spec.get("threads")}), encoding="utf-8")
     command = command_line(module, path, processes, nodes)
+    if processes * nodes > 1:
+        log.info("%d processes on %d nodes", processes * nodes, nodes)
     log.debug("launching %s", " ".join(command))
     with Leaving() as leaving:
         code = _watch(command, path, leaving, _environment(processes * nodes, threads))
@@ -85,7 +88,9 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
         return [*torchrun, "--standalone", *worker]
     job, head = _allocation(nodes)
     return [
-        *("srun", "--overlap", f"--nodes={nodes}", "--ntasks-per-node=1", "--kill-on-bad-exit=1"),
+        *("srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"),
+        *("--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=1"),  # all that the allocation has
+        *((f"--cpus-per-task={cores}",) if (cores := os.environ.get("SLURM_CPUS_PER_TASK")) else ()),
         *torchrun,
         f"--nnodes={nodes}",
         f"--rdzv-id={job}",
@@ -96,16 +101,20 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
 
 
 def _allocation(nodes: int) -> tuple[str, str]:
-    """The SLURM job that this process runs in and the machine where its workers meet."""
+    """The SLURM job that this process runs in, and the address where its workers meet."""
     job, names = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NODELIST")
     if not job or not names:
         raise UserError(f"{nodes} machines are asked for, and this process runs in no SLURM allocation")
-    hosts = subprocess.run(
-        ["scontrol", "show", "hostnames", names], check=True, capture_output=True, text=True
-    ).stdout.split()
+    hosts = _scontrol("show", "hostnames", names).split()
     if len(hosts) < nodes:
         raise UserError(f"{nodes} machines are asked for, and the SLURM allocation holds {len(hosts)}")
-    return job, hosts[0]
+    # A node's name need not be one that the network knows; its address is.
+    address = re.search(r"\bNodeAddr=(\S+)", _scontrol("show", "node", hosts[0]))
+    return job, address[1] if address else hosts[0]
+
+
+def _scontrol(*words: str) -> str:
+    return subprocess.run(["scontrol", *words], check=True, capture_output=True, text=True).stdout
 
 
 def _environment(processes: int, threads: int | None) -> dict[str, str]:
@@ -125,7 +134,7 @@ def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Ma
         command,
         env=environment,
         start_new_session=True,
-        preexec_fn=_leave_with_parent if sys.platform == "linux" else None,
+        preexec_fn=leave_with_parent if sys.platform == "linux" else None,
     )
     told = False
     try:
@@ -146,7 +155,7 @@ def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Ma
                 process.wait()
 
 
-def _leave_with_parent() -> None:
+def leave_with_parent() -> None:
     """In a child before it starts: get SIGTERM when the parent dies (Linux)."""
     import ctypes
 

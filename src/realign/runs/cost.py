@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import backbone_in
@@ -55,8 +56,13 @@ def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources
     if kept:
         return Cost(0, 0, "kept")
     hours, source = _hours(job, measured, resources)
-    gpus = float(job.resources.get("gpu", 0) or 0) * float(job.resources.get("nodes", 1) or 1)
-    return Cost(hours, hours * gpus, source)
+    return Cost(hours, hours * _gpus(job.resources), source)
+
+
+def _gpus(resources: Mapping[str, Any]) -> int:
+    """A job's GPUs: counted as one, or by node where it has several."""
+    on_each_node = int(str(resources.get("gres") or "0").rsplit(":", 1)[-1])
+    return int(resources.get("gpu") or 0) or on_each_node * int(resources.get("nodes") or 1)
 
 
 def _hours(job: PlannedJob, measured: Mapping[str, float], resources: Resources) -> tuple[float, str]:

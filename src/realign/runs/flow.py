@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.runs.frozen import name_run, read_frozen
+from realign.runs.supervisor import enough_memory
 from realign.study.base import Section
 from realign.study.errors import StudyError
 from realign.study.load import load_study, parse_study
@@ -94,12 +95,16 @@ def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, 
     return load_study(choose_study(default, files), changes_of(config))
 
 
+LogOf = Callable[[str, Mapping[str, str]], Path]  # where a rule's job with these wildcards logs
+
+
 class Flow:
     """What the rules share: the study, the root of its results, and how a rule calls its command."""
 
-    def __init__(self, study: Study):
+    def __init__(self, study: Study, log_of: LogOf | None = None):
         self.study = study
         self.results = f"results/{study.study.name}"
+        self._log_of = log_of
         self._code: dict[str, str] = {}
 
     def job(self, command: str, section: Section) -> str:
@@ -115,22 +120,33 @@ class Flow:
         )
 
     def limits(self, rule: str, memory_gb: float, hours: float = 1.0, gpus: int = 0) -> dict[str, Any]:
-        """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone."""
-        own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus)
+        """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone.
+
+        The time limit is always what was stated: a job that hits it goes on in the next one. Memory
+        grows, and only where a job was recorded to have had too little.
+        """
+        own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus, nodes=1)
 
         def asked(wildcards: Any) -> RuleResources:
             return self.study.resources.of(rule, backbone_in(wildcards)).over(own)
 
+        def memory(wildcards: Any) -> int:
+            stated = round((asked(wildcards).memory_gb or 0) * 1000)
+            return enough_memory(self._log_of(rule, wildcards), stated) if self._log_of else stated
+
         limits: dict[str, Any] = {
-            "mem_mb": lambda wildcards: round((asked(wildcards).memory_gb or 0) * 1000),
+            # a function of the attempt, so that it is asked anew for each
+            "mem_mb": lambda wildcards, attempt: memory(wildcards),
             "runtime": lambda wildcards: round((asked(wildcards).hours or 0) * 60),
-            "gpu": lambda wildcards: asked(wildcards).gpus or 0,
+            "nodes": lambda wildcards: asked(wildcards).nodes,
         }
         named = self.study.resources.named(rule)
-        if any(r.gpu_model for r in named):
-            limits["gpu_model"] = lambda wildcards: asked(wildcards).gpu_model or ""
-        if any(r.nodes for r in named):
-            limits["nodes"] = lambda wildcards: asked(wildcards).nodes or 1
+        if gpus or any(r.gpus for r in named):
+            limits["gpu"] = lambda wildcards: _on_one_node(asked(wildcards)).gpus or 0
+            limits["gpu_model"] = lambda wildcards: _on_one_node(asked(wildcards)).gpu_model or ""
+        if any((r.nodes or 1) > 1 for r in named):
+            limits["gres"] = lambda wildcards: _gpus_of_each_node(asked(wildcards))
+            limits["tasks"] = lambda wildcards: _tasks(asked(wildcards))
         if any(r.partition for r in named):
             limits["slurm_partition"] = lambda wildcards: asked(wildcards).partition or ""
         return limits
@@ -145,16 +161,37 @@ class Flow:
         return name_run(Path(self.results) / ".runs")
 
 
+def _on_one_node(asked: RuleResources) -> RuleResources:
+    """These resources if they are of one node: `gpu` counts a job's, so several nodes say it otherwise."""
+    return asked if asked.nodes == 1 else RuleResources()
+
+
+def _gpus_of_each_node(asked: RuleResources) -> str:
+    """The GPUs of a job of several nodes, which are counted by node."""
+    if asked.nodes == 1 or not asked.gpus:
+        return ""
+    return ":".join(str(part) for part in ("gpu", asked.gpu_model, asked.gpus) if part)
+
+
+def _tasks(asked: RuleResources) -> int:
+    """One task a node, without which no second node is given; a job with GPUs needs no word of it."""
+    nodes = asked.nodes or 1
+    return nodes if nodes > 1 and not asked.gpus else 0
+
+
 def with_manifest(path: str) -> list[str]:
     """A large artifact as targets: its data and its manifest."""
     return [path, f"{path}.manifest.json"]
 
 
-def backbone_in(wildcards: Mapping[str, str]) -> str | None:
-    """The backbone that a job works on, whichever of its wildcards says so."""
-    for name in ("backbone", "embedder", "model", "left"):
-        if name in wildcards:
-            return str(wildcards[name]).split("+", 1)[0]
+def backbone_in(wildcards: Any) -> str | None:
+    """The backbone that a job works on, whichever of its wildcards says so; of a comparison, the left one.
+
+    Wildcards are a mapping, or Snakemake's own, which look up a name by `get` and a value by `in`.
+    """
+    for name in ("backbone", "embedder", "model", "left", "comparison"):
+        if found := wildcards.get(name):
+            return str(found).split("--vs--", 1)[0].split("+", 1)[0]
     return None
 
 

@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.command import Command, UserError
+from realign.artifacts.command import RUN_VARIABLE, Command, UserError
 from realign.artifacts.fingerprint import reachable
 from realign.commands import STAGES, load_command
 
-VARIABLE = "REALIGN_RUN"  # where the record of the run lies; passed to jobs by environment
+VARIABLE = RUN_VARIABLE  # passed to jobs by environment
 
 
 def name_run(folder: Path) -> Path:
@@ -25,13 +25,14 @@ def name_run(folder: Path) -> Path:
     return Path(os.environ.setdefault(VARIABLE, str(place)))
 
 
-def freeze(place: Path, study: Mapping[str, Any]) -> None:
-    """Record a run's study and fingerprints, once, when it starts."""
+def freeze(place: Path, study: Mapping[str, Any], queue: str | None = None) -> None:
+    """Record a run's study and fingerprints, once, when it starts; `queue` names its jobs on a cluster."""
     if place.exists():
         return
     commands = {name: load_command(name) for name in STAGES}
     record = {
         "study": study,
+        "queue": queue,
         "code": {name: command.code for name, command in commands.items()},
         "modules": {n: reachable(c.run.split(":")[0]) for n, c in commands.items()},
     }

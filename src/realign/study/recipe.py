@@ -154,6 +154,10 @@ class Hardware(Section):
     save_every: int = setting(
         100, "Save a checkpoint to resume from every so many steps.", unit="steps", ge=1
     )
+    local_data: str | None = setting(
+        None,
+        "A folder of each node's own, to which training pairs are copied before they are read ($TMPDIR).",
+    )
     wandb_project: str | None = setting(None, "Also log to this Weights & Biases project.")
 
     def flags(self, **more: object) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.command import Job, UserError
+from realign.artifacts.command import RUN_VARIABLE, Job, UserError
 from realign.artifacts.hashing import canonical_json
 from realign.artifacts.manifest import content_hash
 from realign.artifacts.store import WorkStore, work_key
@@ -132,17 +132,22 @@ def last_step(scratch: Path) -> int:
 
 
 def _note_attempt(scratch: Path) -> None:
-    """Fail when two attempts in a row went on from where this one would: they gained no step."""
-    place, step = scratch / "attempts.json", last_step(scratch)
+    """Fail when two attempts of a run went on from where this one would: they gained no step.
+
+    Every later attempt of the same run fails at once; another run, with more time, may try.
+    """
+    place, step, run = scratch / "attempts.json", last_step(scratch), os.environ.get(RUN_VARIABLE)
     before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
-    again = before["count"] + 1 if step and before.get("step") == step else 1
+    same = bool(step) and (before.get("step"), before.get("run")) == (step, run)
+    again = before["count"] + 1 if same else 1
     if again > 2:
-        place.unlink()  # so that the next try, with more time, is allowed
+        if run is None:
+            place.unlink()  # no run ends here: a person tries again, with more time
         raise UserError(
             f"two attempts went on from step {step} and gained nothing; give the job more time or lower "
             "hardware.save_every"
         )
-    place.write_text(canonical_json({"step": step, "count": again}), encoding="utf-8")
+    place.write_text(canonical_json({"step": step, "count": again, "run": run}), encoding="utf-8")
 
 
 def visible_gpus() -> int:

@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,9 @@ from realign.seeds import derive_seed
 from realign.study.recipe import Train
 from realign.training.data import TrainingData
 from realign.training.guard import Guard
-from realign.training.index import read_sources
+from realign.training.index import Source, read_sources
 from realign.training.journal import Journal
+from realign.training.near import brought_near
 from realign.training.schedule import learning_rate, warmup_steps
 from realign.training.step import ContrastiveStep, LocalBatch, StepFacts
 from realign.training.validation import Validation
@@ -51,7 +52,7 @@ log = logging.getLogger("realign.training.worker")  # run as a module, its name 
 class Training:
     """One contrastive training on this process."""
 
-    def __init__(self, spec: Mapping[str, Any], world: World):
+    def __init__(self, spec: Mapping[str, Any], world: World, sources: Sequence[Source]):
         self.spec, self.world = spec, world
         self.order = Train.model_validate(spec["order"])
         self.recipe = self.order.recipe
@@ -59,7 +60,7 @@ class Training:
         self.precision = precision_of(self.recipe, world.device)
         self.seed = derive_seed(self.order.study_seed, "train", self.order.seed)
         embedder = load_for_training(self.backbone, self.order, world.device)
-        self.data = TrainingData(read_sources(spec["sources"]), self.order, self.seed, embedder.tokenizer)
+        self.data = TrainingData(sources, self.order, self.seed, embedder.tokenizer)
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
         self._check_settings(embedder.width)
@@ -270,8 +271,15 @@ def main(spec: Mapping[str, Any], path: Path) -> None:
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
-    with Leaving(notice_path(path)) as leaving, joined() as world, _alone(Path(spec["scratch"]), world):
-        Training(spec, world).run(leaving)
+    scratch = Path(spec["scratch"])
+    local = Train.model_validate(spec["order"]).recipe.hardware.local_data
+    with (
+        Leaving(notice_path(path)) as leaving,
+        joined() as world,
+        _alone(scratch, world),
+        brought_near(read_sources(spec["sources"]), local, scratch.parent.name, world) as sources,
+    ):
+        Training(spec, world, sources).run(leaving)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,55 @@
+"""Jobs that a run left in a cluster's queue when its Snakemake was killed.
+
+The SLURM executor can't take up such jobs again; a new run would submit every one of them a second
+time. Jobs carry their run's name, which the run's record holds, so they are found and doubling them
+is refused. Elsewhere than on SLURM there is nothing to find.
+"""
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from realign.artifacts.command import UserError
+
+
+@dataclass(frozen=True)
+class QueuedJob:
+    """A job in the queue: its number, its state, and the rule and wildcards it was submitted for."""
+
+    number: str
+    state: str
+    what: str
+
+
+def name_in_queue(workflow: Any) -> str | None:
+    """The name that this run's jobs have in the queue; executors without a queue have none."""
+    executor = getattr(getattr(workflow, "scheduler", None), "_executor", None)
+    return getattr(executor, "run_uuid", None)
+
+
+def refuse_doubles(records: Path) -> None:
+    """Stop a run that would submit again what an earlier run still has in the queue."""
+    jobs = left_in_queue(records)
+    if jobs:
+        listed = "\n".join(f"  {job.number} {job.state.lower()}: {job.what}" for job in jobs)
+        raise UserError(
+            f"{len(jobs)} jobs of an earlier run of this study are still in the queue:\n{listed}\n"
+            "Wait until they are done (what they finish is kept and published in seconds), or cancel them: "
+            f"scancel {' '.join(job.number for job in jobs)}"
+        )
+
+
+def left_in_queue(records: Path) -> list[QueuedJob]:
+    """The jobs of earlier runs that wait or run."""
+    names = [json.loads(p.read_text(encoding="utf-8")).get("queue") for p in sorted(records.glob("*.json"))]
+    names = [name for name in names if name]
+    if not names or shutil.which("squeue") is None:
+        return []
+    words = ["squeue", "--me", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k"]
+    said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    if said.returncode != 0:
+        raise UserError(f"the queue can't be asked for jobs of earlier runs: {said.stderr.strip()}")
+    return [QueuedJob(*line.split("|", 2)) for line in said.stdout.splitlines()]

@@ -1,0 +1,150 @@
+"""A small parent for a workflow's job, which lives to tell why the job died.
+
+A process that is killed says nothing: it was over its memory, or a time limit, a preemption or a
+person took it away. So a job of a run works in a child process; its parent passes signals on, waits,
+and says what happened, in which job, and which setting to change. A lack of memory is recorded
+beside the job's log, and the job gets more when it is tried again (see `Flow.limits`).
+"""
+
+import json
+import logging
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+
+from realign.artifacts.command import Interrupted
+from realign.engine.launch import leave_with_parent
+
+log = logging.getLogger(__name__)
+CGROUPS = Path("/sys/fs/cgroup")
+PASSED_ON = (signal.SIGTERM, signal.SIGUSR1)
+
+
+def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
+    """Do `work` in a child process and return its exit code; tell a death that could not tell itself."""
+    memory = MemoryGroup.of_this_process()
+    killed_before = memory.kills()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os._exit(_as_child(work))
+    _pass_signals_to(child)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code in (0, Interrupted.exit_code):
+        return code
+    if out_of_memory := memory.kills() > killed_before:
+        _record(job_log, memory.limit_mb())
+    if out_of_memory or code < 0:
+        log.error("%s", _obituary(rule, job_log, code, out_of_memory, memory.limit_mb()))
+    return 128 - code if code < 0 else code
+
+
+def _as_child(work: Callable[[], int]) -> int:
+    try:
+        leave_with_parent()
+        code = work()
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    logging.shutdown()
+    return code
+
+
+def _pass_signals_to(child: int) -> None:
+    def pass_on(number: int, _: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in PASSED_ON:
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
+
+
+def _obituary(rule: str, job_log: Path | None, code: int, out_of_memory: bool, limit: int | None) -> str:
+    here = f"{rule}, job {_job_name(job_log)}"
+    if out_of_memory:
+        of = f" of {limit} MB" if limit else ""
+        return (
+            f"{here}: killed for using more memory than its limit{of}; the next attempt asks for more. "
+            f"Set resources.rules.{rule}.memory_gb in the study (or backbones.NAME.{rule}.memory_gb there)"
+        )
+    name = signal.Signals(-code).name
+    if -code in PASSED_ON:
+        return (
+            f"{here}: ended by {name}: a time limit, a preemption or scancel; what was finished is kept. "
+            f"If it was the time limit, set resources.rules.{rule}.hours in the study"
+        )
+    return f"{here}: ended by {name}; if the machine ran out of memory, set resources.rules.{rule}.memory_gb"
+
+
+def _job_name(job_log: Path | None) -> str:
+    """A job as its log's place names it: below the rule's folder, its wildcards."""
+    return f"{job_log.stem} (log: {job_log})" if job_log else "without a log"
+
+
+def memory_record(job_log: Path) -> Path:
+    """Where a job's lack of memory is recorded."""
+    return job_log.with_name(f"{job_log.name}.memory.json")
+
+
+def _record(job_log: Path | None, limit_mb: int | None) -> None:
+    if job_log is not None and limit_mb is not None:
+        text = json.dumps({"too_little_mb": limit_mb})
+        memory_record(job_log).write_text(text + "\n", encoding="utf-8")
+
+
+def enough_memory(job_log: Path, asked_mb: int) -> int:
+    """The memory to ask for: as stated, or half as much again as what was recorded as too little."""
+    record = memory_record(job_log)
+    if not record.is_file():
+        return asked_mb
+    return max(asked_mb, round(1.5 * json.loads(record.read_text(encoding="utf-8"))["too_little_mb"]))
+
+
+class MemoryGroup:
+    """The control group that limits this process's memory: version 2, version 1, or none."""
+
+    def __init__(self, folders: list[Path]):
+        self.folders = folders  # from the process's own group up to the root
+
+    @classmethod
+    def of_this_process(cls, table: Path = Path("/proc/self/cgroup"), root: Path = CGROUPS) -> "MemoryGroup":
+        """Find it, in the order own group to root."""
+        try:
+            lines = [line.split(":", 2) for line in table.read_text(encoding="utf-8").splitlines()]
+        except OSError:
+            return cls([])  # no Linux
+        for _, controllers, path in sorted(lines, key=lambda entry: entry[1] != "memory"):
+            if controllers not in ("", "memory"):
+                continue
+            top = root / controllers
+            own = top / path.lstrip("/")
+            folders = [f for f in (own, *own.parents) if f.is_relative_to(top) and f.is_dir()]
+            if any((f / name).is_file() for f in folders for name in ("memory.events", "memory.oom_control")):
+                return cls(folders)
+        return cls([])
+
+    def kills(self) -> int:
+        """How many processes of the group were killed for lack of memory; of its parents', where counted."""
+        for folder in self.folders:
+            for name in ("memory.events", "memory.oom_control"):
+                if (folder / name).is_file():
+                    found = re.search(r"^oom_kill (\d+)$", (folder / name).read_text(), re.MULTILINE)
+                    return int(found[1]) if found else 0
+        return 0
+
+    def limit_mb(self) -> int | None:
+        """The tightest limit on the group."""
+        limits = []
+        for folder in self.folders:
+            for name in ("memory.max", "memory.limit_in_bytes"):
+                if (folder / name).is_file():
+                    text = (folder / name).read_text().strip()
+                    if text.isdigit() and int(text) < 1 << 60:  # version 1 says "no limit" by a huge number
+                        limits.append(int(text) >> 20)
+        return min(limits, default=None)

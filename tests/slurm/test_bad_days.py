@@ -1,0 +1,146 @@
+"""Bad days on a real SLURM: each training ends with the very weights of the one that nothing befell."""
+
+import copy
+import json
+
+import pytest
+from safetensors.torch import load_file
+from slurm_help import LOCAL, STUDY, THROUGH_SLURM, until
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
+
+LIMIT_MINUTES = 1  # the shortest limit that SLURM knows
+BEFALLEN = ("signalled", "cancelled", "lost", "hungry")
+LONG, SHORT = "long", "short"
+
+
+def study_of(names, recipes):
+    """One backbone under many names, which no training looks at, trained by a recipe of so many steps each."""
+    study = copy.deepcopy(STUDY)
+    one, recipe = study["backbones"]["base"], study["recipes"].pop("full")
+    study["backbones"] = {name: dict(one) for name in names}
+    study["pairs"] = [
+        {"left": a, "right": b, "kind": "control"} for a, b in zip(names[::2], names[1::2], strict=True)
+    ]
+    for name, steps in recipes.items():
+        study["recipes"][name] = copy.deepcopy(recipe)
+        study["recipes"][name]["batches"] |= {"steps": steps, "epochs": 400}
+        study["recipes"][name]["hardware"]["save_every"] = 5
+    study["resources"] = {"rules": {"train": {"threads": 1, "memory_gb": 2}}}
+    return study
+
+
+def model(place, name, recipe):
+    return place.results / "embedders" / f"{name}+{recipe}+s0" / "model"
+
+
+def trained(*pairs):
+    return [f"results/micro/embedders/{name}+{recipe}+s0/model" for name, recipe in pairs]
+
+
+def steps_of(place, name, recipe):
+    lines = (model(place, name, recipe).parent / "log.jsonl").read_text().splitlines()
+    return [line["step"] for line in map(json.loads, lines) if "loss" in line]
+
+
+def log_of(place, name, recipe):
+    return (place.results / "logs" / "train" / f"{name}+{recipe}+s0.log").read_text()
+
+
+def same_weights(place, a, b, recipe):
+    one, two = (load_file(model(place, name, recipe) / "model.safetensors") for name in (a, b))
+    return one.keys() == two.keys() and all(bool((one[k] == two[k]).all()) for k in one)
+
+
+def half_made(place):
+    """Embedders with an output beside which another one lacks, and work that looks finished and is not."""
+    folders = [p for p in (place.results / "embedders").iterdir() if p.is_dir()]
+    wanted = {
+        "model",
+        "model.manifest.json",
+        "checkpoints",
+        "checkpoints.manifest.json",
+        "log.jsonl",
+        "tensorboard",
+    }
+    return [p.name for p in folders if (there := {q.name for q in p.iterdir()} & wanted) and there != wanted]
+
+
+def seconds_a_step(place):
+    """How long a step takes, by a short training here; for a training that outlasts its limit for sure."""
+    place.run(*LOCAL, *trained(("limited", SHORT)))
+    lines = (model(place, "limited", SHORT).parent / "log.jsonl").read_text().splitlines()
+    seconds = [line["seconds"] for line in map(json.loads, lines) if "seconds" in line]
+    return sorted(seconds)[len(seconds) // 2]
+
+
+def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, place):
+    names = ("limited", "unlimited")
+    step = seconds_a_step(place("probe", study_of(names, {SHORT: 40})))
+    study = study_of(names, {LONG: round(75 / step)})
+    study["recipes"][LONG]["hardware"]["save_every"] = 10**6  # only a signal makes it save
+    study["resources"]["backbones"] = {"limited": {"train": {"hours": LIMIT_MINUTES / 60}}}
+    there = place("there", study)
+    # a warning at 300 s before a limit of 60 s would come before there is anything to save
+    there.run(
+        *THROUGH_SLURM, "--default-resources", "slurm_extra=''", "--", *trained(*((n, LONG) for n in names))
+    )
+    log = log_of(there, "limited", LONG)
+    assert log.count("train: working in") >= 2
+    assert "asked to leave (SIGTERM)" in log
+    assert "going on from step" in log
+    assert log_of(there, "unlimited", LONG).count("train: working in") == 1
+    assert same_weights(there, "limited", "unlimited", LONG)
+    # no step is lost and none is told twice
+    assert steps_of(there, "limited", LONG) == steps_of(there, "unlimited", LONG)
+    assert half_made(there) == []
+
+
+def test_what_befalls_a_job_is_survived_or_told(cluster, place):
+    names = (*BEFALLEN, "undisturbed", "other")
+    study = study_of(names, {SHORT: 150})
+    study["resources"]["backbones"] = {"hungry": {"train": {"memory_gb": 0.7}}}
+    there = place("there", study)
+    run = there.start(*THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in (*BEFALLEN, "undisturbed"))))
+
+    def job(name):
+        """The job that trains it, once it has saved something."""
+
+        def saved():
+            number = cluster.running(f"{name}_{SHORT}")
+            return number if number and "train: working in" in _log_or_nothing(there, name) else ""
+
+        return until(saved, f"a training of {name}", 300)
+
+    try:
+        signalled = job("signalled")
+        cluster.ask("scancel", "--signal=USR1", signalled)
+        cancelled = job("cancelled")
+        cluster.ask("scancel", cancelled)
+        lost = job("lost")
+        node = cluster.node_of(lost)
+        cluster.kill_node(node)
+        until(lambda: lost not in cluster.jobs("RUNNING"), "SLURM to miss the node", 180)
+        cluster.restart_node(node)
+        assert run.wait(600) == 0, there.said()[-6000:]
+    finally:
+        run.kill()
+
+    for name in BEFALLEN:
+        assert same_weights(there, name, "undisturbed", SHORT), name
+        assert steps_of(there, name, SHORT) == list(range(1, 151)), name
+    assert half_made(there) == []
+    said = there.said()
+    for number in (signalled, cancelled, lost):
+        assert f"SLURM-job '{number}' failed" in said
+    hungry = log_of(there, "hungry", SHORT)
+    assert "train, job hungry+short+s0" in hungry
+    assert "killed for using more memory than its limit of" in hungry
+    assert "resources.rules.train.memory_gb" in hungry
+
+
+def _log_or_nothing(place, name):
+    try:
+        return log_of(place, name, SHORT)
+    except FileNotFoundError:
+        return ""
