@@ -34,12 +34,25 @@ done
 """
 
 
-@pytest.fixture(scope="session")
-def made_up_run(tmp_path_factory):
-    """A working folder in which the embedded study has been 'run' by the stand-in."""
-    folder = tmp_path_factory.mktemp("study")
-    for name in ("Snakefile", "config.yaml"):
-        shutil.copy(ROOT / name, folder / name)
+# A study of two backbones from a hub: what the embedded study, which is made here, has none of.
+FETCHED = """
+study: {name: fetched, seeds: [0]}
+backbones:
+  base: {hub: org/base, revision: "1111111111111111111111111111111111111111"}
+  tuned: {hub: org/tuned, revision: "2222222222222222222222222222222222222222"}
+pairs: [{left: base, right: tuned, kind: rlvr}]
+data: {datasets: {summaries: {embedded: summary-description}, code: {embedded: description-code}}}
+mining: {lexical: {}}
+recipes: {full: {}}
+hrsa: {corpora: [docs], backbone_attention: [bidirectional]}
+evaluation: {backbones: false, tasks: {DocsSTS: {type: sts, embedded: DocsSTS, benchmark: Docs}}}
+"""
+
+
+def make_up(folder: Path, study: str) -> Path:
+    """A working folder in which a study has been 'run' by the stand-in."""
+    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
+    (folder / "config.yaml").write_text(study)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     stand_in = folder / "bin" / "realign"
     stand_in.parent.mkdir()
@@ -51,3 +64,15 @@ def made_up_run(tmp_path_factory):
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]
     return folder
+
+
+@pytest.fixture(scope="session")
+def made_up_run(tmp_path_factory):
+    """The embedded study, 'run'."""
+    return make_up(tmp_path_factory.mktemp("study"), (ROOT / "config.yaml").read_text())
+
+
+@pytest.fixture(scope="session")
+def fetched_run(tmp_path_factory):
+    """A study with backbones from a hub, 'run'."""
+    return make_up(tmp_path_factory.mktemp("fetched"), FETCHED)

@@ -102,10 +102,12 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
 
 def _allocation(nodes: int) -> tuple[str, str]:
     """The SLURM job that this process runs in, and the address where its workers meet."""
-    job, names = os.environ.get("SLURM_JOB_ID"), os.environ.get("SLURM_JOB_NODELIST")
-    if not job or not names:
+    job = os.environ.get("SLURM_JOB_ID")
+    if not job:
         raise UserError(f"{nodes} machines are asked for, and this process runs in no SLURM allocation")
-    hosts = _scontrol("show", "hostnames", names).split()
+    # The variables tell of this process's step, which may be on one of the job's nodes alone.
+    names = re.search(r"\bNodeList=(\S+)", _scontrol("show", "job", job))
+    hosts = _scontrol("show", "hostnames", names[1]).split() if names else []
     if len(hosts) < nodes:
         raise UserError(f"{nodes} machines are asked for, and the SLURM allocation holds {len(hosts)}")
     # A node's name need not be one that the network knows; its address is.

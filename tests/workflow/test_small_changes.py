@@ -1,0 +1,89 @@
+"""One small change each, as people make them: exactly its jobs are planned, wildcards included."""
+
+import pytest
+
+from realign.artifacts import fingerprint
+from realign.runs.dag import planned_jobs
+
+ROOT = fingerprint.ROOT
+
+
+@pytest.fixture
+def planned(fetched_run, monkeypatch):
+    monkeypatch.chdir(fetched_run)
+    monkeypatch.delenv("REALIGN_RUN", raising=False)
+
+    def plan(config=None):
+        """The jobs that a change makes stale by itself, and the rules of all that would run."""
+        jobs = planned_jobs(fetched_run / "Snakefile", fetched_run, config=config)
+        own = {(job.rule, *job.wildcards.values()) for job in jobs if not job.follows}
+        return own, {job.rule for job in jobs}
+
+    return plan
+
+
+@pytest.fixture
+def rewritten(monkeypatch, tmp_path):
+    """Let a module's file be an edited one."""
+    find = fingerprint._file_of
+
+    def rewrite(module, edit):
+        path = tmp_path / "edited.py"
+        path.write_text(edit(find(module, ROOT).read_text(encoding="utf-8")), encoding="utf-8")
+        monkeypatch.setattr(
+            fingerprint, "_file_of", lambda name, root: path if name == module else find(name, root)
+        )
+
+    return rewrite
+
+
+def test_nothing_is_stale_after_a_run(planned):
+    assert planned() == (set(), set())
+
+
+def test_a_figures_setting_draws_and_computes_nothing(planned):
+    own, rules = planned({"figures.style.dpi": 300})
+    assert own
+    assert all(name.startswith(("figure_", "table_")) for name, *_ in own)
+    assert all(name.startswith(("figure_", "table_")) or name == "report" for name in rules)
+
+
+def test_a_probes_setting_fits_the_probes_again(planned):
+    own, rules = planned({"hrsa.probe.seeds": 4})
+    assert {name for name, *_ in own} == {"hrsa_probe"}
+    assert not rules & {"extract", "train", "evaluate", "mine", "hrsa_linear", "hrsa_neighbours"}
+
+
+def test_the_temperature_trains_both_embedders_and_mines_nothing(planned):
+    own, rules = planned({"recipes.full.loss.temperature": 0.05})
+    assert {job for job in own if job[0] == "train"} == {("train", b, "full", "0") for b in ("base", "tuned")}
+    assert {name for name, *_ in own} == {"train", "describe_study", "table_5"}
+    assert not rules & {"mine", "pairs", "corpora", "fetch_hub"}
+
+
+def test_a_dataset_is_mined_again_alone(planned):
+    own, rules = planned({"data.datasets.code.limit": 100})
+    assert {job for job in own if job[0] == "pairs"} == {("pairs", "code")}
+    assert {name for name, *_ in own} <= {"pairs", "describe_study"}
+    assert {"mine", "train", "evaluate"} <= rules
+    assert not rules & {"corpora", "probe_corpus", "fetch_hub"}
+
+
+def test_a_backbones_revision_fetches_that_backbone_alone(planned):
+    own, rules = planned({"backbones.tuned.revision": "3" * 40})
+    assert {job for job in own if job[0] == "fetch_hub"} == {("fetch_hub", "tuned")}
+    assert {name for name, *_ in own} <= {"fetch_hub", "describe_study"}
+    assert {"train", "extract", "hrsa_linear"} <= rules
+    assert not rules & {"mine", "pairs", "corpora", "probe_corpus"}
+
+
+def test_a_comment_makes_nothing_stale(planned, rewritten):
+    rewritten("realign.training.loss", lambda text: f"# first\n{text}\n# last\n")
+    assert planned() == (set(), set())
+
+
+def test_a_line_of_the_loss_trains_again(planned, rewritten):
+    rewritten("realign.training.loss", lambda text: f"{text}\nONE_MORE = 1\n")
+    own, rules = planned()
+    assert own == {("train", b, "full", "0") for b in ("base", "tuned")}
+    assert not rules & {"mine", "pairs", "corpora", "fetch_hub"}
