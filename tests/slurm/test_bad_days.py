@@ -68,7 +68,7 @@ def half_made(place):
 
 def seconds_a_step(place):
     """How long a step takes, by a short training here; for a training that outlasts its limit for sure."""
-    place.run(*LOCAL, *trained(("limited", SHORT)))
+    place.run(*LOCAL, "--", *trained(("limited", SHORT)))
     lines = (model(place, "limited", SHORT).parent / "log.jsonl").read_text().splitlines()
     seconds = [line["seconds"] for line in map(json.loads, lines) if "seconds" in line]
     return sorted(seconds)[len(seconds) // 2]

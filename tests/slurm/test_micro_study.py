@@ -35,7 +35,7 @@ def first_step(place, embedder):
 def test_a_study_on_slurm(cluster, place):
     """One story in one run, since jobs cost seconds: two nodes, a killed Snakemake, two changes."""
     alone = place("alone", STUDY)
-    alone.run(*LOCAL, *TARGETS)
+    alone.run(*LOCAL, "--", *TARGETS)
 
     study = copy.deepcopy(STUDY)
     study["resources"] = {
@@ -45,19 +45,19 @@ def test_a_study_on_slurm(cluster, place):
     there = place("there", study)
 
     # Snakemake is killed while jobs run. They are not lost, and a new run does not double them.
-    killed = there.start(*THROUGH_SLURM, *TARGETS)
+    killed = there.start(*THROUGH_SLURM, "--", *TARGETS)
     until(lambda: cluster.running("rule_train"), "a running training")
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
     left = cluster.jobs()
     assert left
     there.run("--unlock")
-    told = there.run(*THROUGH_SLURM, *TARGETS, well=False)
+    told = there.run(*THROUGH_SLURM, "--", *TARGETS, well=False)
     assert "jobs of an earlier run of this study are still in the queue" in told
     assert all(number in told for number in left)
     assert "has been submitted" not in told
     cluster.wait_until_empty()
-    there.run(*THROUGH_SLURM, *TARGETS)
+    there.run(*THROUGH_SLURM, "--", *TARGETS)
     trained = there.results / "logs" / "train" / "base+full+s0.log"
     assert "already made, publishing" in trained.read_text()
 
@@ -95,6 +95,6 @@ def test_a_study_on_slurm(cluster, place):
         changed[section][setting] = value
         there.write(changed)
         moment = time.time()
-        assert "has been submitted" in there.run(*THROUGH_SLURM, *TARGETS)
+        assert "has been submitted" in there.run(*THROUGH_SLURM, "--", *TARGETS)
         assert there.logs_since(moment) == rules
-    assert "Nothing to be done" in there.run(*THROUGH_SLURM, *TARGETS)
+    assert "Nothing to be done" in there.run(*THROUGH_SLURM, "--", *TARGETS)

@@ -42,27 +42,27 @@ def test_nothing_is_stale_after_a_run(planned):
 
 
 def test_a_figures_setting_draws_and_computes_nothing(planned):
-    own, rules = planned({"figures.style.dpi": 300})
+    own, rules = planned({"figures": {"style": {"dpi": 300}}})
     assert own
     assert all(name.startswith(("figure_", "table_")) for name, *_ in own)
     assert all(name.startswith(("figure_", "table_")) or name == "report" for name in rules)
 
 
 def test_a_probes_setting_fits_the_probes_again(planned):
-    own, rules = planned({"hrsa.probe.seeds": 4})
+    own, rules = planned({"hrsa": {"probe": {"seeds": 4}}})
     assert {name for name, *_ in own} == {"hrsa_probe"}
     assert not rules & {"extract", "train", "evaluate", "mine", "hrsa_linear", "hrsa_neighbours"}
 
 
 def test_the_temperature_trains_both_embedders_and_mines_nothing(planned):
-    own, rules = planned({"recipes.full.loss.temperature": 0.05})
+    own, rules = planned({"recipes": {"full": {"loss": {"temperature": 0.05}}}})
     assert {job for job in own if job[0] == "train"} == {("train", b, "full", "0") for b in ("base", "tuned")}
     assert {name for name, *_ in own} == {"train", "describe_study", "table_5"}
     assert not rules & {"mine", "pairs", "corpora", "fetch_hub"}
 
 
 def test_a_dataset_is_mined_again_alone(planned):
-    own, rules = planned({"data.datasets.code.limit": 100})
+    own, rules = planned({"data": {"datasets": {"code": {"limit": 100}}}})
     assert {job for job in own if job[0] == "pairs"} == {("pairs", "code")}
     assert {name for name, *_ in own} <= {"pairs", "describe_study"}
     assert {"mine", "train", "evaluate"} <= rules
@@ -70,7 +70,7 @@ def test_a_dataset_is_mined_again_alone(planned):
 
 
 def test_a_backbones_revision_fetches_that_backbone_alone(planned):
-    own, rules = planned({"backbones.tuned.revision": "3" * 40})
+    own, rules = planned({"backbones": {"tuned": {"revision": "3" * 40}}})
     assert {job for job in own if job[0] == "fetch_hub"} == {("fetch_hub", "tuned")}
     assert {name for name, *_ in own} <= {"fetch_hub", "describe_study"}
     assert {"train", "extract", "hrsa_linear"} <= rules

@@ -67,7 +67,7 @@ def launch(
         log.info("%d processes on %d nodes", processes * nodes, nodes)
     log.debug("launching %s", " ".join(command))
     with Leaving() as leaving:
-        code = _watch(command, path, leaving, _environment(processes * nodes, threads))
+        code = _watch(command, path, leaving, _environment(processes, nodes, threads))
     _judge(path, code, leaving)
 
 
@@ -119,11 +119,15 @@ def _scontrol(*words: str) -> str:
     return subprocess.run(["scontrol", *words], check=True, capture_output=True, text=True).stdout
 
 
-def _environment(processes: int, threads: int | None) -> dict[str, str]:
+def _environment(processes: int, nodes: int, threads: int | None) -> dict[str, str]:
     environment = dict(os.environ)
+    if nodes > 1:  # what is left of this process's own step would be the default of the next
+        step = [n for n in environment if n.startswith(("SLURM_", "SRUN_")) and n != "SLURM_JOB_ID"]
+        for name in step:
+            del environment[name]
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)
-    if processes > 1 or threads:
+    if processes * nodes > 1 or threads:
         # Spinning OpenMP threads of several processes on the same cores slow each other down many times.
         environment |= {name: str(threads or 1) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
     return environment
