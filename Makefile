@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo slurm-demo run plan test test-slow test-slurm test-gpu check format docs lock bench clean help
+.PHONY: setup demo slurm-demo run plan test test-slow test-slurm test-gpu check format docs figure lock bench clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
@@ -20,6 +20,7 @@ help:
 	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
 	@echo "make check   formatting, lint, types, workflow lint, generated files"
 	@echo "make docs    generate the configuration reference, the schema, the API pages and the benchmarks' table"
+	@echo "make figure  draw the README's figure from the embedded study's results"
 	@echo "make lock    resolve the locks in envs/ anew"
 	@echo "make bench   speed and memory beside peers, as ratios"
 	@echo "make clean   remove .venv and caches (results stay)"
@@ -85,6 +86,10 @@ docs: setup
 	$(BIN)/python -m bench.table --write
 	$(BIN)/python docs/generate.py --write
 	$(BIN)/python bench/scale.py --page
+
+figure: setup
+	$(BIN)/realign figures --results results/tiny --only figure_floors --out build/manual
+	cp build/manual/figures/figure_floors.png docs/figure.png
 
 lock: setup
 	$(BIN)/python -m pip install --quiet uv

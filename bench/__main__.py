@@ -20,7 +20,17 @@ from bench import results, table
 from bench.measured import MARK
 
 HERE = Path(__file__).parent
-NAMES = ("dag", "extraction", "hrsa", "mining", "training", "evaluation", "scale")
+NAMES = (
+    "dag",
+    "extraction",
+    "hrsa",
+    "mining",
+    "training",
+    "evaluation",
+    "footprint",
+    "single_measures",
+    "scale",
+)
 
 
 def main(words: list[str]) -> int:

@@ -6,6 +6,8 @@ from itertools import groupby
 from bench.results import ROOT, kept
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
+MARKS = "<!-- made by python -m bench.table --write -->\n", "<!-- end -->"
 OPENING = """# Benchmarks
 
 Made by `python -m bench.table --write` from `bench/results/*.json`; do not edit by hand.
@@ -40,6 +42,26 @@ def page(results: list[dict]) -> str:
     return "\n".join(parts)
 
 
+def short(results: list[dict]) -> str:
+    """The README's part: every number that has an aim, reached or not."""
+    rows = [(r["benchmark"], row) for r in results for row in r["rows"] if row["aim"]]
+    if not rows:
+        return ""
+    lines = ["", "| | case | measure | value | aim |", "|---|---|---|---|---|"]
+    for name, row in rows:
+        value = f"{number(row['value'])} {row['unit']}".rstrip()
+        lines.append(
+            f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {value} | {row['aim']} |"
+        )
+    return "\n".join([*lines, "", ""])
+
+
+def readme(results: list[dict]) -> str:
+    """The README with its part made anew."""
+    before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
+    return before + MARKS[0] + short(results) + MARKS[1] + rest.split(MARKS[1], 1)[1]
+
+
 def number(value: float) -> str:
     """As many digits as a reader wants: three that count, whole numbers whole."""
     if isinstance(value, int) or abs(value) >= 1000:
@@ -66,16 +88,18 @@ def _section(result: dict) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Write the page, or say whether it is as it would be written."""
-    made = page(kept())
+    """Write the pages, or say whether they are as they would be written."""
+    results = kept()
+    made = {PAGE: page(results), README: readme(results)}
+    stale = [p for p, text in made.items() if not p.exists() or p.read_text(encoding="utf-8") != text]
     if words == ["--write"]:
-        PAGE.write_text(made, encoding="utf-8")
+        for path in stale:
+            path.write_text(made[path], encoding="utf-8")
         return 0
     if words == ["--check"]:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == made:
-            return 0
-        print("docs/benchmarks.md is out of date: python -m bench.table --write", file=sys.stderr)
-        return 1
+        for path in stale:
+            print(f"out of date: {path.relative_to(ROOT)}; run make docs", file=sys.stderr)
+        return int(bool(stale))
     print("usage: python -m bench.table --write | --check", file=sys.stderr)
     return 2
 

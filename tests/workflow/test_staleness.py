@@ -109,3 +109,22 @@ def test_every_rule_that_computes_has_a_fingerprint(made_up_run):
     study = yaml.safe_load((made_up_run / "config.yaml").read_text())
     assert study["study"]["name"] == "tiny"
     assert len({load_command(name).code for name in STAGES}) > len(STAGES) / 2
+
+
+def test_a_pair_of_ones_own_runs_its_own_jobs_and_no_others(made_up_run, monkeypatch):
+    """Four lines more in the study: one backbone, one pair (docs/tutorial.md, step 4)."""
+    monkeypatch.chdir(made_up_run)
+    monkeypatch.delenv("REALIGN_RUN", raising=False)
+    pairs = yaml.safe_load((made_up_run / "config.yaml").read_text(encoding="utf-8"))["pairs"]
+    more = {
+        "backbones": {"longer": {"rlvr": {"from": "base", "optimisation": {"steps": 120}}}},
+        "pairs": [*pairs, {"left": "base", "right": "longer", "kind": "rlvr"}],
+    }
+    jobs = planned_jobs(made_up_run / "Snakefile", made_up_run, config=more)
+    own = {job.rule for job in jobs if any("longer" in value for value in job.wildcards.values())}
+    others = {job.rule for job in jobs if not any("longer" in value for value in job.wildcards.values())}
+    assert {"rlvr", "check_pair", "score_backbone", "train", "checkpoint", "extract", "evaluate"} <= own
+    assert own >= HRSA
+    plates = {name for name in STAGES if name.startswith(("figure_", "table_"))}
+    assert others <= {"describe_study", "batch_orders", "claims", "report", *plates}
+    assert not any("untrained" in output or "sft" in output for job in jobs for output in job.outputs)
