@@ -6,6 +6,7 @@ settings, inputs and outputs checked. The slow tests run stage commands for real
 """
 
 import importlib.util
+import itertools
 import json
 import os
 import re
@@ -193,9 +194,11 @@ def try_snakemake(words, here):
 
 
 def make_own_study(words, here):
-    """The study that an earlier command on the same page has made."""
-    if "my-study.yaml" in words and not (here / "my-study.yaml").exists():
-        assert main(["init", "my-study.yaml"]) == 0
+    """The study of a user's own that a command names."""
+    named = [word for option, word in itertools.pairwise(words) if option == "--configfile"]
+    for study in named:
+        if not (here / study).exists():
+            assert main(["init", study]) == 0
 
 
 def try_realign(words, here):
