@@ -166,7 +166,9 @@ def test_a_command_of_the_manual_works(command, here):
     if program == "realign":
         try_realign(words, here)
     else:
-        {"make": try_make, "snakemake": try_snakemake, "source": try_source}[program](words, here)
+        {"make": try_make, "snakemake": try_snakemake, "source": try_source, "squeue": try_cluster}[program](
+            words, here
+        )
 
 
 def run(words, folder):
@@ -182,6 +184,14 @@ def try_make(words, here):
 def try_source(words, _):
     assert words == [".venv/bin/activate"]
     assert "venv" in (ROOT / "Makefile").read_text()  # what makes it
+
+
+def try_cluster(words, _):
+    """A word of SLURM's own, which `make test-slurm` has; here it is only seen to be used there."""
+    assert any(
+        "squeue" in path.read_text() for path in (ROOT / "tests" / "slurm").iterdir() if path.is_file()
+    )
+    assert words == ["--me"]
 
 
 def try_snakemake(words, here):
