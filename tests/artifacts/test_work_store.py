@@ -13,7 +13,7 @@ import time
 import pytest
 
 from realign.artifacts import command as commands
-from realign.artifacts.command import Command, Input, Job, Output, execute
+from realign.artifacts.command import Command, Input, Job, Output, UserError, execute
 from realign.artifacts.manifest import (
     ManifestError,
     content_hash,
@@ -23,6 +23,7 @@ from realign.artifacts.manifest import (
     read_manifest,
 )
 from realign.artifacts.store import Work, WorkStore
+from realign.runs import tools
 from realign.study.base import Section, setting
 
 RUNS = []
@@ -166,6 +167,26 @@ def test_a_file_that_was_only_touched_is_still_what_it_was(toy, monkeypatch):
     assert content_hash(made["model"]) == read_manifest(made["model"]).hash
     toy()
     assert len(RUNS) == 1
+
+
+def test_the_workflows_mark_in_a_folder_is_no_content(toy, capsys):
+    made = toy()
+    (made["model"] / ".snakemake_timestamp").touch()
+    assert tools.show([str(made["model"]), "--verify"]) == 0
+    assert "1 files" in capsys.readouterr().out
+    (made["model"] / "more").touch()
+    with pytest.raises(UserError, match="not what its manifest says"):
+        tools.show([str(made["model"]), "--verify"])
+
+
+def test_the_store_of_single_commands_is_listed_too(toy, capsys):
+    toy()
+    (toy.root / "tiny").mkdir()
+    shutil.copytree(toy.root / ".work", toy.root / "tiny/.work")
+    assert tools.store(["--results", str(toy.root)]) == 0
+    said = capsys.readouterr().out
+    assert f"{toy.root}/.work: 1 entries" in said
+    assert f"{toy.root}/tiny/.work: 1 entries" in said
 
 
 def test_finished_work_can_stand_under_another_key(toy):

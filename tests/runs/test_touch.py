@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STUDY = """
 study: {name: small}
 backbones: {base: {pretrain: {}}}
-data: {datasets: {mine: {file: raw.jsonl}}}
+data: {datasets: {mine: {file: raw.jsonl, mined: false}}}
 resources: {redo_gpu_hours: 0, rules: {pairs: {gpus: 1}}}
 """
 # Of the workflow only what this takes: each Snakemake costs seconds.

@@ -31,6 +31,10 @@ def hash_tree(entries: Iterable[tuple[str, str]]) -> str:
     return digest.hexdigest()
 
 
+WORKFLOW_MARK = ".snakemake_timestamp"  # the workflow puts it into folders that its jobs made
+
+
 def files_below(directory: Path) -> list[str]:
-    """The relative POSIX paths of all files below a directory, sorted."""
-    return sorted(p.relative_to(directory).as_posix() for p in directory.rglob("*") if p.is_file())
+    """The relative POSIX paths of all files below a directory, sorted; the workflow's mark is no content."""
+    files = (p for p in directory.rglob("*") if p.name != WORKFLOW_MARK and p.is_file())
+    return sorted(p.relative_to(directory).as_posix() for p in files)

@@ -136,16 +136,17 @@ def _from_gym(
 def _chain_sum(item: dict) -> Made:
     expression = item["metadata"]["expression"]
     first, *rest = re.findall(r"[-+]?\s*\d+", expression)
-    terms = [int(first), *(int(term.replace(" ", "")) for term in rest)]
+    signed = [term.replace(" ", "") for term in rest]  # with its sign, which "- 0" would lose as a number
+    terms = [int(first), *map(int, signed)]
 
     def solve(rng: Random, slip: bool) -> Solution:
         wrong_at = rng.randrange(1, len(terms)) if slip else None
         total, steps = terms[0], []
-        for i, term in enumerate(terms[1:], 1):
-            value = total + term
+        for i, term in enumerate(signed, 1):
+            value = total + int(term)
             if i == wrong_at:
                 value = _off(value, rng)
-            steps.append(f"{total}{term:+d}={value}")
+            steps.append(f"{total}{term}={value}")
             total = value
         return f"What is {expression}?", steps, str(total)
 
