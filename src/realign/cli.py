@@ -62,6 +62,9 @@ def _run_tool(name: str, rest: list[str], main: str = "") -> int:
     except (UserError, StudyError) as error:
         print(f"realign {name}: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def _ask(words: list[str]) -> int | None:

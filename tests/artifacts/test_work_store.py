@@ -179,6 +179,34 @@ def test_the_workflows_mark_in_a_folder_is_no_content(toy, capsys):
         tools.show([str(made["model"]), "--verify"])
 
 
+def test_show_tells_each_place_once_and_what_was_accepted(tmp_path, capsys):
+    entry = {"path": str(tmp_path / "raw"), "hash": "0"}
+    (tmp_path / "raw").touch()
+    change = {
+        "made_with_code": "c0de",
+        "when": "today",
+        "changed_modules": ["realign.a"],
+        "reason": "a rename",
+    }
+    for name, inputs in (
+        ("model", [entry]),
+        ("score", [{"path": str(tmp_path / "model"), "hash": "1"}, entry]),
+    ):
+        (tmp_path / name).touch()
+        record = {
+            "command": "toy", "made": "then", "code": "new", "settings": {}, "libraries": {}, "host": {},
+            "threads": 1, "seconds": 2, "inputs": {"all": inputs}, "accepted": [change],
+        }  # fmt: skip
+        provenance_path(tmp_path / name).write_text(json.dumps(record))
+    assert tools.show([str(tmp_path / "score")]) == 0
+    said = capsys.readouterr().out
+    assert said.count(f"{tmp_path / 'raw'}  (given, not made here)") == 1
+    assert (
+        "made with code c0de; accepted for other code on today\n  changed: realign.a\n  reason: a rename"
+        in said
+    )
+
+
 def test_the_store_of_single_commands_is_listed_too(toy, capsys):
     toy()
     (toy.root / "tiny").mkdir()

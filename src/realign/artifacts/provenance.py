@@ -57,11 +57,11 @@ def lineage(artifact: Path, depth: int = 0) -> Iterator[tuple[int, Path, Mapping
 def _lineage(
     artifact: Path, depth: int, seen: set[Path]
 ) -> Iterator[tuple[int, Path, Mapping[str, Any] | None]]:
-    record = read_provenance(artifact)
-    yield depth, artifact, record
-    if artifact in seen or record is None:
+    if artifact in seen:
         return
     seen.add(artifact)
-    for given in record.get("inputs", {}).values():
+    record = read_provenance(artifact)
+    yield depth, artifact, record
+    for given in (record or {}).get("inputs", {}).values():
         for entry in given:
             yield from _lineage(Path(entry["path"]), depth + 1, seen)

@@ -35,6 +35,10 @@ def show(words: Sequence[str]) -> int:
         return 0
     for depth, place, made in lineage(path):
         print("  " * depth + _one_line(place, made))
+    for change in record.get("accepted", []):
+        modules = ", ".join(change["changed_modules"])
+        print(f"\nmade with code {change['made_with_code']}; accepted for other code on {change['when']}")
+        print(f"  changed: {modules}\n  reason: {change['reason']}")
     print(f"\nsettings: {json.dumps(record['settings'], sort_keys=True)}")
     print(f"libraries: {', '.join(f'{k} {v}' for k, v in record['libraries'].items())}")
     print(f"host: {json.dumps(record['host'])}, {record['threads']} threads, {record['seconds']} s")
