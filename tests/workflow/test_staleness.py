@@ -51,8 +51,12 @@ def test_resources_make_nothing_stale(study):
 
 # A change of the study → the rules that it makes stale by itself.
 SETTINGS = [
-    # a study describes its recipes, and table 5 prints them
-    ("recipes.full.loss.temperature", 0.05, {"train", "describe_study", "table_5"}),
+    # a study describes its recipes, and two tables and the figure of costs print them
+    (
+        "recipes.full.loss.temperature",
+        0.05,
+        {"train", "describe_study", "table_5", "table_6", "figure_cost"},
+    ),
     ("recipes.full.hardware.token_budget", 4096, set()),
     ("mining.relative_margin", 0.1, {"mine"}),
     ("hrsa.probe.seeds", 4, {"hrsa_probe"}),
