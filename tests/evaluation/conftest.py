@@ -2,6 +2,7 @@
 
 import json
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen3Con
 from realign.embedder.export import export
 from realign.embedder.model import Embedder
 
+sys.path.insert(0, str(Path(__file__).parent))  # helpers of these tests lie beside them
 torch.set_num_threads(1)
 
 TOPICS = {

@@ -41,6 +41,16 @@ def test_the_manual_holds_the_papers_mining():
     assert written["backbones"]["qwen3-embedding-0.6b"]["hub"] == "Qwen/Qwen3-Embedding-0.6B"
 
 
+def test_the_papers_study_mines_as_the_manual_says():
+    paper = yaml.safe_load((Path(__file__).parents[2] / "studies/paper.yaml").read_text(encoding="utf-8"))
+    written = documented()
+    teacher = paper["mining"].pop("teacher")["backbone"]
+    assert paper["backbones"][teacher]["hub"] == "Qwen/Qwen3-Embedding-0.6B"
+    assert paper["mining"] == {k: v for k, v in written["mining"].items() if k != "teacher"}
+    mined = [name for name, given in paper["data"]["datasets"].items() if given.get("mined", True)]
+    assert len(mined) == 11
+
+
 def test_a_job_gets_its_slice_and_nothing_else():
     made = study(lexical={}, negatives=2, token_budget=99, margin_filter={"datasets": ["a"]})
     job = made.mining.of(made, "a")

@@ -25,6 +25,7 @@ localrules:
     fetch_task,
 
 
+# What it fills is the hub's cache, of which the work store knows nothing: whenever it runs, it looks.
 rule fetch_task:
     output:
         record=f"{R}/datasets/{{task}}.json",
@@ -36,7 +37,7 @@ rule fetch_task:
         f"{R}/benchmarks/fetch_task/{{task}}.tsv"
     retries: 2
     shell:
-        "realign fetch_task --job {params.job:q} --log {log:q} --record {output.record:q}"
+        "realign fetch_task --force --job {params.job:q} --log {log:q} --record {output.record:q}"
 
 
 # Many small tasks of one model in one process; what it makes lies in the work store, from which

@@ -27,6 +27,7 @@ from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.engine.signals import Leaving
 from realign.evaluation import models
+from realign.evaluation.dataset_cache import dataset_cache
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan, prompt_hash
 from realign.evaluation.queries import QueryScores, write
@@ -133,15 +134,24 @@ def _load_texts(task: Any, name: str) -> None:
         HfHubHTTPError,
         ConnectionError,
     )
-    try:
-        task.load_data()
-    except missing as error:
-        raise UserError(
-            f"{name}: its dataset {task.metadata.dataset.get('path')} at revision "
-            f"{task.metadata.dataset.get('revision')} is not on this machine, and evaluation never goes "
-            f"to the hub ({type(error).__name__}). Fetch it first, where there is a network: by the "
-            f"workflow's rule fetch_task, or with realign evaluate --model … --tasks {name} --fetch"
-        ) from error
+    with dataset_cache(task) as folder:
+        try:
+            task.load_data()
+        except missing as error:
+            raise UserError(
+                f"{name}: its dataset {task.metadata.dataset.get('path')} at revision "
+                f"{task.metadata.dataset.get('revision')} is not on this machine, and evaluation never goes "
+                f"to the hub ({type(error).__name__}). Fetch it first, where there is a network: by the "
+                "workflow's rule fetch_task (--forcerun fetch_task where the cache was cleared), or "
+                f"with realign evaluate --model … --tasks {name} --fetch"
+            ) from error
+        except UserError:
+            raise
+        except Exception as error:  # whatever a reader makes of a damaged file
+            raise UserError(
+                f"{name}: its texts in {folder} cannot be read ({type(error).__name__}: {error}). "
+                "Delete that folder and fetch them again (snakemake --forcerun fetch_task, or --fetch)"
+            ) from error
 
 
 def _set_threads(threads: int) -> None:

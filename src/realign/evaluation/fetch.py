@@ -9,6 +9,7 @@ import logging
 from typing import Any
 
 from realign.artifacts.command import Job, UserError
+from realign.evaluation.dataset_cache import dataset_cache
 from realign.evaluation.tasks import mteb_task
 from realign.study.evaluation import FetchTask
 
@@ -21,7 +22,8 @@ def run(job: Job[FetchTask]) -> None:
     task = mteb_task(asked.task, asked.revision, asked.mteb_version)
     dataset = task.metadata.dataset
     try:
-        task.load_data()
+        with dataset_cache(task):
+            task.load_data()
     except Exception as error:  # whatever the hub or the reader says, the user needs the dataset's name
         token = "" if task.metadata.is_public else " It is private: log in with a token that may read it."
         raise UserError(

@@ -181,7 +181,8 @@ def fetch(planned: dict[str, Planned], out: Path, store: Path) -> None:
     """Fetch what mteb's tasks need, in a process of its own: this one keeps the hub switched off."""
     for task in dict.fromkeys(p.source.task for p in planned.values() if p.files is None):
         words = ["fetch_task", "--task", task, "--revision", json.dumps(tasks()[task]["revision"])]
-        words += ["--record", str(out / "datasets" / f"{task}.json"), "--store", str(store)]
+        # forced, since it fills the hub's cache: that a record is there says nothing of that
+        words += ["--record", str(out / "datasets" / f"{task}.json"), "--store", str(store), "--force"]
         subprocess.run([sys.executable, "-m", "realign.cli", *words], check=False)
 
 
