@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from safetensors.torch import load_file
@@ -12,6 +13,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 LIMIT_MINUTES = 1  # the shortest limit that SLURM knows
 BEFALLEN = ("signalled", "cancelled", "lost", "hungry")
 LONG, SHORT = "long", "short"
+STEPS = 600
 
 
 def study_of(names, recipes):
@@ -25,7 +27,7 @@ def study_of(names, recipes):
     for name, steps in recipes.items():
         study["recipes"][name] = copy.deepcopy(recipe)
         study["recipes"][name]["batches"] |= {"steps": steps, "epochs": 400}
-        study["recipes"][name]["hardware"]["save_every"] = 5
+        study["recipes"][name]["hardware"]["save_every"] = 20
     study["resources"] = {"rules": {"train": {"threads": 1, "memory_gb": 2}}}
     return study
 
@@ -98,28 +100,38 @@ def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, plac
 
 def test_what_befalls_a_job_is_survived_or_told(cluster, place):
     names = (*BEFALLEN, "undisturbed", "other")
-    study = study_of(names, {SHORT: 150})
-    study["resources"]["backbones"] = {"hungry": {"train": {"memory_gb": 0.7}}}
+    study = study_of(names, {SHORT: STEPS})
+    study["resources"]["backbones"] = {
+        "hungry": {"train": {"memory_gb": 0.7}},
+        "lost": {"train": {"partition": "gpu"}},  # a node of its own, to lose
+    }
     there = place("there", study)
     run = there.start(*THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in (*BEFALLEN, "undisturbed"))))
+    befell = {}
 
-    def job(name):
-        """The job that trains it, once it has saved something."""
+    def lose(job):
+        node = cluster.node_of(job)
+        cluster.kill_node(node)
+        return node
 
-        def saved():
-            number = cluster.running(f"{name}_{SHORT}")
-            return number if number and "train: working in" in _log_or_nothing(there, name) else ""
+    waiting = {
+        "signalled": lambda job: cluster.ask("scancel", "--signal=USR1", job),
+        "cancelled": lambda job: cluster.ask("scancel", job),
+        "lost": lose,
+    }
 
-        return until(saved, f"a training of {name}", 300)
+    def strike():
+        """Strike each training once it has saved something."""
+        assert run.poll() is None, there.said()[-6000:]
+        for name in [*waiting]:
+            job = cluster.running(f"{name}_{SHORT}")
+            if job and has_saved(there, name):
+                befell[name] = (job, waiting.pop(name)(job))
+        return not waiting
 
     try:
-        signalled = job("signalled")
-        cluster.ask("scancel", "--signal=USR1", signalled)
-        cancelled = job("cancelled")
-        cluster.ask("scancel", cancelled)
-        lost = job("lost")
-        node = cluster.node_of(lost)
-        cluster.kill_node(node)
+        until(strike, "trainings that have saved", 400)
+        lost, node = befell["lost"]
         until(lambda: lost not in cluster.jobs("RUNNING"), "SLURM to miss the node", 180)
         cluster.restart_node(node)
         assert run.wait(600) == 0, there.said()[-6000:]
@@ -128,19 +140,18 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
 
     for name in BEFALLEN:
         assert same_weights(there, name, "undisturbed", SHORT), name
-        assert steps_of(there, name, SHORT) == list(range(1, 151)), name
+        assert steps_of(there, name, SHORT) == list(range(1, STEPS + 1)), name
     assert half_made(there) == []
-    said = there.said()
-    for number in (signalled, cancelled, lost):
-        assert f"SLURM-job '{number}' failed" in said
+    for job, _ in befell.values():
+        assert f"SLURM-job '{job}' failed" in there.said()
+    assert "asked to leave (SIGUSR1)" in log_of(there, "signalled", SHORT)
     hungry = log_of(there, "hungry", SHORT)
     assert "train, job hungry+short+s0" in hungry
     assert "killed for using more memory than its limit of" in hungry
     assert "resources.rules.train.memory_gb" in hungry
 
 
-def _log_or_nothing(place, name):
-    try:
-        return log_of(place, name, SHORT)
-    except FileNotFoundError:
-        return ""
+def has_saved(place, name):
+    log = place.results / "logs" / "train" / f"{name}+{SHORT}+s0.log"
+    works = re.findall(r"train: working in (\S+)", log.read_text()) if log.exists() else []
+    return bool(works) and any((place.folder / works[-1] / "scratch" / "checkpoints").glob("step-*"))
