@@ -142,6 +142,8 @@ def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path)
         )
     (work.parent / "train-d").mkdir()
     (work.parent / "train-d/sealed.json").write_text("{")
+    (work.parent / "mine-e").mkdir()
+    (work.parent / "mine-e/sealed.json").write_text('{"provenance": {"command": "mine", "seconds": null}}')
     measured = measured_hours(tmp_path / "results/toy/.work")
     assert measured == {"train": 0.01}
     job = PlannedJob("train", {"backbone": "large"}, resources={"gpu": 4})

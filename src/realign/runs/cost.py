@@ -45,9 +45,10 @@ def measured_hours(store: Path) -> dict[str, float]:
     for path in sorted(store.glob("*/sealed.json")):
         try:
             made = json.loads(path.read_text(encoding="utf-8"))["provenance"]
-            seconds.setdefault(made["command"], []).append(float(made["seconds"]))
+            command, taken = made["command"], float(made["seconds"])
         except (json.JSONDecodeError, KeyError, TypeError, ValueError):
             continue  # damaged or of another version: no measurement
+        seconds.setdefault(command, []).append(taken)
     return {command: statistics.median(values) / 3600 for command, values in seconds.items()}
 
 
