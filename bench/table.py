@@ -8,6 +8,7 @@ from bench.results import ROOT, kept
 PAGE = ROOT / "docs" / "benchmarks.md"
 README = ROOT / "README.md"
 MARKS = "<!-- made by python -m bench.table --write -->\n", "<!-- end -->"
+NOTHING = "\nNo result is kept yet.\n\n"
 OPENING = """# Benchmarks
 
 Made by `python -m bench.table --write` from `bench/results/*.json`; do not edit by hand.
@@ -33,7 +34,7 @@ TITLES = {
 
 def page(results: list[dict]) -> str:
     """The whole page."""
-    parts = [OPENING]
+    parts = [OPENING if results else OPENING + NOTHING]
     for name, group in groupby(
         sorted(results, key=lambda r: (r["benchmark"], r["command"])), lambda r: r["benchmark"]
     ):
@@ -46,7 +47,7 @@ def short(results: list[dict]) -> str:
     """The README's part: every number that has an aim, reached or not."""
     rows = [(r["benchmark"], row) for r in results for row in r["rows"] if row["aim"]]
     if not rows:
-        return ""
+        return NOTHING
     lines = ["", "| | case | measure | value | aim |", "|---|---|---|---|---|"]
     for name, row in rows:
         value = f"{number(row['value'])} {row['unit']}".rstrip()
