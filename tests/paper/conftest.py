@@ -1,15 +1,14 @@
 """A small study's made-up tidy results, drawn once for all tests of this room."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from realign.artifacts.store import WorkStore
-from realign.paper.catalogue import PLATES
-from realign.paper.redraw import draw_plate, judge, read_description, write_report
 from realign.paper.synthetic import fill
 from realign.study.claims import Claims
 from realign.study.description import Compared, Description, PairEntry
@@ -53,6 +52,7 @@ def small_description(**changes: object) -> Description:
         "name": "small",
         "title": "A small study",
         "question": "Is it <alike> & well?",
+        "scope": "A made-up study shows nothing.",
         "seeds": (0, 1),
         "backbones": {n: {"source": "made up", "parameters": 1e6 * (i + 1)} for i, n in enumerate(SIDES)},
         "pairs": PAIRS,
@@ -87,13 +87,18 @@ def results(tmp_path_factory: pytest.TempPathFactory, description: Description) 
     return folder
 
 
+# What a machine that only draws does not have.
+ABSENT = ("torch", "transformers", "deepspeed", "mteb", "sentence_transformers", "h5py", "snakemake")
+COMMAND = (
+    f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); from realign.cli import main; sys.exit(main())"
+)
+
+
 @pytest.fixture(scope="session")
 def drawn(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Everything drawn from them: figures, tables, claims, report."""
+    """Everything drawn from them by `realign figures`, where no model's library can be imported."""
     out = tmp_path_factory.mktemp("drawn")
-    told, store = read_description(results), WorkStore(out / ".work")
-    for name in PLATES:
-        draw_plate(results, told, name, out, store)
-    judge(results, told, out, store)
-    write_report(results, out, store)
+    words = [sys.executable, "-c", COMMAND, "figures", "--results", str(results), "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
     return out

@@ -1,9 +1,11 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from realign.paper.claims import (
@@ -244,6 +246,20 @@ def test_a_claim_of_ones_own_joins_and_replaces():
     assert own.all()["null_effect"] is own.own["null_effect"]
     assert set(own.all()) == {*PAPER_CLAIMS, "mine"}
     assert set(Claims(paper=False, tensions=True).all()) == set(PAPER_TENSIONS)
+
+
+def test_the_claims_of_the_manual_are_judged():
+    """The example of docs/claims.md, read as a study would read it, on a true gain of 2.5 points."""
+    manual = (Path(__file__).parents[2] / "docs/claims.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(manual.split("```yaml\n")[1].split("```")[0])
+    given = Claims.model_validate(example["claims"])
+    tidy = Told(scores=scores(2.5, 40, 3, 1.0, np.random.default_rng(4)))
+    tidy.scores["benchmark"] = "MTEB(Code, v1)"
+    asked = ClaimsJob(study="s", claims=given.all(), pairs=(PAIR,), view=View(recipe="full", corpora=("c",)))
+    judged = judge(asked, tidy)
+    assert overall(judged["code_gains"]) == HOLDS
+    assert overall(judged["null_effect"]) == FAILS
+    assert judged["null_effect"][0].threshold == 0.5
 
 
 def test_rows_have_the_tidy_columns_and_their_evidence(drawn):

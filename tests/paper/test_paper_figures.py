@@ -7,7 +7,7 @@ import pytest
 
 from realign.artifacts.store import WorkStore
 from realign.paper.catalogue import FIGURES, PLATES
-from realign.paper.panels import layer_ticks, pair_label, shorten
+from realign.paper.panels import columns_for, layer_ticks, pair_label, shorten
 from realign.paper.plan import plate_parts
 from realign.paper.redraw import draw_plate
 from realign.study.description import PairEntry
@@ -50,6 +50,15 @@ def test_the_comparison_of_pictures_sees_a_change():
 @pytest.mark.parametrize("name", DATA)
 def test_every_data_figure_has_a_filled_panel(name, drawn):
     assert len(pd.read_csv(drawn / f"figures/{name}.csv")) > 0
+
+
+def test_all_is_drawn_where_no_library_of_models_can_be_imported(drawn):
+    """The fixture draws with the imports of torch and its like refused."""
+    for name, plate in PLATES.items():
+        folder = "tables" if plate.is_table else "figures"
+        assert (drawn / f"{folder}/{name}.csv").is_file(), name
+    assert (drawn / "tidy/claims.parquet").is_file()
+    assert (drawn / "report.html").is_file()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -125,6 +134,11 @@ def test_layer_ticks_are_true_and_uncrowded(layers):
     assert [str(t) for t in ticks[1:]] == labels[1:]
     assert len(ticks) <= 9
     assert ticks == sorted(set(ticks))
+
+
+@pytest.mark.parametrize(("count", "columns"), [(0, 1), (1, 1), (4, 4), (5, 3), (6, 3), (8, 4), (9, 3)])
+def test_panels_fill_their_rows(count, columns):
+    assert columns_for(count) == columns
 
 
 def test_labels_fit():

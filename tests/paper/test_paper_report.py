@@ -86,13 +86,18 @@ def test_the_answer_follows_the_verdict(drawn):
     claims = read_table("claims", [drawn / "tidy/claims.parquet"])
     for verdict, word in (
         ("holds", "No: "),
-        ("fails", "Scores differ"),
+        ("fails", "Scores differ by more than the margin: "),
         ("undecided", "Undecided at this sample"),
     ):
         told = claims.copy()
-        told.loc[(told["claim"] == "null_effect") & (told["pair"] == "all"), "verdict"] = verdict
+        told.loc[told["claim"] == "null_effect", "verdict"] = verdict
         assert answer(told).startswith(word)
     assert answer(claims.iloc[:0]) == "No claim has been judged yet."
+
+
+def test_what_a_study_can_show_is_said_in_its_own_words_with_its_sizes(page):
+    assert "A made-up study shows nothing." in page
+    assert "3 pairs of backbones (1 SFT, 2 RLVR), at most 4,000,000 parameters, 2 contrastive seeds, " in page
 
 
 def test_what_was_run_is_read_from_provenance_each_work_once(drawn, tmp_path):

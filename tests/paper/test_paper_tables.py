@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from realign.paper.catalogue import PLATES, TABLES
+from realign.paper.gains import largest_whole
 from realign.paper.published import published_value, read_reference, reference_files, same_model
 from realign.paper.tables.benchmark import paper_p
 from realign.paper.tabulate import Column, Table
@@ -74,7 +75,12 @@ def test_published_numbers_agree_with_one_another():
     assert np.allclose((scores["post"] - scores["base"]).round(2), scores["gain"], atol=0.011)
     assert reference("datasets")["value"].sum() == 1_603_172
     rotation = reference("rotation")
-    assert len(rotation) == 28
+    printed = {n: rotation[rotation["table"] == n] for n in (3, 12, 13)}
+    assert [len(rows) for rows in printed.values()] == [4, 16, 12]
+    keys = ["left", "right", "stage", "corpus"]
+    twice = printed[3].merge(pd.concat([printed[12], printed[13]]), on=keys)
+    assert len(twice) == 4
+    assert np.allclose(twice["value_x"], twice["value_y"], atol=0.001)
     corpora = reference("corpora")
     assert corpora.loc[corpora["corpus"] != "all", ["total", "valid"]].sum().tolist() == [1197, 1021]
     assert len(reference("backbones")) == 8
@@ -88,6 +94,30 @@ def test_published_values_are_found_by_hub_id_and_by_label():
     assert published_value(table, pair, known, "value", stage="backbone", k=50) == 0.577
     assert np.isnan(published_value(table, pair, {}, "value", stage="backbone", k=50))
     assert same_model("hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo", "qwen-2.5-0.5b-simplerl-zoo", {})
+    assert not same_model("Qwen/Qwen3-4B", "Qwen3-4B", {"Qwen3-4B": "someone-else/Qwen3-4B"})
+
+
+def test_pass_rates_are_compared_problem_by_problem(drawn):
+    """Table 9 shows the paired gain over the pair's own base, with its interval."""
+    table = pd.read_csv(drawn / "tables/table_9.csv").set_index("post")
+    assert table.loc["reasoned", ["gain", "gain_low", "gain_high"]].tolist() == [0.25, 0.21, 0.29]
+    assert "+0.250 [+0.210, +0.290]" in (drawn / "tables/table_9.md").read_text()
+
+
+def test_gaps_cost_as_few_scores_as_can_be():
+    whole = pd.DataFrame(np.zeros((4, 3)))
+    one_seed_short, one_task_short = whole.copy(), whole.copy()
+    one_seed_short.iloc[:2, 2] = np.nan
+    one_task_short.iloc[3, :2] = np.nan
+    assert largest_whole(whole).shape == (4, 3)
+    assert largest_whole(one_seed_short).shape == (4, 2)
+    assert largest_whole(one_task_short).shape == (3, 3)
+
+
+def test_columns_without_values_are_left_out_where_they_may_be():
+    columns = [Column("a", "A"), Column("b", "B", optional=True), Column("c", "C", optional=True)]
+    table = Table(columns, [{"a": "x", "b": np.nan, "c": 1}])
+    assert [c.key for c in table.columns] == ["a", "c"]
 
 
 def test_the_papers_own_p_value_is_scipys():

@@ -89,6 +89,7 @@ def _table(number: int, title: str, caption: str, module: str, *needs: Needs, **
 
 
 _LINEAR, _NEAR, _PROBE = ("linear",), ("neighbours",), ("probe",)
+_PRINTED = ("rotation", "overlap")  # the measures whose numbers the paper prints
 _HEAT = (
     "Rows are layers of the base model, columns layers of the post-trained one; layer 0, the embedding "
     "output, is marked E."
@@ -135,11 +136,12 @@ _PLATES = (
         5,
         "Similarity along contrastive training",
         "Each measure against the step of contrastive training; step 0 is the pair of backbones, the last "
-        "step the finished embedders. Shading is the 95 % interval.",
+        "step the finished embedders. Shading is the 95 % interval; diamonds are published values.",
         "dynamics",
         _measures("backbone", "embedder", "checkpoint", families=(*_LINEAR, *_NEAR, *_PROBE)),
         Needs("training"),
         corpora="main",
+        references=_PRINTED,
     ),
     _figure(
         6,
@@ -217,8 +219,8 @@ _PLATES = (
         "gains",
         "Gains on benchmarks, with intervals and the band of equivalence",
         "Mean gain of the post-trained side on each benchmark (points of 100) with its 90 % interval, over "
-        "tasks and seeds; the band is the margin of equivalence, small marks are the seeds. Hollow marks "
-        "are published values.",
+        "tasks and seeds; the band is the margin of equivalence, small marks are the seeds. Diamonds are "
+        "published values.",
         "gains",
         Needs("scores"),
         references=("benchmarks",),
@@ -227,10 +229,11 @@ _PLATES = (
         "floors",
         "Similarity against its floors",
         "Each measure of each pair beside its floors: two contrastive seeds of one backbone, and what "
-        "chance gives.",
+        "chance gives; diamonds are published values.",
         "floors",
         _measures("backbone", "embedder", families=(*_LINEAR, *_NEAR), controls=True),
         corpora="main",
+        references=_PRINTED,
     ),
     _figure(
         "loss",
@@ -334,7 +337,8 @@ _PLATES = (
     _table(
         9,
         "Pairs of backbones",
-        "Where each pair of backbones comes from and what lies between the two.",
+        "Where each pair of backbones comes from and what lies between the two: the share of held-out "
+        "problems solved, and what the post-trained side gains on the same problems, one by one.",
         "models",
         Needs("backbones"),
         stage="backbone",

@@ -17,9 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from realign.artifacts.command import Job
+from realign.paper.gains import gains
 from realign.paper.plan import ClaimsJob
-from realign.paper.statistics import UNKNOWN, Estimate, crossed_mean, from_interval, holm, over_seeds
-from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, gains, of_preset, pick, summary, task_scores
+from realign.paper.probe import of_probe_corpus
+from realign.paper.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
+from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, of_preset, pick, summary, task_scores
 from realign.study.claims import Claim, ClaimTest
 from realign.study.description import PairEntry
 
@@ -238,39 +240,26 @@ class Reader:
     def _readout_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "attention": attention, "split": test.split}
         rows = self._rows(test, "probe", direction="right", statistic="accuracy_change", **about)
-        corpora = list(dict.fromkeys(rows["corpus"]))
-        rows = rows[rows["corpus"].isin([c for c in self.view.corpora if c in corpora][:1] or corpora[:1])]
+        rows = of_probe_corpus(rows, self.view)
         rows = rows[rows["layer_left"] == rows["layer_left"].max()]
         by_seed = [from_interval(r.value, r.ci_low, r.ci_high) for r in rows.itertuples()]
-        yield self._finding(
-            test,
-            pair,
-            f"probe accuracy lost by the move, {test.stage}s, {attention}",
-            over_seeds(by_seed),
-            rows,
-        )
+        what = f"probe accuracy, right minus left, {test.stage}s, {attention}"
+        yield self._finding(test, pair, what, over_seeds(by_seed), rows)
 
     def _gain(self, test: ClaimTest, pair: PairEntry) -> Iterator[Finding]:
-        by_task = gains(self.scores, pair.left, pair.right, self.view.recipe)
-        names = [test.benchmark] if test.benchmark else list(dict.fromkeys(by_task["benchmark"]))
-        files = [
-            f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in (pair.left, pair.right)
-        ]
-        for benchmark in names or [""]:
-            own = by_task[by_task["benchmark"] == benchmark]
-            table = own.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
-            estimate = crossed_mean(table) if table.size else UNKNOWN
-            facts = {"tasks": table.shape[0], "seeds": table.shape[1], "p_paired": estimate.p_differs()}
-            finding = Finding(
-                pair.name,
-                f"gain, {benchmark or 'no benchmark'}",
-                test,
-                estimate,
-                test.threshold,
-                files,
-                facts,
-            )
-            yield finding
+        """The gain on each benchmark, the plain paired test beside it."""
+        sides = (pair.left, pair.right)
+        files = [f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in sides]
+        found = {gain.benchmark: gain for gain in gains(self.scores, pair, self.view.recipe)}
+        for benchmark in [test.benchmark] if test.benchmark else list(found) or [""]:
+            gain, what = found.get(benchmark), f"gain, {benchmark or 'no benchmark'}"
+            if gain is None:
+                facts: dict[str, Any] = {"why": "no scores of both sides"}
+                yield Finding(pair.name, what, test, UNKNOWN, test.threshold, facts=facts)
+                continue
+            tasks, seeds = gain.table.shape
+            facts = {"tasks": tasks, "seeds": seeds, "p_paired": gain.estimate.p_differs()}
+            yield Finding(pair.name, what, test, gain.estimate, test.threshold, files, facts)
 
     def _finding(
         self, test: ClaimTest, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,

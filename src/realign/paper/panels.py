@@ -10,11 +10,12 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from realign.artifacts.command import Job
 from realign.paper.plan import PlateJob
-from realign.paper.style import FAINT, MM, SFT_SHADE, save, styled
+from realign.paper.style import FAINT, INK, MM, SFT_SHADE, save, styled
 from realign.paper.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.figures import Style
@@ -95,6 +96,12 @@ def shorten(text: str, width: int) -> str:
     return f"{text[: width - 1 - tail]}…{text[-tail:]}"
 
 
+def columns_for(count: int, most: int = 4) -> int:
+    """How many panels stand side by side, so that rows are few and even."""
+    rows = -(-max(count, 1) // most)
+    return -(-max(count, 1) // rows)
+
+
 def layer_ticks(count: int, most: int = 7) -> tuple[list[int], list[str]]:
     """Ticks of a layer axis: E for the embedding output, then true layer numbers, the last one too."""
     last = count - 1
@@ -142,7 +149,7 @@ def settle(figure: Figure) -> None:
                 (left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10
             )
         )
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # else each form is laid out again
 
 
 def long_matrix(values: np.ndarray, **facts: Any) -> pd.DataFrame:
@@ -160,6 +167,18 @@ def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
         if any(len(f) for f in frames)
         else (pd.DataFrame(columns=["missing"]))
     )
+
+
+# How a published number is drawn beside this study's, in every figure.
+PUBLISHED: dict[str, Any] = {
+    "marker": "D", "markersize": 4.5, "fillstyle": "none", "color": INK, "markeredgewidth": 0.8,
+    "linestyle": "", "zorder": 3,
+}  # fmt: skip
+
+
+def published_mark() -> Line2D:
+    """The published number's entry in a legend."""
+    return Line2D([], [], **PUBLISHED, label="published")
 
 
 def band(axes: Axes, x: Any, low: Any, high: Any, colour: str) -> None:

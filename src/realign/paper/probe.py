@@ -10,12 +10,17 @@ SPLITS = ("train", "dev", "test")
 SIDES = {"left": "base", "right": "post-trained"}
 
 
+def of_probe_corpus(rows: pd.DataFrame, view: View) -> pd.DataFrame:
+    """The rows of the corpus whose labels are shown: the one asked for, else the first that has any."""
+    there = list(dict.fromkeys(rows["corpus"]))
+    chosen = [view.probe_corpus] if view.probe_corpus else [c for c in view.corpora if c in there] or there
+    return rows[rows["corpus"].isin(chosen[:1])]
+
+
 def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:
     """Accuracy by split and side of a probe fitted on the base model, averaged over seeds."""
     rows = readings(measures, "probe", view.preset, pair=pair, stage=stage, attention=view.attention)
-    rows = rows[rows["direction"].isin(SIDES)]
-    corpora = [c for c in view.corpora if c in set(rows["corpus"])] or list(dict.fromkeys(rows["corpus"]))
-    rows = rows[rows["corpus"].isin(corpora[:1])]
+    rows = of_probe_corpus(rows[rows["direction"].isin(SIDES)], view)
     tasks = [view.probe_task] if view.probe_task else list(dict.fromkeys(rows["task"]))[:1]
     rows = rows[rows["task"].isin(tasks)]
     if len(rows):  # the last layer, where a probe was fitted on several

@@ -1,7 +1,7 @@
 """The paper's published numbers, kept as data, and which of a study's pairs they belong to.
 
 A published row names its models by hub id; a pair of the study is the same when both of its sides
-come from those ids, or carry their names as labels.
+come from those ids, or carry their names.
 """
 
 from collections.abc import Iterable, Mapping
@@ -30,27 +30,30 @@ def _plain(name: str) -> str:
     return name.rsplit("/", 1)[-1].lower().replace("_", "-")
 
 
-def same_model(published: str, name: str, labels: Mapping[str, str]) -> bool:
-    """Whether a published hub id is this backbone's: its label, or its name."""
-    return _plain(published) in {_plain(name), _plain(labels.get(name, name))}
+def same_model(published: str, name: str, known: Mapping[str, str]) -> bool:
+    """Whether a published hub id is this backbone's: by its own hub id, else by its label or its name."""
+    told = known.get(name, name)
+    if "/" in told:  # two owners may give their models one name
+        return told.lower() == published.lower()
+    return _plain(published) in {_plain(name), _plain(told)}
 
 
-def rows_of(table: pd.DataFrame | None, pair: PairEntry, labels: Mapping[str, str]) -> pd.DataFrame | None:
+def rows_of(table: pd.DataFrame | None, pair: PairEntry, known: Mapping[str, str]) -> pd.DataFrame | None:
     """The published rows of the same pair."""
     if table is None:
         return None
     same = [
-        same_model(left, pair.left, labels) and same_model(right, pair.right, labels)
+        same_model(left, pair.left, known) and same_model(right, pair.right, known)
         for left, right in zip(table["left"], table["right"], strict=True)
     ]
     return table[same]
 
 
 def published_value(
-    table: pd.DataFrame | None, pair: PairEntry, labels: Mapping[str, str], column: str, **equal: object
+    table: pd.DataFrame | None, pair: PairEntry, known: Mapping[str, str], column: str, /, **equal: object
 ) -> float:
     """One published number of a pair; NaN where the paper has none."""
-    rows = rows_of(table, pair, labels)
+    rows = rows_of(table, pair, known)
     if rows is None:
         return np.nan
     for key, value in equal.items():
@@ -58,11 +61,20 @@ def published_value(
     return float(rows[column].iloc[0]) if len(rows) else np.nan
 
 
-def published_gain(
-    table: pd.DataFrame | None, pair: PairEntry, labels: Mapping[str, str], benchmark: str
-) -> float:
-    """The published gain of a pair on a benchmark."""
-    return published_value(table, pair, labels, "gain", benchmark=benchmark)
+def published_measure(
+    references: Iterable[Path], pair: PairEntry, known: Mapping[str, str], measure: str, stage: str,
+    corpus: str, k: int = 0,
+) -> float:  # fmt: skip
+    """The published number of a measure of a pair; the paper prints those of rotations and overlaps only."""
+    about = {"stage": stage, "corpus": corpus_of(corpus)}
+    if measure == "procrustes":
+        table = 12 if stage == "backbone" else 13
+        return published_value(
+            read_reference(references, "rotation"), pair, known, "value", table=table, **about
+        )
+    if measure == "knn_overlap":
+        return published_value(read_reference(references, "overlap"), pair, known, "value", k=k, **about)
+    return np.nan
 
 
 def corpus_of(corpus: str) -> str:

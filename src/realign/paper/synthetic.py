@@ -1,7 +1,7 @@
 """Made-up tidy results for any study, by default one in the shape of the paper's own.
 
 They exist to try every drawing before any model is trained. Nothing in them was measured, and every
-page drawn from them says so. Run `python -m realign.paper.synthetic DIR` for 8 pairs, 2 corpora and
+page drawn from them says so. Run `python -m realign.paper.synthetic DIR` for 9 pairs, 2 corpora and
 up to 36 layers, then `realign figures --results DIR`.
 """
 
@@ -36,26 +36,29 @@ RECIPES: dict[str, Any] = {
         ("full", 2e-5, None, list(STEPS)), ("lora", 2e-4, {"rank": 16, "alpha": 32}, [])
     )
 }  # fmt: skip
-# name: (label, layers, width, parameters)
+# name: (hub id, layers, width, parameters)
 BACKBONES = {
-    "Qwen2.5-Math-1.5B": ("Qwen2.5-Math-1.5B", 28, 1536, 1.5e9),
-    "DS-1.5B": ("DeepSeek-R1-Distill-Qwen-1.5B", 28, 1536, 1.5e9),
-    "Qwen3-4B": ("Qwen3-4B", 36, 2560, 4.0e9),
-    "Polaris-4B": ("Polaris-4B-Preview", 36, 2560, 4.0e9),
-    "DS-7B": ("DeepSeek-R1-Distill-Qwen-7B", 28, 3584, 7.6e9),
-    "Polaris-7B": ("Polaris-7B-Preview", 28, 3584, 7.6e9),
-    "Qwen2.5-7B": ("Qwen2.5-7B", 28, 3584, 7.6e9),
-    "zero-ppo-7B": ("zero-ppo-think-Qwen2.5-7B", 28, 3584, 7.6e9),
-    "Qwen2.5-1.5B": ("Qwen2.5-1.5B", 28, 1536, 1.5e9),
-    "SimpleRL-1.5B": ("Qwen-2.5-1.5B-SimpleRL-Zoo", 28, 1536, 1.5e9),
-    "Qwen2.5-0.5B": ("Qwen2.5-0.5B", 24, 896, 0.5e9),
-    "SimpleRL-0.5B": ("Qwen-2.5-0.5B-SimpleRL-Zoo", 24, 896, 0.5e9),
-    "ProRL-1.5B": ("Nemotron-Research-Reasoning-Qwen-1.5B", 28, 1536, 1.5e9),
-    "PSR-4B": ("Qwen3-4B-PSR", 36, 2560, 4.0e9),
+    "Qwen2.5-Math-1.5B": ("Qwen/Qwen2.5-Math-1.5B", 28, 1536, 1.5e9),
+    "DS-1.5B": ("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B", 28, 1536, 1.5e9),
+    "Qwen3-0.6B-Base": ("Qwen/Qwen3-0.6B-Base", 28, 1024, 0.6e9),
+    "Qwen3-0.6B": ("Qwen/Qwen3-0.6B", 28, 1024, 0.6e9),
+    "Qwen3-4B": ("Qwen/Qwen3-4B", 36, 2560, 4.0e9),
+    "Polaris-4B": ("POLARIS-Project/Polaris-4B-Preview", 36, 2560, 4.0e9),
+    "DS-7B": ("deepseek-ai/DeepSeek-R1-Distill-Qwen-7B", 28, 3584, 7.6e9),
+    "Polaris-7B": ("POLARIS-Project/Polaris-7B-Preview", 28, 3584, 7.6e9),
+    "Qwen2.5-7B": ("Qwen/Qwen2.5-7B", 28, 3584, 7.6e9),
+    "zero-ppo-7B": ("princeton-nlp/zero__ppo__think__Qwen2.5-7B", 28, 3584, 7.6e9),
+    "Qwen2.5-1.5B": ("Qwen/Qwen2.5-1.5B", 28, 1536, 1.5e9),
+    "SimpleRL-1.5B": ("hkust-nlp/Qwen-2.5-1.5B-SimpleRL-Zoo", 28, 1536, 1.5e9),
+    "Qwen2.5-0.5B": ("Qwen/Qwen2.5-0.5B", 24, 896, 0.5e9),
+    "SimpleRL-0.5B": ("hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo", 24, 896, 0.5e9),
+    "ProRL-1.5B": ("nvidia/Nemotron-Research-Reasoning-Qwen-1.5B", 28, 1536, 1.5e9),
+    "PSR-4B": ("TianHongZXY/Qwen3-4B-PSR", 36, 2560, 4.0e9),
 }
 # left, right, kind, tags, embed, how much it moved (0 to 1)
 PAIRS = (
     ("Qwen2.5-Math-1.5B", "DS-1.5B", "sft", (), True, 0.95),
+    ("Qwen3-0.6B-Base", "Qwen3-0.6B", "sft", (), True, 0.80),
     ("Qwen3-4B", "Polaris-4B", "rlvr", (), False, 0.45),
     ("DS-7B", "Polaris-7B", "rlvr", (), False, 0.30),
     ("Qwen2.5-7B", "zero-ppo-7B", "rlvr", (), False, 0.30),
@@ -66,7 +69,11 @@ PAIRS = (
 )
 CORPORA = {"reasoning-hard": "Reasoning texts, hard", "mmlu-pro": "MMLU-Pro"}
 BENCHMARKS = {"MTEB(Multilingual, v2)": 40, "MTEB(Code, v1)": 12, "BRIGHT": 12}
-DATASETS = {"MSMARCO": 4990, "NLI": 2770, "HotpotQA": 1680, "FEVER": 1060, "Mr.TyDi": 1030, "SQuAD": 840}
+DATASETS = {
+    "FEVER": 105_893, "NaturalQuestions": 97_912, "NLI": 277_217, "MSMARCO": 499_184, "Quora": 94_443,
+    "Mr.TyDi": 102_796, "DuReader": 17_493, "TriviaQA": 65_465, "HotpotQA": 167_808, "SQuAD": 84_494,
+    "T2Ranking": 90_467,
+}  # fmt: skip
 NEAR = (5, 10, 50)
 
 
@@ -143,7 +150,7 @@ def _probe(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]
 
 
 def _extra(_: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
-    yield _row("rsa", "value", 0.8 + 0.05 * noise.standard_normal(), 0.02)
+    yield _row("rsa", "spearman", 0.8 + 0.05 * noise.standard_normal(), 0.02)
 
 
 FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe, "extra": _extra}
@@ -240,12 +247,17 @@ def backbone_rows(description: Description, name: str) -> list[dict[str, Any]]:
     common = {"backbone": name, "kind": pair.kind if pair else "base", "base": pair.left if pair else ""}
     rate = 0.7 if pair else 0.45
     parameters = description.backbones.get(name, {}).get("parameters", 1e6)
+    gained = {"metric": "pass_rate_gain", "split": "heldout", "value": 0.25, "ci_low": 0.21, "ci_high": 0.29}
+    read = {
+        "metric": "perplexity_ratio", "split": "heldout", "value": 1.02, "ci_low": 1.01, "ci_high": 1.03
+    }  # fmt: skip
     return [
+        *({**common, **compared, "n": 200} for compared in (gained, read) if pair),
         {**common, "metric": "parameters", "value": parameters},
-        {**common, "metric": "perplexity", "split": "text", "value": 9.0, "ci_low": 8.8, "ci_high": 9.2},
+        {**common, "metric": "perplexity", "split": "heldout", "value": 9.0, "ci_low": 8.8, "ci_high": 9.2},
         {
-            **common, "metric": "pass_rate", "split": "test", "value": rate, "ci_low": rate - 0.04,
-            "ci_high": rate + 0.04, "n": 500,
+            **common, "metric": "pass_rate", "split": "heldout", "value": rate, "ci_low": rate - 0.04,
+            "ci_high": rate + 0.04, "n": 200,
         },
     ]  # fmt: skip
 
@@ -311,14 +323,15 @@ def paper_shaped() -> Description:
         name="synthetic",
         title="Synthetic results in the shape of the paper's study",
         question="Do the drawings work before anything is measured?",
+        scope="Nothing: every number was made up to try the drawings.",
         synthetic=True,
         seeds=SEEDS,
         backbones={
             n: {
-                "label": label, "source": "made up", "layers": layers, "width": width, "parameters": size,
-                "moved": moved.get(n, 0.0),
+                "hub": hub, "source": hub, "layers": layers, "width": width,
+                "parameters": size, "moved": moved.get(n, 0.0),
             }
-            for n, (label, layers, width, size) in BACKBONES.items()
+            for n, (hub, layers, width, size) in BACKBONES.items()
         },
         pairs=pairs,
         recipes=RECIPES,

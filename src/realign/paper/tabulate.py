@@ -19,13 +19,17 @@ PROBABILITY = "p"  # the look of a p-value
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its key in the rows, its title, how numbers look, and an interval's ends if any."""
+    """A column: its key in the rows, its title, how numbers look, and an interval's ends if any.
+
+    An optional one is left out where no row has a value for it.
+    """
 
     key: str
     title: str
     spec: str = ""
     low: str = ""
     high: str = ""
+    optional: bool = False
 
     def show(self, row: dict[str, Any]) -> str:
         """The cell as people read it."""
@@ -51,6 +55,13 @@ class Table:
     columns: Sequence[Column]
     rows: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.columns = [c for c in self.columns if not c.optional or self.has(c.key)]
+
+    def has(self, key: str) -> bool:
+        """Whether any row has a value under that key."""
+        return any(not _absent(row.get(key)) for row in self.rows)
 
     def cells(self) -> Iterator[list[str]]:
         """The rows as people read them."""
@@ -111,7 +122,7 @@ _TEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{",
     "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--",
     "†": r"$\dagger$", "Δ": r"$\Delta$", "…": r"\dots{}", "→": r"$\to$", "−": "$-$", "τ": r"$\tau$",
-    "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "⁻": "$^-$",
+    "<": "$<$", ">": "$>$", "≤": r"$\leq$", "≥": r"$\geq$", "×": r"$\times$", "÷": r"$\div$", "⁻": "$^-$",
 }  # fmt: skip
 
 

@@ -259,13 +259,10 @@ def task_scores(scores: pd.DataFrame, preset: str = "") -> pd.DataFrame:
     return means
 
 
-def gains(scores: pd.DataFrame, left: str, right: str, recipe: str) -> pd.DataFrame:
-    """Right minus left by benchmark × task × seed, for what both sides have."""
-    of = pick(scores, recipe=recipe)
-    keys = ["benchmark", "task", "seed"]
-    both = pick(of, backbone=left).merge(pick(of, backbone=right), on=keys, suffixes=("_left", "_right"))
-    both["gain"] = both["value_right"] - both["value_left"]
-    return both[[*keys, "value_left", "value_right", "gain"]]
+def usual_k(measures: pd.DataFrame, shown: Sequence[int]) -> int:
+    """The neighbourhood size that stands for all: 10 as in the claims, else the first that is there."""
+    measured = {int(k) for k in pick(measures, measure="knn_overlap")["k"].dropna()}
+    return next((k for k in (10, *shown, *sorted(measured)) if k in measured), 0)
 
 
 def chance(frame: pd.DataFrame, measure: str) -> float:

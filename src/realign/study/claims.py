@@ -136,6 +136,10 @@ PAPER_TENSIONS: dict[str, Claim] = {
         says="Scores are identical, not merely close: they differ by less than a quarter of a point.",
         tests=(ClaimTest(statistic="gain", rule="equivalent", threshold=0.25),),
     ),
+    "tension_sft_costs_scores": Claim(
+        says="SFT costs its embedder benchmark scores, whichever SFT pair and benchmark is looked at.",
+        tests=(ClaimTest(statistic="gain", kind="sft", rule="below"),),
+    ),
     "tension_realigned_beyond_one_pair": Claim(
         says="Contrastive training realigns the basis of RLVR pairs that were not trained for long, too.",
         tests=(ClaimTest(statistic="change", measure="procrustes", untagged=("prolonged",), rule="above"),),

@@ -22,6 +22,7 @@ def describe(study: Study) -> Description:
         name=study.study.name,
         title=study.study.title,
         question=study.study.question,
+        scope=study.study.scope,
         seeds=study.study.seeds,
         backbones={name: _backbone(made) for name, made in study.backbones.items()},
         pairs=tuple(

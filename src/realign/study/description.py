@@ -61,6 +61,7 @@ class Description(Section):
     name: str = setting(..., "The study's name.")
     title: str = setting("", "Its title.")
     question: str = setting("", "Its question.")
+    scope: str = setting("", "What its results can show and what they cannot.")
     synthetic: bool = setting(False, "Whether the results were made up to try the drawings.")
     seeds: tuple[int, ...] = setting((), "Seeds of the contrastive trainings.")
     backbones: dict[str, dict[str, Any]] = setting({}, "The backbones and what is known of each.")

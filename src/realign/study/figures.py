@@ -57,6 +57,9 @@ class View(Section):
     neighbours: tuple[int, ...] = setting(
         (5, 10, 50), "Neighbourhood sizes k; those not measured are left out."
     )
+    probe_corpus: str = setting(
+        "", "The corpus whose labels probes are shown for; empty means the first shown one that has labels."
+    )
     probe_task: str = setting("", "The probe's task; empty means the first that was measured.")
     heat_from: float = setting(
         0.0, "The value at the dark end of heatmaps; lower ones are marked.", ge=-1, lt=1
@@ -91,6 +94,7 @@ class Figures(Section):
             "pairs": [p.name for p in study.pairs],
             "corpora": list(study.text.probes),
             "recipe": list(study.recipes),
+            "probe_corpus": list(study.text.probes),
         }
         known |= {"main_sft": known["pairs"], "main_rlvr": known["pairs"]}
         for where, view in [("view", self.view), *((f"plates.{n}", self.view_of(n)) for n in self.plates)]:

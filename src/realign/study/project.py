@@ -11,6 +11,9 @@ class Project(Section):
     name: Name = setting(..., "The study's name; everything it makes lies under results/<name>/.")
     title: str = setting("", "A title for the report; the name stands in for an empty one.")
     question: str = setting("", "The question this study asks, printed at the top of its report.")
+    scope: str = setting(
+        "", "What this study's results can show and what they cannot, printed under its report's answer."
+    )
     seed: int = setting(0, "The seed from which every random choice is derived, together with a name.", ge=0)
     seeds: tuple[int, ...] = setting(
         (0,), "One contrastive training of each backbone is made for each of these seeds."

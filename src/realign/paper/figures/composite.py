@@ -68,6 +68,6 @@ def _block(block: SubFigure, measure: str, asked: PlateJob, tidy: Tidy) -> list[
         )
     if image is not None:
         block.colorbar(image, ax=list(grid.ravel()), shrink=0.8, pad=0.02, aspect=35, extend="min")
-    block.supxlabel("Layer of the post-trained model", fontsize="small")
+    block.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
     block.supylabel("Layer of the base model", fontsize="small")
     return drawn

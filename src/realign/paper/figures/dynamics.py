@@ -8,16 +8,29 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from realign.artifacts.command import Job
-from realign.paper.panels import Drawing, band, empty, pair_label, publish, sheet, stack
+from realign.paper.panels import (
+    PUBLISHED,
+    Drawing,
+    band,
+    empty,
+    pair_label,
+    publish,
+    sheet,
+    stack,
+)
 from realign.paper.plan import PlateJob
 from realign.paper.probe import probe_accuracy
+from realign.paper.published import published_measure
 from realign.paper.style import role_colour
-from realign.paper.tidy import TITLES, Tidy, summary
+from realign.paper.tidy import TITLES, Tidy, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.figures import View
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
-MARKS = ("o", "s", "^", "D", "v", "P")
+MARKS = ("o", "s", "^", "X", "v", "P")
+COLUMNS = [
+    "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "published", "difference",
+]  # fmt: skip
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -54,12 +67,12 @@ def _readout(measures: pd.DataFrame, pair: str, stage: str, step: float, view: V
     return {"value": float(gap), "ci_low": np.nan, "ci_high": np.nan}
 
 
-def trace(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
-    """One row per pair × measure × step."""
+def trace(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
+    """One row per pair × measure × step; the published number where there is one."""
     rows = []
-    overlap = tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()
-    measured = sorted({int(k) for k in overlap})
-    near = next((k for k in asked.view.neighbours[1:2] if k in measured), measured[0] if measured else 0)
+    near = usual_k(tidy.measures, asked.view.neighbours)
+    given = references if asked.view.paper else []
+    main = asked.view.corpora[0] if asked.view.corpora else ""
     for pair in asked.pairs:
         own = tidy.measures[tidy.measures["pair"] == pair.name]
         corpus = own[own["corpus"].isin(asked.view.corpora)]
@@ -72,18 +85,17 @@ def trace(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
                 )
                 if np.isfinite(read["value"]):
                     k = near if measure == "knn_overlap" else None
+                    paper = published_measure(given, pair, asked.known, measure, stage, main, near)
                     rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "k": k,
-                                 "stage": stage, "step": step, **read})  # fmt: skip
-    frame = pd.DataFrame(
-        rows, columns=["pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high"]
-    )
-    return frame.astype({"step": float})
+                                 "stage": stage, "step": step, **read, "published": paper,
+                                 "difference": read["value"] - paper})  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"step": float})
 
 
-def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
+def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
     """A panel for each measure, a line for each pair that was trained."""
     pairs = [p for p in asked.pairs if p.embed]
-    data = trace(asked.model_copy(update={"pairs": tuple(pairs)}), tidy)
+    data = trace(asked.model_copy(update={"pairs": tuple(pairs)}), tidy, references)
     end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
     data["x"] = data["step"].fillna(end)
     figure = sheet(asked.style, 105)
@@ -114,6 +126,8 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         )
         for i, p in enumerate(pairs)
     ]
+    if data["published"].notna().any():
+        handles.append(Line2D([], [], **PUBLISHED | {"marker": "o"}, label="hollow: published"))
     if handles:
         grid[5].legend(
             handles=handles,
@@ -128,7 +142,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
 
 def _title(measure: str, rows: pd.DataFrame) -> str:
     if measure == "probe":
-        return "Probe accuracy, right minus left"
+        return "Probe accuracy, post-trained − base"
     if measure == "knn_overlap" and len(rows):
         return f"k-NN overlap, k = {int(rows['k'].iloc[0])}"
     return TITLES[measure]
@@ -150,3 +164,5 @@ def _line(axes: Axes, rows: pd.DataFrame, pair: PairEntry, index: int, asked: Pl
         rows["x"], rows["value"], marker=MARKS[index % 6], color=colour, linewidth=1.8 if main else 0.9,
         linestyle="-" if main else "--",
     )  # fmt: skip
+    told = PUBLISHED | {"marker": MARKS[index % 6], "markersize": 6, "clip_on": False}
+    axes.plot(rows["x"], rows["published"], **told)

@@ -9,14 +9,27 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from realign.artifacts.command import Job
-from realign.paper.panels import Drawing, empty, pair_label, publish, sheet, stack
+from realign.paper.panels import (
+    PUBLISHED,
+    Drawing,
+    empty,
+    pair_label,
+    publish,
+    published_mark,
+    sheet,
+    stack,
+)
 from realign.paper.plan import PlateJob
+from realign.paper.published import published_measure
 from realign.paper.style import FAINT, role_colour
-from realign.paper.tidy import TITLES, Tidy, chance, summary
+from realign.paper.tidy import TITLES, Tidy, chance, summary, usual_k
 from realign.study.description import PairEntry
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
 MARKS = {"backbone": "o", "embedder": "s"}
+COLUMNS = [
+    "pair", "kind", "measure", "what", "value", "ci_low", "ci_high", "published", "difference",
+]  # fmt: skip
 # What chance gives: a random rotation as computed, tokens shuffled, coordinates rotated at random.
 CHANCE = {"shuffled": "x", "rotated": "+"}
 
@@ -26,23 +39,26 @@ def run(job: Job[PlateJob]) -> None:
     publish(job, draw)
 
 
-def _near(asked: PlateJob, tidy: Tidy) -> int:
-    measured = sorted(
-        {int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()}
-    )
-    return next((k for k in asked.view.neighbours[1:2] if k in measured), measured[0] if measured else 0)
-
-
-def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
+def collect(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
     """One row per pair × measure × what it is: backbone, embedder, seeds (floor) or chance."""
-    near, rows = _near(asked, tidy), []
+    near, rows = usual_k(tidy.measures, asked.view.neighbours), []
+    given = references if asked.view.paper else []
+    main = asked.view.corpora[0] if asked.view.corpora else ""
 
     def add(pair: PairEntry, measure: str, what: str, frame: pd.DataFrame) -> None:
         if measure == "knn_overlap":
             frame = frame[frame["k"] == near]
         read = summary(frame, measure, asked.view.preset, asked.view.first_layer)
         if np.isfinite(read["value"]):
-            rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": what, **read})
+            paper = (
+                published_measure(given, pair, asked.known, measure, what, main, near)
+                if what in MARKS
+                else np.nan
+            )
+            rows.append({
+                "pair": pair.name, "kind": pair.kind, "measure": measure, "what": what, **read,
+                "published": paper, "difference": read["value"] - paper,
+            })  # fmt: skip
 
     corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
     for pair in asked.pairs:
@@ -60,18 +76,19 @@ def collect(asked: PlateJob, tidy: Tidy) -> pd.DataFrame:
             if np.isfinite(by_chance):
                 rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",
                              "value": by_chance, "ci_low": np.nan, "ci_high": np.nan})  # fmt: skip
-    return pd.DataFrame(rows, columns=["pair", "kind", "measure", "what", "value", "ci_low", "ci_high"])
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
+def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
     """A panel for each measure, a row for each pair."""
-    data = collect(asked, tidy)
+    data = collect(asked, tidy, references)
+    near = usual_k(tidy.measures, asked.view.neighbours)
     figure = sheet(asked.style, 30 + 11 * max(len(asked.pairs), 1))
     grid = figure.subplots(1, len(MEASURES), sharey=True)
     for axes, measure in zip(grid, MEASURES, strict=True):
         rows = data[data["measure"] == measure]
         axes.set_title(
-            TITLES[measure] + (f" (k={_near(asked, tidy)})" if measure == "knn_overlap" else ""),
+            TITLES[measure] + (f" (k={near})" if measure == "knn_overlap" else ""),
             fontsize="small",
         )
         if rows.empty:
@@ -86,20 +103,17 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         range(len(asked.pairs)), [pair_label(p, asked.labels) for p in asked.pairs], fontsize="x-small"
     )
     control = asked.style.palette.control
-    figure.legend(
-        handles=[
-            Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
-            Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
-            Patch(color=control, label="two seeds of one backbone"),
-            Line2D([], [], marker="x", linestyle="", color=FAINT, label="tokens shuffled"),
-            Line2D([], [], marker="+", linestyle="", color=FAINT, label="rotated at random"),
-            Line2D([], [], marker="2", linestyle="", color=FAINT, label="chance, computed"),
-        ],
-        loc="outside upper center",
-        ncols=3,
-        columnspacing=1,
-        handletextpad=0.4,
-    )
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
+        Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
+        Patch(color=control, label="two seeds of one backbone"),
+        Line2D([], [], marker="x", linestyle="", color=FAINT, label="tokens shuffled"),
+        Line2D([], [], marker="+", linestyle="", color=FAINT, label="rotated at random"),
+        Line2D([], [], marker="2", linestyle="", color=FAINT, label="chance, computed"),
+    ]
+    if data["published"].notna().any():
+        handles.append(published_mark())
+    figure.legend(handles=handles, loc="outside upper center", ncols=4, columnspacing=1, handletextpad=0.4)
     return Drawing(figure, stack([data]))
 
 
@@ -119,3 +133,4 @@ def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: PlateJob)
                 row["value"], y, MARKS[row["what"]], color=colour, markersize=4,
                 fillstyle="full" if row["what"] == "backbone" else "none",
             )  # fmt: skip
+            axes.plot(row["published"], y, **PUBLISHED)

@@ -4,14 +4,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from realign.artifacts.command import Job
-from realign.paper.panels import Drawing, empty, pair_label, publish, sheet, stack
+from realign.paper.gains import gains
+from realign.paper.panels import PUBLISHED, Drawing, empty, pair_label, publish, published_mark, sheet, stack
 from realign.paper.plan import PlateJob
-from realign.paper.published import published_gain, read_reference
-from realign.paper.statistics import crossed_mean
+from realign.paper.published import published_value, read_reference
 from realign.paper.style import FAINT, role_colour
-from realign.paper.tidy import Tidy, gains, task_scores
+from realign.paper.tidy import Tidy, task_scores
+
+BAND = "#E6E6E6"
+COLUMNS = [
+    "pair", "kind", "benchmark", "gain", "low_90", "high_90", "tasks", "seeds", "by_seed", "published",
+    "difference",
+]  # fmt: skip
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -25,32 +34,17 @@ def gain_rows(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFra
     published = read_reference(references, "benchmarks") if asked.view.paper else None
     rows = []
     for pair in (p for p in asked.pairs if p.embed):
-        by_task = gains(scores, pair.left, pair.right, asked.view.recipe)
-        for benchmark, both in by_task.groupby("benchmark", sort=False):
-            table = both.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
-            if not table.size:
-                continue
-            estimate = crossed_mean(table)
-            low, high = estimate.interval(0.90)
+        for gain in gains(scores, pair, asked.view.recipe):
+            low, high = gain.estimate.interval(0.90)
+            paper = published_value(published, pair, asked.known, "gain", benchmark=gain.benchmark)
             rows.append({
-                "pair": pair.name, "kind": pair.kind, "benchmark": benchmark, "gain": estimate.value,
-                "low_90": low, "high_90": high, "tasks": table.shape[0], "seeds": table.shape[1],
-                "by_seed": " ".join(f"{x:.4f}" for x in table.mean(0)),
-                "published": published_gain(published, pair, asked.known, str(benchmark)),
+                "pair": pair.name, "kind": pair.kind, "benchmark": gain.benchmark,
+                "gain": gain.estimate.value, "low_90": low, "high_90": high,
+                "tasks": gain.table.shape[0], "seeds": gain.table.shape[1],
+                "by_seed": " ".join(f"{x:.4f}" for x in gain.by_seed),
+                "published": paper, "difference": gain.estimate.value - paper,
             })  # fmt: skip
-    columns = [
-        "pair",
-        "kind",
-        "benchmark",
-        "gain",
-        "low_90",
-        "high_90",
-        "tasks",
-        "seeds",
-        "by_seed",
-        "published",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
@@ -66,7 +60,7 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
         if not benchmark:
             empty(axes, "scores of both sides of any pair")
             continue
-        axes.axvspan(-margin, margin, color="#E6E6E6", linewidth=0)
+        axes.axvspan(-margin, margin, color=BAND, linewidth=0)
         axes.axvline(0, color=FAINT, linewidth=0.7)
         for place, pair in enumerate(pairs):
             for _, row in data[(data["pair"] == pair.name) & (data["benchmark"] == benchmark)].iterrows():
@@ -77,18 +71,24 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
                 seeds = [float(x) for x in row["by_seed"].split()]
                 axes.plot(seeds, [place - 0.25] * len(seeds), "|", color=colour, markersize=5)
                 if np.isfinite(row["published"]):
-                    axes.plot(
-                        row["published"], place + 0.25, "D", color=colour, fillstyle="none", markersize=4
-                    )
+                    axes.plot(row["published"], place + 0.25, **PUBLISHED)
         axes.set_xlabel("Gain (points of 100)")
         axes.set_xlim(*_limits(data[data["benchmark"] == benchmark], margin))
         axes.set_ylim(len(pairs) - 0.5, -0.5)
     grid[0].set_yticks(range(len(pairs)), [pair_label(p, asked.labels) for p in pairs], fontsize="x-small")
-    figure.supxlabel(
-        f"band: ± {margin:g} points of equivalence; bars: 90 % intervals; | seeds; ◇ published",
-        fontsize="x-small", color=FAINT,
-    )  # fmt: skip
+    _legend(figure, data, margin)
     return Drawing(figure, stack([data]))
+
+
+def _legend(figure: Figure, data: pd.DataFrame, margin: float) -> None:
+    handles: list[Line2D | Patch] = [
+        Line2D([], [], marker="o", linewidth=2, color=FAINT, label="gain, 90 % interval"),
+        Line2D([], [], marker="|", linestyle="", color=FAINT, label="a seed"),
+        Patch(color=BAND, label=f"equivalent: ± {margin:g}"),
+    ]
+    if data["published"].notna().any():
+        handles.append(published_mark())
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
 
 
 def _limits(rows: pd.DataFrame, margin: float) -> tuple[float, float]:

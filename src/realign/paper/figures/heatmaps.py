@@ -9,6 +9,7 @@ from realign.artifacts.command import Job
 from realign.paper.catalogue import PLATES
 from realign.paper.panels import (
     Drawing,
+    columns_for,
     empty,
     heatmap,
     long_matrix,
@@ -32,7 +33,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """One block of panels for each corpus, one panel for each pair."""
     plate = PLATES[asked.plate]
     emb = plate.stage == "embedder"
-    columns = min(4, max(len(asked.pairs), 1))
+    columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
     blocks = asked.view.corpora or ("",)
     figure = sheet(asked.style, 12 + len(blocks) * (6 + rows * 46))
@@ -74,6 +75,6 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             part.colorbar(image, ax=list(grid), shrink=0.85, pad=0.01, aspect=30, extend="min").set_label(
                 TITLES[plate.measure]
             )
-        part.supxlabel("Layer of the post-trained model", fontsize="small")
+        part.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
         part.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))

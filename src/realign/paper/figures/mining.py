@@ -13,7 +13,7 @@ from realign.paper.style import role_colour
 from realign.paper.tidy import Tidy, mining_wide
 
 PERCENTS = (5, 25, 50, 75, 95)
-SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "rlvr"))
+SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "control"))
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -67,10 +67,10 @@ def _stacked(axes: Axes, table: pd.DataFrame, asked: PlateJob) -> None:
     shares = table.apply(fates, axis=1).fillna(0)
     shares = shares.loc[:, shares.max() > 0]
     left = np.zeros(len(shares))
-    greys = ("#4D4D4D", "#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
+    greys = ("#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
     hatches = ("", "////", "....", "xxxx", "----", "oooo")
     for index, column in enumerate(sorted(shares, key=lambda c: (c != "kept", c))):
-        colour = role_colour(asked.style, "rlvr") if column == "kept" else greys[(index - 1) % len(greys)]
+        colour = role_colour(asked.style, "base") if column == "kept" else greys[(index - 1) % len(greys)]
         axes.barh(
             range(len(shares)), shares[column], left=left, height=0.7, color=colour, edgecolor="white",
             linewidth=0.4, hatch=hatches[index % len(hatches)],

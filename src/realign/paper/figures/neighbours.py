@@ -12,6 +12,7 @@ from realign.paper.catalogue import PLATES
 from realign.paper.panels import (
     Drawing,
     band,
+    columns_for,
     empty,
     layer_ticks,
     pair_label,
@@ -38,7 +39,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """One block of panels for each corpus, one panel for each pair."""
     plate = PLATES[asked.plate]
     emb = plate.stage == "embedder"
-    columns = min(4, max(len(asked.pairs), 1))
+    columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
     blocks = asked.view.corpora or ("",)
     figure = sheet(asked.style, 14 + len(blocks) * (8 + rows * 38))

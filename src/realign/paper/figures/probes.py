@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 
 from realign.artifacts.command import Job
 from realign.paper.catalogue import PLATES
-from realign.paper.panels import Drawing, empty, pair_label, publish, shade_if_sft, sheet, stack
+from realign.paper.panels import Drawing, columns_for, empty, pair_label, publish, shade_if_sft, sheet, stack
 from realign.paper.plan import PlateJob
 from realign.paper.probe import SPLITS, probe_accuracy
 from realign.paper.style import role_colour
@@ -34,7 +34,7 @@ def _wanted(asked: PlateJob) -> list[tuple[PairEntry, str]]:
 def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     """A panel for each pair and stage; bars by split, the difference above each two."""
     wanted = _wanted(asked)
-    columns = min(4, max(len(wanted), 1))
+    columns = columns_for(len(wanted))
     rows = max(math.ceil(len(wanted) / columns), 1)
     figure = sheet(asked.style, 16 + rows * 48)
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()

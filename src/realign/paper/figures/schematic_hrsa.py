@@ -42,10 +42,10 @@ def draw(asked: PlateJob, _tidy: Tidy, _: list[Path]) -> Drawing:
     axes.set_axis_off()
     for y, role, name in ((38.0, "base", "X: states of the base"), (14.0, "rlvr", "Y: states of the other")):
         _states(axes, 4, y, role_colour(asked.style, role))
-        axes.text(13, y - 9.5, name, ha="center", fontsize="small")
+        axes.text(13, y - 8.8, name, ha="center", fontsize="small")
     axes.text(
         13,
-        26,
+        25,
         "same texts, same tokens,\nevery layer",
         ha="center",
         va="center",

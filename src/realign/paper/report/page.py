@@ -4,6 +4,7 @@ import base64
 import html
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def build(
         else "",
         f"<header><h1>{esc(title)}</h1>",
         f'<p class="question">{esc(description.question)}</p>' if description.question else "",
-        f'<p class="answer">{answer(claims)}</p></header>',
+        f'<p class="answer">{answer(claims)}</p>',
+        _scope(description, facts),
+        "</header>",
         _navigation(),
         "<main>",
         _section("verdicts", "Verdicts", _claims(claims)),
@@ -87,26 +90,66 @@ def _section(name: str, title: str, content: str) -> str:
 
 ANSWERS = {
     "holds": "No: on every benchmark the tuned backbones' embedders score the same within the margin.",
-    "fails": "Scores differ: on at least one benchmark the gain lies beyond the stated margin.",
+    "fails": "Scores differ by more than the margin",
     "undecided": "Undecided at this sample size: the intervals are too wide for the stated margin.",
 }
 
 
 def answer(claims: pd.DataFrame) -> str:
-    """The study's answer in a sentence, from the verdict on the null effect, and the count of verdicts."""
+    """The study's answer from the verdict on the null effect, with its numbers, and the count of verdicts."""
     whole = claims[claims["pair"] == ALL].set_index("claim")["verdict"]
     if whole.empty:
         return "No claim has been judged yet."
-    told = ANSWERS[whole["null_effect"]] + " " if "null_effect" in whole else ""
+    told = ""
+    if "null_effect" in whole:
+        tests = claims[(claims["claim"] == "null_effect") & (claims["pair"] != ALL)]
+        beyond = "; ".join(_gain(t) for t in tests.itertuples() if t.verdict == "fails")
+        told = ANSWERS[whole["null_effect"]] + (f": {beyond}. " if beyond else " ")
     words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
     counts = ", ".join(f"{(whole == v).sum()} {w}" for v, w in words.items() if (whole == v).any())
     return esc(f"{told}Of {len(whole)} claims: {counts}.")
 
 
+def _gain(test: Any) -> str:
+    """A gain beyond the margin in words: which way, where, how much."""
+    way = "higher" if test.value > 0 else "lower"
+    interval = f" [{test.ci_low:+.2f}, {test.ci_high:+.2f}]" if test.ci_low == test.ci_low else ""
+    return f"{way} for {test.pair} on {test.statistic.removeprefix('gain, ')}, {test.value:+.2f}{interval}"
+
+
+def _scope(description: Description, facts: RunFacts) -> str:
+    """What the study says that it can and cannot show, and the sizes that its verdicts rest on."""
+    compared = [p for p in description.pairs if p.kind != "control"]
+    kinds = Counter(p.kind.upper() for p in compared)
+    tasks = {task for inside in description.benchmarks.values() for task in inside}
+    largest = max(facts.parameters.values(), default=0)
+    split = ", ".join(f"{n} {k}" for k, n in kinds.items())
+    sizes = [
+        f"{_count(len(compared), 'pair')} of backbones ({split})",
+        f"at most {largest:,.0f} parameters" if largest else "",
+        _count(len(description.seeds), "contrastive seed"),
+        _count(len(tasks), "benchmark task"),
+        _count(len(description.corpora), "probe corpus", "probe corpora"),
+    ]  # fmt: skip
+    told = f"<p>{esc(description.scope)}</p>" if description.scope else ""
+    return (
+        f'<aside class="scope"><h2>What this study can show</h2>{told}'
+        f'<p class="faint">Its verdicts rest on {esc(", ".join(s for s in sizes if s))}. '
+        "A claim left undecided is no evidence for or against it.</p></aside>"
+    )
+
+
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
 def _claims(claims: pd.DataFrame) -> str:
     if claims.empty:
         return "<p>No claim has been judged.</p>"
-    level = "Every test is corrected by Holm within its claim. A claim holds when all of its tests hold."
+    level = (
+        "Many tests: p-values are corrected by Holm over all tests of a claim, not over claims. A claim "
+        "holds when all of its tests hold, fails when one of them does, and is undecided otherwise."
+    )
     blocks = [f'<p class="faint">{level}</p><div class="claims">']
     for name, rows in claims.groupby("claim", sort=False):
         whole = rows[rows["pair"] == ALL].iloc[0]
@@ -242,7 +285,7 @@ def _what(description: Description, facts: RunFacts) -> str:
     pairs = [f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in description.pairs]
     hours = f"{sum(facts.seconds.values()) / 3600:.2f} in all, over {facts.jobs} recorded jobs"
     listed = [
-        ("Backbones", "; ".join(f"{n} ({b.get('source', '')})" for n, b in description.backbones.items())),
+        ("Backbones", "; ".join(_backbone(n, b, facts) for n, b in description.backbones.items())),
         ("Pairs", "; ".join(pairs)),
         ("Seeds", ", ".join(map(str, description.seeds))),
         ("Recipes", ", ".join(description.recipes) + " (settings in table 5)" if description.recipes else ""),
@@ -263,6 +306,13 @@ def _what(description: Description, facts: RunFacts) -> str:
         ]
         spent = "<h3>Time by stage</h3>" + _html_table(("Stage", "Jobs", "Hours"), cells)
     return f"<dl>{rows}</dl>{spent}"
+
+
+def _backbone(name: str, about: dict[str, Any], facts: RunFacts) -> str:
+    told = [str(about.get("source", "")), str(about.get("revision") or "")]
+    if size := facts.parameters.get(name):
+        told.append(f"{size:,.0f} parameters")
+    return f"{name} ({', '.join(t for t in told if t)})"
 
 
 def _missing(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from realign.engine.progress import follow
+from realign.paper.tidy import pick, read_table
 
 
 @dataclass
@@ -17,6 +18,7 @@ class RunFacts:
     seconds: dict[str, float] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
     tidy: set[str] = field(default_factory=set)
+    parameters: dict[str, float] = field(default_factory=dict)
 
     @property
     def jobs(self) -> int:
@@ -29,6 +31,9 @@ def read_run(results: Path) -> RunFacts:
     facts = RunFacts()
     tidy = results / "tidy"
     facts.tidy = {p.relative_to(tidy).as_posix() for p in tidy.rglob("*.parquet")}
+    backbones = read_table("backbones", sorted((tidy / "backbones").glob("*.parquet")))
+    sizes = pick(backbones, metric="parameters")
+    facts.parameters = {str(n): float(v) for n, v in sizes[["backbone", "value"]].to_numpy()}
     seen: set[str] = set()
     libraries: dict[str, set[str]] = {}
     for path in follow(_records(results), "reading provenance", unit="records"):

@@ -41,13 +41,17 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
                 row[f"change_{name}"] = row[f"recipe_{name}"] - row[f"recipe_{first}"]
         for kind in ("full", "lora"):
             row[f"paper_{kind}"] = _paper(published, backbone, asked.known, benchmark, kind)
+        row["paper_change"] = row["paper_lora"] - row["paper_full"]
         rows.append(row)
     columns = [Column("backbone", "Backbone"), Column("benchmark", "Benchmark")]
     for name, recipe in recipes.items():
         columns.append(Column(f"recipe_{name}", name + (" (adapters)" if recipe.get("lora") else ""), ".2f"))
         if name != first:
             columns.append(Column(f"change_{name}", f"{name} minus {first}", "+.2f"))
-    if any(np.isfinite([r["paper_full"], r["paper_lora"]]).any() for r in rows):
-        columns += [Column("paper_full", "Paper full", ".2f"), Column("paper_lora", "Paper adapters", ".2f")]
+    columns += [
+        Column("paper_full", "Paper full", ".2f", optional=True),
+        Column("paper_lora", "Paper adapters", ".2f", optional=True),
+        Column("paper_change", "Paper adapters minus full", "+.2f", optional=True),
+    ]
     notes = [] if len(recipes) > 1 else ["This study has one recipe; add one with `lora` to compare."]
     return Table(columns, rows, notes)

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from realign.artifacts.command import Job
+from realign.paper.gains import gains
 from realign.paper.plan import PlateJob
 from realign.paper.published import published_value, read_reference
-from realign.paper.statistics import Estimate, crossed_mean
+from realign.paper.statistics import Estimate
 from realign.paper.tabulate import PROBABILITY, Column, Table, publish
-from realign.paper.tidy import Tidy, gains, task_scores
+from realign.paper.tidy import Tidy, task_scores
 
 COLUMNS = (
     Column("base", "Base"),
@@ -21,12 +22,12 @@ COLUMNS = (
     Column("sd", "± seeds", ".2f"),
     Column("p_paired", "p paired", PROBABILITY),
     Column("p_equivalent", "p equivalent", PROBABILITY),
-    Column("paper_base", "Paper base", ".2f"),
-    Column("paper_post", "Paper post", ".2f"),
-    Column("paper_gain", "Paper Δ", "+.2f"),
-    Column("paper_sd", "± paper", ".2f"),
-    Column("paper_p", "p paper", PROBABILITY),
-    Column("difference", "Δ minus paper's", "+.2f"),
+    Column("paper_base", "Paper base", ".2f", optional=True),
+    Column("paper_post", "Paper post", ".2f", optional=True),
+    Column("paper_gain", "Paper Δ", "+.2f", optional=True),
+    Column("paper_sd", "± paper", ".2f", optional=True),
+    Column("paper_p", "p paper", PROBABILITY, optional=True),
+    Column("difference", "Δ minus paper's", "+.2f", optional=True),
 )
 
 
@@ -41,44 +42,34 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     published = read_reference(references, "benchmarks") if asked.view.paper else None
     rows = []
     for pair in (p for p in asked.pairs if p.embed):
-        by_task = gains(scores, pair.left, pair.right, asked.view.recipe)
-        for benchmark, both in by_task.groupby("benchmark", sort=False):
-            table = both.pivot(index="task", columns="seed", values="gain").dropna(axis=1).to_numpy()
-            if not table.size:
-                continue
-            estimate = crossed_mean(table)
+        for gain in gains(scores, pair, asked.view.recipe):
+            estimate = gain.estimate
             low, high = estimate.interval(0.90)
             row = {
                 "kind": pair.kind, "base": asked.labels.get(pair.left, pair.left),
-                "post": asked.labels.get(pair.right, pair.right), "benchmark": benchmark,
-                "base_score": both["value_left"].mean(), "post_score": both["value_right"].mean(),
+                "post": asked.labels.get(pair.right, pair.right), "benchmark": gain.benchmark,
+                "base_score": gain.left.mean(), "post_score": gain.right.mean(),
                 "gain": estimate.value, "low_90": low, "high_90": high,
-                "sd": table.mean(0).std(ddof=1) if table.shape[1] > 1 else np.nan,
+                "sd": gain.by_seed.std(ddof=1) if len(gain.by_seed) > 1 else np.nan,
                 "p_paired": estimate.p_differs(), "p_equivalent": estimate.p_equivalent(asked.view.margin),
             }  # fmt: skip
-            for key, column in (
-                ("paper_base", "base"),
-                ("paper_post", "post"),
-                ("paper_gain", "gain"),
-                ("paper_sd", "sd"),
-                ("seeds", "seeds"),
-            ):
-                row[key] = published_value(published, pair, asked.known, column, benchmark=benchmark)
-            row["paper_p"] = paper_p(row["paper_gain"], row["paper_sd"], row["seeds"])
+            for column in ("base", "post", "gain", "sd", "seeds"):
+                row[f"paper_{column}"] = published_value(
+                    published, pair, asked.known, column, benchmark=gain.benchmark
+                )
+            row["paper_p"] = paper_p(row["paper_gain"], row["paper_sd"], row["paper_seeds"])
             row["difference"] = row["gain"] - row["paper_gain"]
             rows.append(row)
-    shown = [c for c in COLUMNS if not c.key.startswith(("paper", "difference")) or _any(rows, c.key)]
-    notes = [
+    table = Table(COLUMNS, rows)
+    table.notes.append(
         f"Equivalent means within ± {asked.view.margin:g} points (two one-sided tests). Tasks and seeds are "
-        "both taken as drawn from more; no correction over rows is made here, the claims make one.",
-    ]
-    if _any(rows, "paper_p"):
-        notes.append("p paper: the published Δ against zero, from its standard deviation over three seeds.")
-    return Table(shown, rows, notes)
-
-
-def _any(rows: list[dict], key: str) -> bool:
-    return any(np.isfinite(row.get(key, np.nan)) for row in rows)
+        "both taken as drawn from more; no correction over rows is made here, the claims make one."
+    )
+    if table.has("paper_p"):
+        table.notes.append(
+            "p paper: the published Δ against zero, from its standard deviation over three seeds."
+        )
+    return table
 
 
 def paper_p(gain: float, sd: float, seeds: float) -> float:

@@ -16,7 +16,8 @@ COLUMNS = (
     Column("pairs_in", "Pairs given", ",.0f"),
     Column("pairs_out", "Pairs kept", ",.0f"),
     Column("negatives", "Negatives per pair", ".2f"),
-    Column("paper", "Paper", ",.0f"),
+    Column("paper", "Paper", ",.0f", optional=True),
+    Column("difference", "Kept minus paper's", "+,.0f", optional=True),
 )
 
 
@@ -40,10 +41,11 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     rows: list[dict[str, Any]] = []
     for name, found in mining_wide(tidy.mining).iterrows():
         kept = found.get(MINED["pairs_out"], np.nan)
+        paper = sizes.get(_plain(str(name)), np.nan)
         rows.append({
             "dataset": name, "pairs_in": found.get(MINED["pairs_in"], np.nan), "pairs_out": kept,
             "negatives": found.get(MINED["kept"], np.nan) / kept if kept else np.nan,
-            "paper": sizes.get(_plain(str(name)), np.nan),
+            "paper": paper, "difference": kept - paper,
         })  # fmt: skip
     if len(rows) > 1:
         total = {k: float(np.nansum([r[k] for r in rows])) for k in ("pairs_in", "pairs_out")}

@@ -15,8 +15,8 @@ COLUMNS = (
     Column("stage", "Of"),
     Column("k", "k", "d"),
     Column("value", "Overlap [95 %]", ".3f", "low", "high"),
-    Column("paper", "Paper", ".3f"),
-    Column("difference", "Minus paper", "+.3f"),
+    Column("paper", "Paper", ".3f", optional=True),
+    Column("difference", "Minus paper", "+.3f", optional=True),
 )
 
 

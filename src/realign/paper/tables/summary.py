@@ -10,7 +10,7 @@ from realign.paper.plan import PlateJob
 from realign.paper.probe import probe_accuracy
 from realign.paper.published import read_reference
 from realign.paper.tabulate import Column, Table, publish
-from realign.paper.tidy import Tidy, summary
+from realign.paper.tidy import Tidy, summary, usual_k
 
 ASPECTS = (
     ("Coordinate basis", "procrustes", "inverse row entropy"),
@@ -30,13 +30,6 @@ def run(job: Job[PlateJob]) -> None:
     publish(job, make)
 
 
-def _near(asked: PlateJob, tidy: Tidy) -> int:
-    measured = sorted(
-        {int(k) for k in tidy.measures.loc[tidy.measures["measure"] == "knn_overlap", "k"].dropna()}
-    )
-    return next((k for k in (10, *asked.view.neighbours) if k in measured), measured[0] if measured else 0)
-
-
 def values(asked: PlateJob, tidy: Tidy, measure: str, kind: str, stage: str) -> list[float]:
     """The measure of every pair of a kind."""
     found = []
@@ -49,7 +42,7 @@ def values(asked: PlateJob, tidy: Tidy, measure: str, kind: str, stage: str) -> 
             continue
         own = own[own["corpus"].isin(asked.view.corpora)]
         if measure == "knn_overlap":
-            own = own[own["k"] == _near(asked, tidy)]
+            own = own[own["k"] == usual_k(tidy.measures, asked.view.neighbours)]
         found.append(summary(own, measure, asked.view.preset, asked.view.first_layer)["value"])
     return [v for v in found if np.isfinite(v)]
 
