@@ -19,7 +19,7 @@ p:not(.warning) { max-width: 46rem; }
 a { color: var(--accent); }
 .question { font-size: 1.2rem; color: var(--faint); }
 .answer { font-size: 1.15rem; border-left: 4px solid var(--accent); padding: .4rem 0 .4rem 1rem; }
-.scope { margin: 1rem 0 0; padding: .6rem 1rem; background: var(--card); border: 1px solid var(--line);
+.scope { margin: 1rem 0 .75rem; padding: .6rem 1rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .5rem; }
 .scope h2 { margin: 0 0 .3rem; padding: 0; border: 0; font-size: 1rem; }
 .scope p { margin: .3rem 0; max-width: none; }

@@ -133,7 +133,7 @@ def _scope(description: Description, facts: RunFacts) -> str:
     ]  # fmt: skip
     told = f"<p>{esc(description.scope)}</p>" if description.scope else ""
     return (
-        f'<aside class="scope"><h2>What this study can show</h2>{told}'
+        f'<aside class="scope"><h2>What this study can and cannot show</h2>{told}'
         f'<p class="faint">Its verdicts rest on {esc(", ".join(s for s in sizes if s))}. '
         "A claim left undecided is no evidence for or against it.</p></aside>"
     )
