@@ -119,6 +119,8 @@ def test_diff_from_the_command_line(whole, tmp_path, capsys):
     frame = pd.read_parquet(place)
     frame.loc[0, "value"] += 0.2
     frame.to_parquet(place, index=False)
+    picture = other / "figures/figure_gains.svg"
+    picture.write_text(picture.read_text().replace("</svg>", "<g/></svg>"))
     out = tmp_path / "difference"
     words = ["diff", str(whole), str(other), "--out", str(out), "--tables", "scores", "claims", "--strict"]
     assert realign(words) == 3
@@ -127,3 +129,6 @@ def test_diff_from_the_command_line(whole, tmp_path, capsys):
     assert "claims: 0 of" in told
     assert len(pd.read_csv(out / "scores.csv").query("moved")) == 1
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "figures.html").read_text()
+    assert page.count("<img") == 2
+    assert "Figure: gains" in page

@@ -184,6 +184,8 @@ def test_readout_is_judged_on_the_last_layer_of_the_asked_split():
     early = measure(-0.4, layer_left=1.0, layer_right=1.0, **about)
     train = measure(-0.4, layer_left=4.0, layer_right=4.0, **(about | {"split": "train"}))
     assert verdict_on(claim, Told(measures=[last, early, train])) == HOLDS
+    unmoved = measure(0.0, half=0.0, layer_left=4.0, layer_right=4.0, **about)
+    assert verdict_on(claim, Told(measures=[unmoved])) == UNDECIDED
 
 
 def test_tags_and_kinds_select_pairs():

@@ -16,6 +16,7 @@ import pandas as pd
 from realign.artifacts.command import UserError
 from realign.engine.logs import start_logging
 from realign.paper.archive import opened
+from realign.paper.report.beside import side_by_side
 from realign.paper.tidy import COLUMNS, read_table
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,11 @@ def main(words: Sequence[str]) -> int:
     )
     parser.add_argument("a", type=Path, help="folder of results, or an archive")
     parser.add_argument("b", type=Path, help="another")
-    parser.add_argument("--out", type=Path, help="write the whole comparison (CSV) and plots here")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="write the whole comparison here: CSV, plots, and figures that differ side by side",
+    )
     parser.add_argument(
         "--tables", nargs="*", choices=list(COLUMNS), default=list(COLUMNS), help="these alone"
     )
@@ -149,12 +154,14 @@ def main(words: Sequence[str]) -> int:
     start_logging(quiet=True)
     with opened(given.a) as left, opened(given.b) as right:
         found = compare_runs(left, right, given.tables)
+        if given.out:
+            given.out.mkdir(parents=True, exist_ok=True)
+            side_by_side(left, right, (str(given.a), str(given.b)), given.out / "figures.html")
     if not found:
         raise UserError(f"{given.a} and {given.b}: neither holds tidy results")
     for kind, both in found.items():
         _say(kind, both, given.show)
         if given.out:
-            given.out.mkdir(parents=True, exist_ok=True)
             both.to_csv(given.out / f"{kind}.csv", index=False, float_format="%.6g")
             plot(both, kind, given.out)
     return 3 if given.strict and any(both["moved"].any() for both in found.values()) else 0

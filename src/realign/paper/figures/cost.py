@@ -98,7 +98,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             )  # fmt: skip
         axes.set_xscale("log")
         places = spread(sorted(set(rows["cost"])))
-        axes.set_xticks(places, [EngFormatter(sep="")(p) for p in places])
+        axes.set_xticks(places, [EngFormatter(sep="")(float(f"{p:.3g}")) for p in places])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.15, 0.15)
         axes.set_xlabel(label)
