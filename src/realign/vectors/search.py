@@ -194,6 +194,9 @@ class _Worker:
     ) -> np.ndarray:
         """Rescore the candidates of some queries; says which answers are proved, and notes those."""
 
+        def decide_all(turns: Sequence[int]) -> list[bool]:
+            return [decide(turn) for turn in turns]
+
         def decide(turn: int) -> bool:
             row = int(which[turn])
             # What cannot reach the best `wanted` lower limits cannot be in the answer.
@@ -208,9 +211,11 @@ class _Worker:
 
         threads = torch.get_num_threads()
         if threads == 1 or len(which) < 64:
-            return np.fromiter((decide(t) for t in range(len(which))), bool, len(which))
+            return np.array(decide_all(range(len(which))), bool)
+        # a task of many queries: handing over a single one costs more than deciding it
+        shares = [range(start, min(start + 256, len(which))) for start in range(0, len(which), 256)]
         with ThreadPoolExecutor(threads) as pool:
-            return np.fromiter(pool.map(decide, range(len(which)), chunksize=64), bool, len(which))
+            return np.concatenate([np.array(made, bool) for made in pool.map(decide_all, shares)])
 
     def _scores(self, query: Floats, norm: float, places: Places) -> Floats:
         rows = self.search.once.raw(places)  # the float64 query widens them, without a copy
