@@ -94,7 +94,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             right = row["cost"] > np.sqrt(rows["cost"].min() * rows["cost"].max())
             axes.annotate(
                 name, (row["cost"], row["score"]), xytext=(-4 if right else 4, 5), textcoords="offset points",
-                fontsize="xx-small", color=FAINT, ha="right" if right else "left",
+                fontsize="x-small", color=FAINT, ha="right" if right else "left",
             )  # fmt: skip
         axes.set_xscale("log")
         places = spread(sorted(set(rows["cost"])))
