@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial.distance import cdist, pdist
 from scipy.stats import rankdata, spearmanr
 from sklearn.cross_decomposition import CCA
-from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 
 from realign.hrsa import extra
 from realign.hrsa.groups import Groups
@@ -45,24 +45,35 @@ def test_rsa_forgives_rotation_and_scale_but_not_stretch(random):
     assert extra.rsa(near(x), near(x @ np.diag([9.0, 1, 1, 1, 1])), ONE)[0] < 0.9
 
 
-def test_canonical_correlations_equal_scikit_learn_and_forgive_any_linear_map(random):
+def test_canonical_similarities_equal_scikit_learn_and_forgive_any_linear_map(random):
     x, y = random.standard_normal((2, 200, 3))
     y = y + x @ random.standard_normal((3, 3))
     a, b = CCA(n_components=3, max_iter=10000, tol=1e-14).fit_transform(x, y)
     theirs = [np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(3)]
-    ours = extra.canonical_correlations(x, y, 1.0)
-    np.testing.assert_allclose(np.sort(ours), np.sort(np.abs(theirs)), atol=1e-6)
-    np.testing.assert_allclose(
-        extra.canonical_correlations(x @ np.diag([9, 1, 0.1]), y, 1.0), ours, atol=1e-8
-    )
+    ours = extra.canonical_similarities(x, y, 1.0)
+    assert ours["svcca"] == pytest.approx(np.mean(theirs), abs=1e-6)
+    stretched = extra.canonical_similarities(x @ np.diag([9, 1, 0.1]), y, 1.0)
+    assert stretched["svcca"] == pytest.approx(ours["svcca"], abs=1e-8)
     qx, qy = (np.linalg.qr(v - v.mean(0))[0] for v in (x, y))
-    np.testing.assert_allclose(ours, np.linalg.svd(qx.T @ qy, compute_uv=False), atol=1e-10)
+    u, s, _ = np.linalg.svd(qx.T @ qy)
+    assert ours["svcca"] == pytest.approx(s.mean(), abs=1e-10)
+    weights = np.abs((qx @ u).T @ (x - x.mean(0))).sum(1)
+    assert ours["pwcca"] == pytest.approx(s @ weights / weights.sum(), abs=1e-10)
 
 
-def test_svcca_keeps_the_main_components(random):
+def test_pwcca_weighs_by_what_the_left_model_carries(random):
+    shared, x, y = random.standard_normal((3, 300, 2))
+    loud = extra.canonical_similarities(np.hstack([9 * shared, x]), np.hstack([shared, y]), 1.0)
+    quiet = extra.canonical_similarities(np.hstack([shared, 9 * x]), np.hstack([shared, y]), 1.0)
+    assert loud["svcca"] == pytest.approx(quiet["svcca"])
+    assert loud["pwcca"] > 0.8 > loud["svcca"] > quiet["pwcca"]
+
+
+def test_only_the_main_components_are_matched(random):
     x = random.standard_normal((200, 5)) * [100, 50, 0.01, 0.01, 0.01]
-    assert len(extra.canonical_correlations(x, x, 0.99)) == 2
-    assert len(extra.canonical_correlations(np.ones((50, 3)), x[:50], 0.99)) == 0
+    assert extra._main_components(x, 0.99)[0].shape == (200, 2)
+    still = extra.canonical_similarities(np.ones((50, 3)), x[:50], 0.99)
+    assert still == {"svcca": 0, "pwcca": 0}
 
 
 def test_rbf_cka_equals_scikit_learns_kernel(random):
@@ -80,29 +91,68 @@ def test_rbf_cka_equals_scikit_learns_kernel(random):
     assert extra.rbf_cka(near(np.ones((60, 2))), near(x), 0.5, ONE)[0] == 0
 
 
+def left_out(groups):
+    """The rows that remain for each value of a jackknifed statistic."""
+    return [~np.isin(groups.of_row, lost) for lost in groups.lost]
+
+
+def test_descriptions_of_one_model_equal_dense_references_whatever_is_left_out(random):
+    texts = np.repeat(np.arange(10), 12)
+    groups = Groups(texts, 5)
+    x = random.standard_normal((120, 6)) * [5, 3, 1, 1, 0.5, 0.1] + 2
+    y = x[:, ::-1] ** 2
+    found = extra.effective_dimensions(near(x), near(y), groups)
+    for values, dimension in zip((x, y), found, strict=True):
+        cosine, two = extra.mean_cosine(values, groups), extra.intrinsic_dimension(near(values), groups)
+        even = extra.isotropy(dimension, 6, groups)
+        for i, keep in enumerate(left_out(groups)):
+            part = values[keep]
+            spectrum = np.linalg.eigvalsh(np.cov(part.T))
+            assert dimension[i] == pytest.approx(spectrum.sum() ** 2 / (spectrum**2).sum(), abs=1e-8)
+            assert even[i] == pytest.approx((dimension[i] - 1) / 5, abs=1e-8)
+            cosines = cosine_similarity(part)[~np.eye(len(part), dtype=bool)]
+            assert cosine[i] == pytest.approx(cosines.mean(), abs=1e-8)
+            distances = np.sort(cdist(part, part), axis=1)
+            ratios = np.sort(distances[:, 2] / distances[:, 1])
+            seen, total = ratios[: int(0.9 * len(ratios))], len(ratios)
+            likelihood = np.log(seen).sum() + (total - len(seen)) * np.log(seen[-1])
+            assert two[i] == pytest.approx(len(seen) / likelihood, abs=1e-8)
+
+
+def test_two_neighbours_are_found_even_where_all_that_were_kept_leave(random):
+    # Two texts far apart from eight others, each a tight bundle of more tokens than are kept.
+    texts = np.repeat(np.arange(10), 40)
+    x = 100 * random.standard_normal((10, 3))[texts % 5] + random.standard_normal((400, 3))
+    groups = Groups(texts, 10)
+    found = extra.intrinsic_dimension(near(x), groups)
+    for i, keep in enumerate(left_out(groups)):
+        assert found[i] == pytest.approx(value_of_intrinsic_dimension(x[keep]), rel=1e-9)
+
+
 @pytest.mark.parametrize("dimension", [2, 5])
 def test_intrinsic_dimension_of_a_flat_piece_of_a_wide_space(random, dimension):
     x = random.uniform(size=(3000, dimension)) @ random.standard_normal((dimension, 20))
-    assert extra.intrinsic_dimension(x, near(x)) == pytest.approx(dimension, rel=0.12)
+    assert value_of_intrinsic_dimension(x) == pytest.approx(dimension, rel=0.12)
+
+
+def value_of_intrinsic_dimension(x):
+    return extra.intrinsic_dimension(near(x), Groups(np.zeros(len(x), int)))[0]
 
 
 def test_intrinsic_dimension_leaves_out_twins(random):
     x = random.uniform(size=(1000, 2))
-    doubled = np.concatenate([x, x[:300]])
-    assert extra.intrinsic_dimension(doubled, near(doubled)) == pytest.approx(2, rel=0.15)
-    assert np.isnan(extra.intrinsic_dimension(np.ones((9, 2)), near(np.ones((9, 2)))))
+    assert value_of_intrinsic_dimension(np.concatenate([x, x[:300]])) == pytest.approx(2, rel=0.15)
+    assert np.isnan(value_of_intrinsic_dimension(np.ones((9, 2))))
 
 
-def test_effective_dimension_mean_cosine_and_isotropy(random):
-    even = random.standard_normal((20000, 4))
-    assert extra.effective_dimension(even, even) == pytest.approx(4, rel=0.01)
-    assert extra.isotropy(even, even) == pytest.approx(1, abs=0.01)
+def test_dimension_cosine_and_isotropy_of_even_and_of_flat_states(random):
+    even, one = random.standard_normal((2000, 4)), Groups(np.zeros(2000, int))
     line = even[:, :1] * np.ones((1, 4))
-    assert extra.effective_dimension(line, line) == pytest.approx(1)
-    assert extra.isotropy(line, line) == pytest.approx(0, abs=1e-12)
-    assert abs(extra.mean_cosine(even, even)) < 0.01
-    assert extra.mean_cosine(even + 100, even) > 0.99
-    few = even[:30]
-    unit = few / np.linalg.norm(few, axis=1, keepdims=True)
-    dense = (unit @ unit.T)[~np.eye(30, dtype=bool)].mean()
-    assert extra.mean_cosine(few, few) == pytest.approx(dense, abs=1e-12)
+    full, flat = extra.effective_dimensions(near(even), near(line), one)
+    assert full[0] == pytest.approx(4, rel=0.02)
+    assert extra.isotropy(full, 4, one)[0] == pytest.approx(1, abs=0.02)
+    assert flat[0] == pytest.approx(1)
+    assert extra.isotropy(flat, 4, one)[0] == pytest.approx(0, abs=1e-9)
+    assert abs(extra.mean_cosine(even, one)[0]) < 0.01
+    assert extra.mean_cosine(even + 100, one)[0] > 0.99
+    assert extra.effective_dimensions(near(0 * even), near(line), one)[0][0] == 0

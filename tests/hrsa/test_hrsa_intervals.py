@@ -103,6 +103,19 @@ def test_intervals_of_linear_measures_cover_the_truth(prepared):
     assert all(0.90 <= share <= 0.98 for share in covered.values()), covered
 
 
+@pytest.mark.parametrize("texts", [40, 120])
+def test_intervals_of_the_entropy_cover_its_mean_over_samples(prepared, texts):
+    world, found = World(1), []
+    for _ in range(200):
+        x, y, text_index = world.draw(texts, 6)
+        left, right, groups, products = prepared(x, y, text_index)
+        sums = p.layer_sums(left, right, (0, 0), groups, products)
+        found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
+    values, low, high = np.array(found).T
+    covered = ((low <= values.mean()) & (values.mean() <= high)).mean()
+    assert 0.90 <= covered <= 0.98, covered
+
+
 def test_tokens_taken_for_independent_would_not_cover(prepared):
     # The same data with each token as a text of its own: the reason why groups are of texts.
     world, hits, rounds = World(1), 0, 100

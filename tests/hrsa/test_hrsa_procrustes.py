@@ -92,6 +92,19 @@ def test_inverse_row_entropy_of_known_rotations(random):
     np.testing.assert_allclose(p.inverse_row_entropies(two), 1 - np.log(2) / np.log(64), atol=1e-12)
 
 
+def test_what_a_group_adds_to_the_entropy_is_the_derivative(random, prepared):
+    x = random.standard_normal((4000, 12)) * np.linspace(2, 1, 12)
+    y = x @ haar_rotation(12, 4) @ np.diag(np.linspace(1, 2, 12)) + random.standard_normal((4000, 12))
+    left, right, groups, products = prepared(x, y, np.repeat(np.arange(100), 40), 100)
+    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    found = p.entropy_without_each(sums, p.fit(sums), groups)
+    again = [p.inverse_row_entropies(p.fit(sums, np.arange(100) != g).rotation).mean() for g in range(100)]
+    assert found[0] == pytest.approx(p.inverse_row_entropies(p.fit(sums).rotation).mean())
+    changes = found[1:] - found[0], np.array(again) - found[0]
+    assert np.corrcoef(*changes)[0, 1] > 0.99
+    assert changes[0].std() == pytest.approx(changes[1].std(), rel=0.03)
+
+
 @pytest.mark.parametrize("width", [64, 512])
 def test_a_random_rotation_has_the_analytic_mean_within_one_percent(width):
     draws = max(1, 512 // width)

@@ -59,10 +59,11 @@ def compare(
     `groups`, `seed`, `precision`, ….
 
     The result has one row a number: `measure`, `statistic`, the layers, `value`, and `ci_low` and
-    `ci_high` where there is an interval.
+    `ci_high` where there is an interval; `attrs["estimands"]` says what each interval is about.
     """
     _check_settings(families, settings)
-    frames = []
+    frames: list[pd.DataFrame] = []
+    estimands: dict[str, str] = {}
     with ExitStack() as stack:
         a, b = _states(stack, left, text_index, "left"), _states(stack, right, text_index, "right")
         attributes = a.attributes if isinstance(a, StateFile) else {}
@@ -79,7 +80,10 @@ def compare(
             else:
                 MEASURE[family](pair, job)
             frames.append(pair.rows.table().to_pandas())
-    return pd.concat(frames, ignore_index=True)
+            estimands |= pair.rows.estimands
+    table = pd.concat(frames, ignore_index=True)
+    table.attrs["estimands"] = estimands
+    return table
 
 
 def _states(stack: ExitStack, given: Any, text_index: Any, name: str) -> States:

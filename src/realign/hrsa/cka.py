@@ -1,4 +1,4 @@
-"""Linear CKA of all pairs of layers: biased (as published) and debiased, with each group left out.
+"""Linear CKA of all pairs of layers: biased (as published) and debiased, with groups left out.
 
 HSIC needs only a few sums over pairs of tokens. With many tokens they come from the features
 (D × D products, layer pair by layer pair), with fewer from Gram blocks that all layers share; both
@@ -101,7 +101,7 @@ def feature_sums(left: Side, right: Side, groups: Groups, products: Products) ->
 def _feature_pairs(a: Side, b: Side, groups: Groups, products: Products, own: bool = False) -> KernelSums:
     pair_bytes = groups.count * a.width * b.width * products.dtype.itemsize
     size = max(1, int(np.sqrt(TILE_BYTES / pair_bytes))) if not own else max(1, TILE_BYTES // pair_bytes)
-    shape = (groups.count + 1, a.layers) if own else (groups.count + 1, a.layers, b.layers)
+    shape = (len(groups.lost), a.layers) if own else (len(groups.lost), a.layers, b.layers)
     result = KernelSums(groups.left_out, *(np.zeros(shape) for _ in fields(KernelSums)[1:]))
     what = f"products of {a.name}" + ("" if own else f" and {b.name}")
     with Progress(what, a.layers * (1 if own else b.layers), "pairs") as progress:
@@ -156,16 +156,14 @@ def _tile(
 def _from_features(s: _PairSums, sum_left: Array, sum_right: Array, groups: Groups) -> dict[str, Array]:
     """The kernels' sums of one layer pair from sums of its features."""
     x, y = groups.leave_out(sum_left), groups.leave_out(sum_right)
-    inner = _inner(s.cross)
-    whole = inner.sum()
-    products = np.concatenate([[whole], whole - 2 * inner.sum(1) + np.diag(inner)])
     total = s.cross.sum(0, dtype=np.float64)
     rows = np.einsum("gi,gi->g", x @ total, y)
-    rows[1:] -= [x[1 + g] @ (s.cross[g] @ y[1 + g]) for g in range(groups.count)]
+    for i, lost in enumerate(groups.lost):
+        rows[i] -= sum(x[i] @ (s.cross[group] @ y[i]) for group in lost)
     totals = (x * x).sum(1), (y * y).sum(1)
     traces = groups.leave_out(s.left_squares), groups.leave_out(s.right_squares)
     return {
-        "products": products,
+        "products": groups.leave_out_pairs(_inner(s.cross)),
         "rows": rows,
         "diagonals": groups.leave_out(s.squares),
         "diagonal_rows": np.einsum("gi,gi->g", groups.leave_out(s.weighted_right), y),

@@ -45,7 +45,7 @@ PROBE = Command(
 
 EXTRA = Command(
     name="hrsa_extra",
-    help="Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
+    help="Compare two models' states: RSA, RBF CKA, SVCCA, PWCCA, dimension, isotropy.",
     run="realign.hrsa.extra:run",
     settings=ExtraJob,
     inputs=_STATES,

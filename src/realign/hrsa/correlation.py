@@ -21,8 +21,8 @@ class Correlation:
     """Correlations of all layer pairs: their means, and the final pair's by dimension."""
 
     def __init__(self, left: Side, right: Side, groups: Groups, products: Products):
-        self.means = np.full((groups.count + 1, left.layers, right.layers), np.nan)
-        self.final = np.zeros((groups.count + 1, left.width))
+        self.means = np.full((len(groups.lost), left.layers, right.layers), np.nan)
+        self.final = np.zeros((len(groups.lost), left.width))
         squares = [self._squares(side, groups) for side in (left, right)]
         per_layer = 8 * groups.count * right.layers * left.width
         blocks = groups.blocks(rows_at_once(left.width, left.layers))

@@ -1,22 +1,22 @@
 """The extra family: measures that others use for the same questions, on a sample of tokens.
 
-RSA, SVCCA and RBF CKA compare two models; intrinsic dimension, effective dimension and isotropy
-describe one, and their rows say in `direction` which.
+RSA, RBF CKA, SVCCA and PWCCA compare two models; intrinsic dimension, effective dimension, mean
+cosine and isotropy describe one, and their rows say in `direction` which. All but the two CCAs come
+from sums over pairs of tokens, so that leaving texts out costs little.
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
 from realign.artifacts.command import Job
 from realign.engine.progress import follow
 from realign.hrsa.groups import Groups
-from realign.hrsa.kernel_sums import CkaSums, sums_of_grams
+from realign.hrsa.kernel_sums import CkaSums, KernelSums, sums_of_grams
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
 from realign.study.hrsa import ExtraJob
 
 NEAREST_RATIOS = 0.9  # share of the ratios of neighbour distances that TwoNN keeps, as its authors do
+NEAREST_KEPT = 32  # nearest tokens that are kept of each, so that two remain when texts are left out
 
 
 def run(job: Job[ExtraJob]) -> None:
@@ -37,25 +37,23 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
         y = read_all(pair.right, layer[1]).astype(np.float64)
         near = [squared_distances(v) for v in (x, y)]
         rows.add_jackknifed("rsa", "spearman", rsa(near[0], near[1], groups), layer, (-1, 1))
-        correlations = canonical_correlations(x, y, settings.variance)
-        rows.add("svcca", "mean", float(correlations.mean()) if len(correlations) else 0.0, layer)
+        for name, value in canonical_similarities(x, y, settings.variance).items():
+            rows.add(name, "mean", value, layer)
         if settings.rbf is not None:
             similarity = rbf_cka(near[0], near[1], settings.rbf, groups)
             rows.add_jackknifed("cka_rbf", "value", similarity, layer, (0, 1))
-        for side, values, distances in (("left", x, near[0]), ("right", y, near[1])):
-            for name, describe in DESCRIPTIONS.items():
-                with_each_left_out = _left_out(describe, values, distances, groups)
-                rows.add_jackknifed(name, "value", with_each_left_out, layer, direction=side)
-
-
-def _left_out(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:
-    """A description of one model, whole and without each group."""
-    values = [describe(x, near)]
-    for group in range(groups.count):
-        keep = groups.of_row != group
-        pairs = near[keep][:, keep] if describe is intrinsic_dimension else near
-        values.append(describe(x[keep], pairs))
-    return np.array(values)
+        dimensions = effective_dimensions(near[0], near[1], groups)
+        for side, values, distances, dimension in zip(
+            ("left", "right"), (x, y), near, dimensions, strict=True
+        ):
+            described = {
+                "intrinsic_dimension": intrinsic_dimension(distances, groups),
+                "effective_dimension": dimension,
+                "isotropy": isotropy(dimension, values.shape[1], groups),
+                "mean_cosine": mean_cosine(values, groups),
+            }
+            for name, found in described.items():
+                rows.add_jackknifed(name, "value", found, layer, direction=side)
 
 
 def squared_distances(x: Array) -> Array:
@@ -71,7 +69,7 @@ def squared_distances(x: Array) -> Array:
 
 
 def rsa(left: Array, right: Array, groups: Groups) -> Array:
-    """Spearman's correlation of the two models' distances, with each group left out.
+    """Spearman's correlation of the two models' distances, with groups left out.
 
     Ranks are those of the whole sample; leaving a group out leaves out its distances.
     """
@@ -80,9 +78,8 @@ def rsa(left: Array, right: Array, groups: Groups) -> Array:
     first, second = groups.of_row[upper[0]], groups.of_row[upper[1]]
     pairs = first * groups.count + second
     weights = (np.ones_like(a), a, b, a * a, b * b, a * b)
-    sums = np.stack([np.bincount(pairs, w, minlength=groups.count**2) for w in weights])
-    sums = sums.reshape(len(weights), groups.count, groups.count)
-    return _pearson_of_sums(_without_groups(sums))
+    sums = np.stack([np.bincount(pairs, w, minlength=groups.count**2) for w in weights], axis=-1)
+    return _pearson_of_sums(groups.leave_out_pairs(sums.reshape(groups.count, groups.count, len(weights))))
 
 
 def average_ranks(values: Array) -> Array:
@@ -96,47 +93,40 @@ def average_ranks(values: Array) -> Array:
     return ranks - (len(values) - 1) / 2
 
 
-def _without_groups(sums: Array) -> Array:
-    """From sums over pairs of groups (last two axes): the whole, then without each group."""
-    whole = sums.sum((-2, -1))
-    touching = sums.sum(-1) + sums.sum(-2) - np.diagonal(sums, axis1=-2, axis2=-1)
-    return np.concatenate([whole[..., None], whole[..., None] - touching], -1)
-
-
 def _pearson_of_sums(sums: Array) -> Array:
-    n, a, b, aa, bb, ab = sums
+    n, a, b, aa, bb, ab = sums.T
     spread = np.sqrt(np.maximum(aa - a * a / n, 0) * np.maximum(bb - b * b / n, 0))
     return np.clip(np.divide(ab - a * b / n, spread, out=np.zeros_like(spread), where=spread > 0), -1, 1)
 
 
-def canonical_correlations(x: Array, y: Array, variance: float) -> Array:
-    """Correlations of the best matched directions of the two models' main components (SVCCA)."""
-    left, right = (_main_scores(v, variance) for v in (x, y))
-    return np.clip(np.linalg.svd(left.T @ right, compute_uv=False), 0, 1)
+def canonical_similarities(x: Array, y: Array, variance: float) -> dict[str, float]:
+    """SVCCA and PWCCA: how well directions of the two models' main components can be matched.
+
+    SVCCA is the plain mean of the correlations; PWCCA (Morcos et al. 2018) weighs each by how much
+    of the left model its direction carries.
+    """
+    (left, scores), (right, _) = (_main_components(v, variance) for v in (x, y))
+    if not left.shape[1] or not right.shape[1]:
+        return {"svcca": 0.0, "pwcca": 0.0}
+    u, correlations, _ = np.linalg.svd(left.T @ right, full_matrices=False)
+    correlations = np.clip(correlations, 0, 1)
+    weights = np.abs(u.T @ scores).sum(1)
+    return {"svcca": float(correlations.mean()), "pwcca": float(correlations @ weights / weights.sum())}
 
 
-def _main_scores(x: Array, variance: float) -> Array:
-    """Left singular vectors of the components that carry so much of the variance."""
-    u, s, _ = np.linalg.svd(x - x.mean(0), full_matrices=False)
+def _main_components(x: Array, variance: float) -> tuple[Array, Array]:
+    """The components that carry so much of the variance: unit vectors over tokens, and their loadings."""
+    u, s, v = np.linalg.svd(x - x.mean(0), full_matrices=False)
     energy = np.cumsum(s**2)
-    real = s > (s[0] if len(s) else 0) * 1e-10
-    if not real.any():
-        return u[:, :0]
-    count = int(np.searchsorted(energy, variance * energy[-1] * (1 - 1e-12))) + 1
-    return u[:, : min(count, int(real.sum()))]
+    real = int((s > (s[0] if len(s) else 0) * 1e-10).sum())
+    count = int(np.searchsorted(energy, variance * energy[-1] * (1 - 1e-12))) + 1 if real else 0
+    kept = slice(0, min(count, real))
+    return u[:, kept], s[kept, None] * v[kept]
 
 
 def rbf_cka(left: Array, right: Array, width: float, groups: Groups) -> Array:
-    """CKA with Gaussian kernels, with each group left out; widths are those of the whole sample."""
-    kernels = [_gaussian(near, width) for near in (left, right)]
-    of_group = np.eye(groups.count)[groups.of_row]
-    rows = [(k @ of_group)[None] for k in kernels]
-    pairs = [
-        (of_group.T @ (a * b) @ of_group)[..., None]
-        for a, b in ((kernels[0], kernels[1]), (kernels[0], kernels[0]), (kernels[1], kernels[1]))
-    ]
-    diagonals = [np.ones((1, groups.tokens))] * 2
-    sums = sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows, diagonals)
+    """CKA with Gaussian kernels, with groups left out; widths are those of the whole sample."""
+    sums = _kernel_sums(_gaussian(left, width), _gaussian(right, width), groups)
     still = [np.array([not near.any()]) for near in (left, right)]
     return CkaSums(*sums, *still).cka()[:, 0, 0]
 
@@ -146,16 +136,43 @@ def _gaussian(near: Array, width: float) -> Array:
     return np.exp(-near / (2 * width**2 * median)) if median > 0 else np.ones_like(near)
 
 
+def _kernel_sums(left: Array, right: Array, groups: Groups) -> tuple[KernelSums, KernelSums, KernelSums]:
+    """The sums of two kernels with each other, of the left with itself, and of the right with itself."""
+    of_group = np.eye(groups.count)[groups.of_row]
+    rows = [(k @ of_group)[None] for k in (left, right)]
+    pairs = [
+        (of_group.T @ (a * b) @ of_group)[..., None] for a, b in ((left, right), (left, left), (right, right))
+    ]
+    diagonals = [np.diagonal(k)[None] for k in (left, right)]
+    return sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows, diagonals)
+
+
 # --- One model ------------------------------------------------------------------------------------
 
 
-def intrinsic_dimension(_: Array, near: Array) -> float:
-    """TwoNN (Facco et al. 2017): how fast the second neighbour falls behind the first.
+def intrinsic_dimension(near: Array, groups: Groups) -> Array:
+    """TwoNN (Facco et al. 2017) with groups left out: how fast the second neighbour falls behind the first.
 
     Tokens with an equal twin say nothing of it and are left out; NaN where nothing is left.
     """
     far = near + np.diag(np.full(len(near), np.inf))
-    two = np.sqrt(np.partition(far, 1, axis=1)[:, :2])
+    places = np.argpartition(far, min(NEAREST_KEPT, len(far) - 1) - 1, axis=1)[:, :NEAREST_KEPT]
+    nearest, of_nearest = np.take_along_axis(far, places, 1), groups.of_row[places]
+    found = []
+    for lost in groups.lost:
+        stay = ~np.isin(groups.of_row, lost)
+        two = _two_smallest(np.where(np.isin(of_nearest[stay], lost), np.inf, nearest[stay]))
+        if len(short := np.flatnonzero(~np.isfinite(two[:, 1]))):  # nearly all of them left
+            two[short] = _two_smallest(far[np.flatnonzero(stay)[short]][:, stay])
+        found.append(_two_nearest_dimension(np.sqrt(two)))
+    return np.array(found)
+
+
+def _two_smallest(values: Array) -> Array:
+    return np.partition(values, 1, axis=1)[:, :2]
+
+
+def _two_nearest_dimension(two: Array) -> float:
     two = two[two[:, 0] > 0]
     ratios = np.sort(np.log(two[:, 1] / two[:, 0]))
     kept = ratios[: int(len(ratios) * NEAREST_RATIOS)]
@@ -164,31 +181,32 @@ def intrinsic_dimension(_: Array, near: Array) -> float:
     return float(len(kept) / exposure) if exposure > 0 else float("nan")
 
 
-def effective_dimension(x: Array, _: Array) -> float:
-    """Participation ratio of the variances: as many directions of equal variance would give it."""
-    x = x - x.mean(0)
-    gram = x.T @ x if x.shape[1] <= len(x) else x @ x.T
-    squares = (gram * gram).sum()
-    return float(np.trace(gram) ** 2 / squares) if squares > 0 else 0.0
+def effective_dimensions(left: Array, right: Array, groups: Groups) -> tuple[Array, Array]:
+    """Participation ratio of both models' variances: as many directions of equal variance would give it.
+
+    It is the trace of the covariance, squared, over its squared length, and both follow from the
+    distances: a doubly centred matrix of squared distances is the Gram matrix, times minus two.
+    """
+
+    def ratio(sums: KernelSums) -> Array:
+        squares, traces = sums.hsic()[:, 0], sums.totals[:, 0] / sums.tokens**2
+        return np.divide(traces, squares, out=np.zeros_like(traces), where=squares > 0)
+
+    _, one, other = _kernel_sums(left, right, groups)
+    return ratio(one), ratio(other)
 
 
-def mean_cosine(x: Array, _: Array) -> float:
-    """The mean cosine of two different tokens: 0 when directions are spread evenly, near 1 in a cone."""
+def isotropy(dimension: Array, width: int, groups: Groups) -> Array:
+    """IsoScore's idea without its rotation: how evenly variance fills the width, 0 to 1."""
+    most = np.minimum(width, groups.left_out - 1)
+    return np.where(most > 1, (dimension - 1) / np.maximum(most - 1, 1), 1.0)
+
+
+def mean_cosine(x: Array, groups: Groups) -> Array:
+    """The mean cosine of two different tokens, with groups left out: 0 when directions are spread evenly."""
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     unit = x / np.where(lengths > 0, lengths, 1)
-    n, total = len(x), unit.sum(0)
-    return float((total @ total - (unit * unit).sum()) / (n * (n - 1)))
-
-
-def isotropy(x: Array, _: Array) -> float:
-    """IsoScore's idea without its rotation: how evenly variance fills the width, 0 to 1."""
-    width = min(x.shape[1], len(x) - 1)
-    return float((effective_dimension(x, x) - 1) / (width - 1)) if width > 1 else 1.0
-
-
-DESCRIPTIONS: dict[str, Callable[[Array, Array], float]] = {
-    "intrinsic_dimension": intrinsic_dimension,
-    "effective_dimension": effective_dimension,
-    "mean_cosine": mean_cosine,
-    "isotropy": isotropy,
-}
+    of_group = np.eye(groups.count)[groups.of_row]
+    totals, own = groups.leave_out(of_group.T @ unit), groups.leave_out(of_group.T @ (unit * unit).sum(1))
+    n = groups.left_out
+    return ((totals * totals).sum(1) - own) / (n * (n - 1))

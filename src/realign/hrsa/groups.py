@@ -7,6 +7,7 @@ that sums over a group are sums over blocks.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -53,15 +54,26 @@ class Groups:
                 blocks.append(Block(group, tuple(runs(part)), len(part)))
         return blocks
 
+    @cached_property
+    def lost(self) -> list[list[int]]:
+        """Which groups are left out: none, and each in turn."""
+        return [[], *([group] for group in range(self.count))]
+
     @property
     def left_out(self) -> Array:
         """Tokens that remain: all of them first, then without each group in turn."""
-        return self.tokens - np.concatenate([[0], self.sizes])
+        return self.leave_out(self.sizes)
 
     def leave_out(self, sums: Array) -> Array:
         """From sums by group (first axis): the whole, then the whole without each group in turn."""
         whole = sums.sum(0, keepdims=True)
         return np.concatenate([whole, whole - sums])
+
+    def leave_out_pairs(self, sums: Array) -> Array:
+        """The same from sums over pairs of tokens, by the groups of both (first two axes)."""
+        each = np.arange(len(sums))
+        whole, touching = sums.sum((0, 1)), sums.sum(0) + sums.sum(1) - sums[each, each]
+        return np.concatenate([whole[None], whole - touching])
 
     def interval(
         self, values: Array, confidence: float = 0.95, excess: float = 0.0

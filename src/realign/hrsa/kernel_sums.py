@@ -1,7 +1,7 @@
-"""Sums over pairs of tokens from which CKA follows, for the whole sample and without each group.
+"""Sums over pairs of tokens from which CKA follows, for the whole sample and with groups left out.
 
-HSIC needs only a few sums over two kernels. Held by pairs of groups, they give every leave-one-out
-value by subtraction, so that the jackknife costs almost nothing more than the value itself.
+HSIC needs only a few sums over two kernels. Held by pairs of groups, they give every value with
+groups left out by subtraction, so that the jackknife costs almost nothing more than the value itself.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from realign.hrsa.reading import Array
 
 @dataclass
 class KernelSums:
-    """Sums over tokens i, j of two kernels K and L; the first axis is: whole, without each group.
+    """Sums over tokens i, j of two kernels K and L; the first axis is what is left out.
 
     The other axes are the pairs of layers, or one axis of layers where each meets itself. Row sums
     are R_i = Σ_j K_ij and S_i = Σ_j L_ij.
@@ -57,7 +57,7 @@ class CkaSums:
     constant_right: Array
 
     def cka(self, debiased: bool = False) -> Array:
-        """CKA with each group left out: (1 + groups, layers, layers); 0 where a layer does not vary."""
+        """CKA with groups left out: (left out, layers, layers); 0 where a layer does not vary."""
         of = KernelSums.debiased_hsic if debiased else KernelSums.hsic
         across, left, right = (of(sums) for sums in (self.across, self.left, self.right))
         left[:, self.constant_left], right[:, self.constant_right] = 0, 0
@@ -75,20 +75,11 @@ def sums_of_grams(
     row sums by group, (layers, tokens, groups), and `diagonals` its own entry, (layers, tokens).
     """
 
-    def without(sums: Array) -> Array:
-        """Sums over pairs of groups: whole, then without each group's row and column."""
-        whole = sums.sum((0, 1))
-        touching = sums.sum(1) + sums.sum(0) - sums[np.arange(len(sums)), np.arange(len(sums))]
-        return np.concatenate([whole[None], whole - touching])
-
     parts: dict[str, list[dict[str, Array]]] = {"across": [], "left": [], "right": []}
     whole = [r.sum(2) for r in rows]
-    for left_out in range(-1, groups.count):
-        keep = slice(None) if left_out < 0 else of_row != left_out
-        row = [
-            w[:, keep] - (0 if left_out < 0 else r[:, keep, left_out])
-            for w, r in zip(whole, rows, strict=True)
-        ]
+    for lost in groups.lost:
+        keep = ~np.isin(of_row, lost)
+        row = [w[:, keep] - r[:, :, lost].sum(2)[:, keep] for w, r in zip(whole, rows, strict=True)]
         diagonal = [d[:, keep] for d in diagonals]
         total, trace = [r.sum(1) for r in row], [d.sum(1) for d in diagonal]
         off = [a - b for a, b in zip(total, trace, strict=True)]
@@ -115,7 +106,7 @@ def sums_of_grams(
                 }
             )
     pairs = {"across": across, "left": own[0], "right": own[1]}
-    both, one, other = (_collect(groups, without(pairs[name]), parts[name]) for name in parts)
+    both, one, other = (_collect(groups, groups.leave_out_pairs(pairs[name]), parts[name]) for name in parts)
     return both, one, other
 
 

@@ -99,6 +99,8 @@ def add_procrustes(
         sums = procrustes.layer_sums(left, right, pair, groups, products)
         whole = procrustes.fit(sums)
         ranks.append(whole.rank)
+        entropies = procrustes.entropy_without_each(sums, whole, groups)
+        rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, pair, (0, 1))
         if groups.count > 2 and (pair == final or settings.procrustes_intervals == "all"):
             _add_jackknifed(rows, left, right, sums, whole, pair, groups)
         else:
@@ -118,7 +120,6 @@ def add_procrustes(
 def _numbers(fitted: procrustes.Fit) -> dict[str, float]:
     """What is said of a rotation and of the states that it was fitted on."""
     return {
-        "inverse_row_entropy": float(procrustes.inverse_row_entropies(fitted.rotation).mean()),
         "angular_distance": fitted.angle,
         "residual_in_sample": fitted.residual,
     }
@@ -136,16 +137,16 @@ def _add_jackknifed(
     """Numbers with intervals, and the rotation judged on each group by a fit without that group."""
     everyone, blocks = np.arange(groups.count), groups.blocks(rows_at_once(left.width))
     numbers, unseen = [_numbers(whole)], []
-    for group in everyone:
-        fitted = procrustes.fit(sums, everyone != group)
+    for lost in groups.lost[1:]:
+        fitted = procrustes.fit(sums, ~np.isin(everyone, lost))
         numbers.append(_numbers(fitted))
+        if len(lost) > 1:
+            continue
         total = 0.0
-        for block in (b for b in blocks if b.group == group):
+        for block in (b for b in blocks if b.group in lost):
             x, y = left.read(pair[0], block), right.read(pair[1], block)
             total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
-        unseen.append(
-            [*procrustes.misfit(sums, fitted, everyone[group : group + 1]), total, groups.sizes[group]]
-        )
+        unseen.append([*procrustes.misfit(sums, fitted, np.array(lost)), total, groups.sizes[lost[0]]])
     for statistic in numbers[0]:
         rows.add_jackknifed("procrustes", statistic, np.array([n[statistic] for n in numbers]), pair)
     misfit, size, cosine, count = groups.leave_out(np.array(unseen)).T

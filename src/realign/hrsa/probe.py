@@ -178,7 +178,7 @@ class Tally:
             np.add.at(self.sums, (group, true, predicted), 1)
 
     def scores(self) -> dict[str, Array]:
-        """Each score with each group left out."""
+        """Each score with groups left out."""
         sums = self.groups.leave_out(self.sums)
         if self.target.is_quantity:
             n, total, squares, error = np.moveaxis(sums, 1, 0)
@@ -194,11 +194,17 @@ class Tally:
 
 
 def _add(rows: Rows, tallies: dict[tuple[str, str], Tally], layers: tuple[int, int], task: str) -> None:
+    """All scores, and those of test with intervals: a probe was fitted on train and chosen on dev."""
     for (direction, split), tally in tallies.items():
+        about: dict[str, Any] = {"task": task, "split": split, "direction": direction}
+        own = tallies[OWN[direction], split].scores() if direction in OWN else {}
         for statistic, values in tally.scores().items():
-            bounds = (0.0, 1.0) if statistic != "r2" else (-np.inf, 1.0)
-            about: dict[str, Any] = {"task": task, "split": split, "direction": direction}
-            rows.add_jackknifed("probe", statistic, values, layers, bounds, **about)
-            if direction in OWN:  # what reading from the other model costs, on the same texts
-                own = tallies[OWN[direction], split].scores()[statistic]
-                rows.add_jackknifed("probe", f"{statistic}_change", values - own, layers, **about)
+            found = {statistic: values}
+            if own:  # what reading from the other model costs, on the same texts
+                found[f"{statistic}_change"] = values - own[statistic]
+            for name, each in found.items():
+                if split != "test":
+                    rows.add("probe", name, each[0], layers, **about)
+                    continue
+                bounds = None if name != statistic else (-np.inf if statistic == "r2" else 0.0, 1.0)
+                rows.add_jackknifed("probe", name, each, layers, bounds, **about)

@@ -35,6 +35,7 @@ class Fit:
     """A rotation, what it was centred on, and how well it fits what it was fitted on."""
 
     rotation: Array
+    factors: tuple[Array, Array, Array]  # the singular value decomposition of XᵀY
     mean_x: Array
     mean_y: Array
     nuclear: float  # Σ singular values of XᵀY
@@ -82,7 +83,7 @@ def fit(sums: LayerSums, keep: Array | slice = slice(None)) -> Fit:
     u, s, v = np.linalg.svd(sums.xy[keep].sum(0) - np.outer(x, y) / n)
     rank = int((s > s[0] * max(len(u), len(v)) * np.finfo(np.float32).eps).sum()) if s[0] > 0 else 0
     xx, yy = sums.xx[keep].sum() - x @ x / n, sums.yy[keep].sum() - y @ y / n
-    return Fit(u @ v, x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
+    return Fit(u @ v, (u, s, v), x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
 
 
 def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
@@ -131,6 +132,26 @@ def inverse_row_entropies(rotation: Array) -> Array:
     p /= p.sum(1, keepdims=True)
     logs = np.log(p, out=np.zeros_like(p), where=p > 0)
     return 1 + (p * logs).sum(1) / np.log(p.shape[1])
+
+
+def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
+    """The mean inverse row entropy, whole and without each group, to first order in what a group adds.
+
+    Fitting anew without a group lets directions jump that the sample hardly fixes; one such jump
+    makes a jackknife's variance several times too large. The derivative is known: a change K of
+    UᵀMV turns the rotation by (K − Kᵀ)/(sᵢ + sⱼ), so a group adds an inner product with its sums.
+    """
+    rotation, (u, s, v) = whole.rotation, whole.factors
+    width = len(rotation)
+    logs = np.log(rotation**2, out=np.zeros_like(rotation), where=rotation != 0)
+    slope = u.T @ (2 * rotation * (logs + 1) / (width * np.log(width))) @ v.T
+    stretch = np.add.outer(s, s)
+    known = stretch > s[0] * width * np.finfo(np.float32).eps
+    weights = u @ np.divide(slope - slope.T, stretch, out=np.zeros_like(slope), where=known) @ v
+    added = np.array([np.vdot(weights, of_group) for of_group in sums.xy])
+    value = inverse_row_entropies(rotation).mean()
+    kept = np.maximum(1 - groups.shares, 1 / groups.texts)  # a lone group has no interval anyway
+    return np.concatenate([[value], value - added / kept])
 
 
 def haar_inverse_row_entropy(width: int) -> float:

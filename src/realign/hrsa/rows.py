@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from realign.hrsa.estimands import estimand
 from realign.hrsa.groups import Groups, Interval
 from realign.hrsa.reading import Array
 from realign.study.hrsa import Context
@@ -53,6 +54,7 @@ class Rows:
     ):
         self.groups, self.confidence = groups, confidence
         self._rows: list[dict[str, Any]] = []
+        self.estimands: dict[str, str] = {}
         self._common = context.as_slice()
         self._common.pop("floor")
         self._common["tags"] = ",".join(context.tags)
@@ -98,8 +100,9 @@ class Rows:
         excess: float = 0.0,
         **more: Any,
     ) -> None:
-        """A number with its interval, from the statistic of the whole and without each group."""
+        """A number with its interval, from the statistic of the whole and with groups left out."""
         interval = self.groups.one(values, self.confidence, bounds, excess)
+        self.estimands[f"{measure}.{statistic}"] = estimand(measure, statistic)
         self.add(measure, statistic, interval, layers, **more)
 
     def add_sample(self) -> None:
@@ -112,8 +115,9 @@ class Rows:
             self.add("sample", statistic, float(count))
 
     def table(self) -> pa.Table:
-        """The rows as an Arrow table with the tidy table's columns."""
-        return pa.Table.from_pylist(self._rows, SCHEMA)
+        """The rows as an Arrow table with the tidy table's columns, and what its intervals are about."""
+        schema = SCHEMA.with_metadata({"estimands": json.dumps(self.estimands)})
+        return pa.Table.from_pylist(self._rows, schema)
 
     def write(self, path: Path) -> None:
         """The rows as Parquet."""

@@ -1,0 +1,138 @@
+"""Do 95 % intervals cover? Pairs of models are simulated, and every interval is held to a known truth.
+
+    python bench/coverage.py                            200 samples of 120 texts, a few minutes
+    python bench/coverage.py --texts 40 --samples 400
+
+Two models of two layers see texts whose tokens share something, so tokens are not independent. What
+the population has (correlation, debiased CKA, angle, residual) is computed from the model that made
+the samples; a probe's score is read from 20,000 new texts; what depends on the sample's size by
+definition (say, a rotation's entropy or neighbours in a pool of so many tokens) is held to its mean
+over all samples. The share of intervals that cover, and how far values are spread, in standard
+deviations, to how far the intervals say they are: 1 is right.
+"""
+
+import argparse
+from collections import defaultdict
+
+import numpy as np
+
+from realign.hrsa import compare, probe
+from realign.hrsa.groups import Groups
+from realign.hrsa.labels import Target
+from realign.study.hrsa import ProbeJob
+
+NEW = 20_000
+
+
+class World:
+    """Two models of which everything is known: y = x·map + noise, layer by layer."""
+
+    def __init__(self, seed, width, each):
+        self.random, self.width, self.each = np.random.default_rng(seed), width, each
+        self.mix = self.random.standard_normal((width, width)) * np.linspace(2, 0.3, width)
+        self.maps = [0.6 * np.eye(width) + 0.3 * self.random.standard_normal((width, width)) for _ in "01"]
+
+    def truth(self):
+        """What the population has, by (measure, statistic, layer)."""
+        found, xx = {}, 2 * self.mix.T @ self.mix
+        for layer, by in enumerate(self.maps):
+            xy, yy = xx @ by, by.T @ xx @ by + 2 * np.eye(self.width)
+            nuclear, size = np.linalg.svd(xy, compute_uv=False).sum(), np.trace(xx) + np.trace(yy)
+            values = {
+                ("cka_debiased", "value"): (xy**2).sum() / np.sqrt((xx**2).sum() * (yy**2).sum()),
+                ("correlation", "mean"): (np.diag(xy) / np.sqrt(np.diag(xx) * np.diag(yy))).mean(),
+                ("procrustes", "angular_distance"): np.arccos(nuclear / np.sqrt(np.trace(xx) * np.trace(yy))),
+                ("procrustes", "residual"): (size - 2 * nuclear) / np.trace(yy),
+            }
+            found |= {(*name, layer): value for name, value in values.items()}
+        return found
+
+    def noise(self, texts):
+        of_text = np.repeat(self.random.standard_normal((texts, self.width)), self.each, axis=0)
+        return of_text + self.random.standard_normal(of_text.shape)
+
+    def draw(self, texts):
+        x = self.noise(texts) @ self.mix
+        return np.stack([x, x]), np.stack([x @ by + self.noise(texts) for by in self.maps])
+
+
+def similarity_rows(world, texts):
+    """All rows with an interval of one sample: (what, truth or nothing, value, low, high)."""
+    x, y = world.draw(texts)
+    table = compare(
+        x, y, np.repeat(np.arange(texts), world.each), k=(5, 10), procrustes_intervals="all",
+        precision="float64",
+    )  # fmt: skip
+    table = table[table.ci_low.notna() & (table.preset == "")]
+    truth = world.truth()
+    for row in table.itertuples():
+        if row.layer_left == row.layer_right or np.isnan(row.layer_left):
+            layer = -1 if np.isnan(row.layer_left) else int(row.layer_left)
+            about = "" if np.isnan(row.k) else f" k={int(row.k)}"
+            side = row.direction if isinstance(row.direction, str) else ""
+            what = f"{row.measure}.{row.statistic}{about} {side}".strip()
+            known = truth.get((row.measure, row.statistic, layer))
+            yield (what, layer), known, row.value, row.ci_low, row.ci_high
+
+
+def probe_rows(random, texts, quantity):
+    """The same of a probe, fitted on some texts and held to its score on many new ones."""
+    width = 6
+    settings = ProbeJob(seeds=1, c=(1.0,), test=0.3, dev=0.1)
+    x = random.standard_normal((texts + NEW, width))
+    y = x + 0.7 * random.standard_normal(x.shape)
+    score = x @ np.linspace(1, -1, width) + random.standard_normal(len(x))
+    target = Target(score, ()) if quantity else Target(np.digitize(score, [-1, 1]), ("a", "b", "c"))
+    parts = probe.split_texts(
+        Target(target.values[:texts], target.classes), settings, int(random.integers(99))
+    )
+    groups, everyone = Groups(np.arange(texts)), Groups(np.arange(texts + NEW), 2)
+    found = {}
+    for direction, predicted in probe.read_probes(x, y, target, parts, settings):
+        tallies = probe.Tally(groups, target), probe.Tally(everyone, target)
+        for tally, rows in zip(tallies, (parts["test"], np.arange(texts, texts + NEW)), strict=True):
+            tally.add(predicted, rows)
+        found[direction] = [tally.scores() for tally in tallies]
+    for direction, (here, there) in found.items():
+        for statistic, values in here.items():
+            yield (f"probe.{statistic} {direction}", 0), there[statistic][0], *groups.one(values)
+            if direction in probe.OWN:
+                own = [scores[statistic] for scores in found[probe.OWN[direction]]]
+                change = values - own[0]
+                truth = there[statistic][0] - own[1][0]
+                yield (f"probe.{statistic}_change {direction}", 0), truth, *groups.one(change)
+
+
+def simulate(samples, texts, each, width, seed=0):
+    """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
+    world, random, found = World(seed, width, each), np.random.default_rng([seed, 1]), defaultdict(list)
+    for _ in range(samples):
+        rows = [*similarity_rows(world, texts), *probe_rows(random, 5 * texts, quantity=False)]
+        for what, truth, *numbers in [*rows, *probe_rows(random, 5 * texts, quantity=True)]:
+            found[what].append((np.nan if truth is None else truth, *numbers))
+    result = {}
+    for what, rows in found.items():
+        truth, value, low, high = np.array(rows).T
+        truth = np.where(np.isnan(truth), value.mean(), truth)
+        covered = ((low <= truth) & (truth <= high)).mean()
+        said = np.sqrt((((high - low) / (2 * 2.093)) ** 2).mean())
+        result[what] = covered, said / max((value - truth).std(), 1e-300)
+    return result
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--samples", type=int, default=200)
+    parser.add_argument("--texts", type=int, default=120)
+    parser.add_argument("--tokens", type=int, default=6, help="tokens in each text")
+    parser.add_argument("--width", type=int, default=8)
+    asked = parser.parse_args()
+    print(f"{asked.samples} samples of {asked.texts} texts of {asked.tokens} tokens, {asked.width} wide")
+    found = simulate(asked.samples, asked.texts, asked.tokens, asked.width)
+    for (what, layer), (covered, ratio) in sorted(found.items()):
+        where = "" if layer < 0 else f"layer {layer}"
+        print(f"  {what:<45}{where:<9}{covered:7.1%}   spread said / found {ratio:5.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
