@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from pydantic import ValidationError
+from scipy import stats
 
 from realign.paper.claims import (
     ALL,
@@ -293,3 +294,42 @@ def test_claim_rows_count_verdicts():
     rows = list(claim_rows(asked, "x", judge(asked, Told(measures=[measure(0.95)]))["x"]))
     assert rows[0]["pair"] == ALL
     assert json.loads(rows[0]["evidence"])[HOLDS] == 1
+
+
+def answered(model: str, backbone: str, values: np.ndarray, seed: float = np.nan):
+    about = {"embedder": model, "backbone": backbone, "recipe": "full" if "+" in model else None, "seed": seed,
+             "step": np.nan, "preset": "", "task": "Search", "task_type": "Retrieval", "split": "test",
+             "subset": "default", "metric": "ndcg_at_10"}  # fmt: skip
+    return [{**about, "query": f"q{i}", "value": value} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(("raised", "verdict"), [(0.05, "holds"), (-0.05, "fails"), (0.0, "undecided")])
+def test_a_lift_is_judged_for_both_sides_over_the_queries_with_seeds_averaged(raised, verdict):
+    random = np.random.default_rng(3)
+    rows, lifts = [], {}
+    for backbone in ("base", "tuned"):
+        hard = random.uniform(0.2, 0.6, 120)
+        noise = random.normal(0, 0.1, (2, 120))
+        trained = hard + raised + noise - noise.mean()
+        rows += answered(backbone, backbone, hard)
+        for seed in (0, 1):
+            rows += answered(f"{backbone}+full+s{seed}", backbone, trained[seed], seed)
+        lifts[backbone] = 100 * (trained.mean(axis=0) - hard)
+    claim = Claim(says="x", tests=(ClaimTest(statistic="lift", rule="above", kind="any"),))
+    asked = ClaimsJob(
+        study="s", alpha=0.05, claims={"x": claim}, pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
+    )
+    found = judge(asked, Told(queries=rows))["x"]
+    assert [(f.pair, f.verdict) for f in found] == [("base", verdict), ("tuned", verdict)]
+    for finding in found:
+        expected = stats.ttest_1samp(lifts[finding.pair], 0).confidence_interval()
+        assert finding.estimate.interval() == pytest.approx((expected.low, expected.high))
+
+
+def test_a_lift_without_the_untrained_backbone_is_not_measured():
+    rows = answered("base+full+s0", "base", np.full(5, 0.5), 0)
+    claim = Claim(says="x", tests=(ClaimTest(statistic="lift", rule="above", kind="any"),))
+    asked = ClaimsJob(
+        study="s", alpha=0.05, claims={"x": claim}, pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
+    )
+    assert {f.facts["why"] for f in judge(asked, Told(queries=rows))["x"]} == {"not measured"}

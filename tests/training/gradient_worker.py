@@ -8,7 +8,15 @@ from safetensors.torch import save_file
 
 from realign.embedder.model import Embedder
 from realign.embedder.tokens import Rows
-from realign.engine.deepspeed_setup import build_config, full_gradient, full_parameter, initialize, trainable
+from realign.engine.deepspeed_setup import (
+    build_config,
+    divided,
+    full_gradient,
+    full_parameter,
+    initialize,
+    trainable,
+    whole_shape,
+)
 from realign.engine.distributed import joined
 from realign.engine.worker import work
 from realign.study.embedder import EmbedderSettings
@@ -36,15 +44,16 @@ def local(data, world):
 
 
 def run_case(case, batches, spec, world):
-    model = Embedder.load(spec["model"], EmbedderSettings(**spec["settings"]), device="cpu", check=False)
+    config = build_config(case["stage"], "fp32", world.size, 30_000, case.get("clip", 0.0))
+    with divided(config):
+        model = Embedder.load(spec["model"], EmbedderSettings(**spec["settings"]), device="cpu", check=False)
+    held = sum(getattr(p, "ds_tensor", p).numel() for p in model.parameters())
+    whole = sum(whole_shape(p).numel() for p in model.parameters())
+    assert held <= (whole / world.size * 1.01 + 100 if case["stage"] == 3 else whole)
     model.train()
-    parameters = sum(p.numel() for p in model.parameters())
-    config = build_config(case["stage"], "fp32", world.size, parameters, case.get("clip", 0.0))
     groups = [{"params": list(model.parameters())}]
     engine = initialize(model, groups, OPTIMIZERS[case["optimizer"]], config)
-    step = ContrastiveStep(
-        engine, world, Loss(**case["loss"]), case["budget"], case["cache"], case["reduce_once"]
-    )
+    step = ContrastiveStep(engine, world, Loss(**case["loss"]), case["budget"], case["reduce_once"])
     found, facts = {}, []
     for number, data in enumerate(batches):
         facts.append(step(local(data, world)).__dict__)

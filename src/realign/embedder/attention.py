@@ -45,7 +45,7 @@ def set_attention(config: Any, attention: str) -> None:
     config.use_cache = False
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def assert_attention(model: Any, attention: str, source: object = "model") -> None:
     """Stop unless the model really attends as asked and ignores padding on both sides."""
     ids = _probe(model)

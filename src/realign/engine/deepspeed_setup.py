@@ -6,11 +6,13 @@ by parameter name: checkpoints are plain safetensors, and any number of processe
 can go on from them. DeepSpeed's own checkpoints are pickles bound to a number of processes.
 """
 
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 import torch
+import torch.distributed as dist
 from torch import nn
 
 from realign.artifacts.command import UserError
@@ -76,10 +78,10 @@ def _overlay(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
 
 def decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Parameter groups with weight decay on matrices only, as is usual: no norms, no biases."""
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    parameters = list(trainable(model).values())
     groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in parameters if len(whole_shape(p)) > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if len(whole_shape(p)) <= 1], "weight_decay": 0.0},
     ]
     return [group for group in groups if group["params"]]
 
@@ -103,6 +105,26 @@ def initialize(
         dist_init_required=False,
     )
     return engine
+
+
+@contextlib.contextmanager
+def divided(config: Mapping[str, Any]) -> Iterator[None]:
+    """At ZeRO 3, models loaded in this block are divided among the processes weight by weight.
+
+    So no process ever holds one whole, unlike a model that is loaded first and then divided.
+    """
+    told = None
+    if config["zero_optimization"]["stage"] == 3:
+        from transformers.integrations import HfDeepSpeedConfig
+
+        told = HfDeepSpeedConfig(dict(config))  # transformers looks at it for as long as it lives
+    yield
+    del told
+
+
+def whole_shape(parameter: nn.Parameter) -> torch.Size:
+    """A parameter's shape; what ZeRO 3 has divided has none of its own."""
+    return torch.Size(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def trainable(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -190,8 +212,14 @@ def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
 
 def restore_parameters(model: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     """Give a model that DeepSpeed has not seen yet the parameters of a checkpoint."""
-    with torch.no_grad():
-        for name, parameter in trainable(model).items():
+    import deepspeed
+
+    for name, parameter in trainable(model).items():
+        divided = hasattr(parameter, "ds_id")
+        with (
+            torch.no_grad(),
+            deepspeed.zero.GatheredParameters([parameter], modifier_rank=0, enabled=divided),
+        ):
             parameter.copy_(tensors[PARAMETER + name])
 
 
@@ -200,8 +228,6 @@ def restore_optimizer(engine: Any, tensors: Mapping[str, torch.Tensor], state: M
 
     Its model must have been through `restore_parameters` before `initialize`.
     """
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
-
     shaped, scalars = state["states"], state["scalars"]
     inner, flats = _inner_optimizer(engine), _flat_partitions(engine)
     parameters = trainable(engine.module)
@@ -215,14 +241,35 @@ def restore_optimizer(engine: Any, tensors: Mapping[str, torch.Tensor], state: M
         _link_states(engine)
     for name, parameter in parameters.items():
         if flats is not None:
-            safe_set_full_fp32_param(parameter, _like(tensors[PARAMETER + name], engine))
+            _set_master(parameter, tensors[PARAMETER + name])
         for key in shaped:
-            value = _like(tensors[f"{OPTIMIZER}{key}/{name}"], engine)
+            value = tensors[f"{OPTIMIZER}{key}/{name}"]
             if flats is None:
                 inner.state[parameter][key].copy_(value)
             else:
-                safe_set_full_optimizer_state(parameter, value, key)
+                _set_master(parameter, value, key)
 
 
-def _like(tensor: torch.Tensor, engine: Any) -> torch.Tensor:
-    return tensor.to(engine.device)
+def _set_master(parameter: nn.Parameter, value: torch.Tensor, state: str | None = None) -> None:
+    """Set a parameter's master value, or one of its optimizer states, from the whole tensor."""
+    from deepspeed.utils import (
+        safe_set_full_fp32_param,
+        safe_set_full_optimizer_state,
+        safe_set_local_fp32_param,
+        safe_set_local_optimizer_state,
+    )
+
+    value = value.to(parameter.device)
+    if hasattr(parameter, "ds_id"):
+        # ZeRO 3 fills up the last process's part, which DeepSpeed's own setter of whole tensors forgets.
+        size, rank = parameter.ds_tensor.numel(), dist.get_rank()  # type: ignore[attr-defined]
+        filled = nn.functional.pad(value.flatten(), (0, size * dist.get_world_size() - value.numel()))
+        part = filled[size * rank : size * (rank + 1)]
+        if state:
+            safe_set_local_optimizer_state(parameter, part, state)
+        else:
+            safe_set_local_fp32_param(parameter, part)
+    elif state:
+        safe_set_full_optimizer_state(parameter, value, state)
+    else:
+        safe_set_full_fp32_param(parameter, value)

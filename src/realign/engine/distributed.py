@@ -131,6 +131,8 @@ def _introduce_deepspeed(world: World) -> None:
         os.environ.setdefault(name, str(value))
     os.environ.setdefault("MASTER_ADDR", "127.0.0.1")
     os.environ.setdefault("MASTER_PORT", "29500")  # read by DeepSpeed, never used: the group stands
+    # One of its optimizers, which every ZeRO stage imports, would load torch's compiler: seconds for nothing.
+    os.environ.setdefault("TORCHDYNAMO_DISABLE", "1")
     import deepspeed.ops
     from deepspeed.utils import logger
 

@@ -20,6 +20,7 @@ from realign.artifacts.command import Job
 from realign.paper.gains import gains
 from realign.paper.plan import ClaimsJob
 from realign.paper.probe import of_probe_corpus
+from realign.paper.queries import PLACE, lift
 from realign.paper.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
 from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, of_preset, pick, summary, task_scores
 from realign.study.claims import Claim, ClaimTest
@@ -111,6 +112,7 @@ class Reader:
         self.measures = measures[same]
         self.scores = task_scores(tidy.scores, self.view.preset)
         self.score_files = tidy.files("scores")
+        self.tidy = tidy
         self._readers: dict[str, Callable[[ClaimTest, PairEntry, str], Iterator[Finding]]] = {
             "level": self._level, "change": self._change, "progress": self._progress,
             "corpus_gap": self._corpus_gap, "attention_gap": self._attention_gap,
@@ -119,22 +121,28 @@ class Reader:
 
     def findings(self, test: ClaimTest) -> Iterator[Finding]:
         """The findings of one test: every pair that it selects, in every attention mode."""
-        for pair in self.asked.pairs:
-            if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind == "control"):
-                continue
-            if not set(test.tagged) <= set(pair.tags) or set(test.untagged) & set(pair.tags):
-                continue
-            if self._needs_embedders(test) and not pair.embed:
-                continue
+        pairs = [pair for pair in self.asked.pairs if self._selects(test, pair)]
+        if test.statistic == "lift":
+            for backbone in dict.fromkeys(side for pair in pairs for side in (pair.left, pair.right)):
+                yield self._lift(test, backbone)
+            return
+        for pair in pairs:
             if test.statistic == "gain":
                 yield from self._gain(test, pair)
                 continue
             for attention in self._attentions(test):
                 yield from self._readers[test.statistic](test, pair, attention)
 
+    def _selects(self, test: ClaimTest, pair: PairEntry) -> bool:
+        if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind == "control"):
+            return False
+        if not set(test.tagged) <= set(pair.tags) or set(test.untagged) & set(pair.tags):
+            return False
+        return pair.embed or not self._needs_embedders(test)
+
     @staticmethod
     def _needs_embedders(test: ClaimTest) -> bool:
-        return test.stage == "embedder" or test.statistic in ("gain", "change", "progress")
+        return test.stage == "embedder" or test.statistic in ("gain", "lift", "change", "progress")
 
     def _attentions(self, test: ClaimTest) -> list[str]:
         """The modes that were measured at all where the test looks; embedders have one of their own."""
@@ -264,6 +272,20 @@ class Reader:
             tasks, seeds = gain.table.shape
             facts = {"tasks": tasks, "seeds": seeds, "p_paired": gain.estimate.p_differs()}
             yield Finding(pair.name, what, test, gain.estimate, test.threshold, files, facts)
+
+    def _lift(self, test: ClaimTest, backbone: str) -> Finding:
+        scored = pick(self.tidy.queries, task_type="Retrieval")
+        embedders = pick(scored[scored["step"].isna()], backbone=backbone, recipe=self.view.recipe)
+        rows = pd.concat([pick(scored, embedder=backbone), embedders])
+        names = list(dict.fromkeys(embedders["embedder"]))
+        there = names and len(rows) > len(embedders)
+        estimate = lift(rows, backbone, names) if there else UNKNOWN
+        facts: dict[str, Any] = {"seeds": len(names), "queries": len(rows[PLACE].drop_duplicates())}
+        if not there:
+            facts["why"] = "not measured"
+        files = sorted(set(rows["file"].astype(str)))
+        what = "lift over the untrained backbone, retrieval nDCG@10"
+        return Finding(backbone, what, test, estimate, test.threshold, files, facts)
 
     def _finding(
         self, test: ClaimTest, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,

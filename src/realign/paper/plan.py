@@ -188,10 +188,17 @@ def claims_job(description: Description) -> ClaimsJob:
 
 def claims_parts(description: Description) -> list[Part]:
     """The tidy results that the claims read: the main recipe's scores and measures, in all modes."""
-    recipe = claims_job(description).view.recipe
+    job = claims_job(description)
+    recipe, lifts = job.view.recipe, any(t.statistic == "lift" for c in job.claims.values() for t in c.tests)
     return [
         p
         for p in description.parts
         if (p.table == "measures" and p.family != "extra" and p.recipe in ("", recipe))
         or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
+        or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
     ]
+
+
+def _pooled_or_trained(part: Part, recipe: str) -> bool:
+    """Whether a file is of an untrained backbone or of a finished embedder of a recipe."""
+    return not is_embedder(part.model) or (part.recipe == recipe and bool(_trained_from(part.model)))

@@ -5,7 +5,7 @@ query hard for both falls out of the error. The interval speaks of further queri
 these two models and these tasks.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
@@ -22,6 +22,18 @@ def query_scores(queries: pd.DataFrame, model: str, metric: str = "ndcg_at_10") 
     if own.empty:
         raise UserError(f"no {metric} of single queries of {model} is among the tidy results")
     return own.set_index(PLACE)[["value"]]
+
+
+def lift(queries: pd.DataFrame, backbone: str, embedders: Sequence[str]) -> Estimate:
+    """A backbone's embedders over the backbone itself, in points of nDCG@10 over all retrieval tasks.
+
+    Seeds are averaged query by query, and tasks weigh alike.
+    """
+    seeds = pick(queries, embedder=tuple(embedders), task_type="Retrieval")
+    means = seeds.groupby([*PLACE, "metric", "preset"], sort=False, dropna=False)["value"].mean()
+    both = [pick(queries, embedder=backbone, task_type="Retrieval"), means.reset_index().assign(embedder="")]
+    whole = mean_of_strata(list(query_gains(pd.concat(both), backbone, "").values()))
+    return Estimate(100 * whole.value, 100 * whole.error, whole.freedom)
 
 
 def query_gains(

@@ -222,6 +222,11 @@ def score_rows(description: Description, model: str) -> list[dict[str, Any]]:
     return rows
 
 
+def query_rows(description: Description, model: str) -> list[dict[str, Any]]:
+    """The scores of single queries: each task has one."""
+    return [{**row, "query": "1", "metric": "ndcg_at_10"} for row in score_rows(description, model)]
+
+
 def training_rows(description: Description, model: str) -> list[dict[str, Any]]:
     """The rows of one training's log."""
     embedder = EmbedderId.parse(model)
@@ -281,6 +286,7 @@ def mining_rows(description: Description, name: str) -> list[dict[str, Any]]:
 
 OTHERS = {
     "scores": score_rows,
+    "queries": query_rows,
     "training": training_rows,
     "backbones": backbone_rows,
     "mining": mining_rows,

@@ -10,7 +10,9 @@ from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
 
-Statistic = Literal["gain", "level", "change", "progress", "corpus_gap", "attention_gap", "readout_gap"]
+Statistic = Literal[
+    "gain", "lift", "level", "change", "progress", "corpus_gap", "attention_gap", "readout_gap"
+]  # fmt: skip
 Rule = Literal["equivalent", "different", "above", "below", "above_floor", "below_floor"]
 
 
@@ -19,14 +21,16 @@ class ClaimTest(Section):
 
     statistic: Statistic = setting(
         ...,
-        "gain (benchmark, right minus left), level (a measure), change (embedder minus backbone), "
-        "progress (how much of the change is made by a checkpoint), corpus_gap (second corpus minus "
-        "main one), attention_gap (causal minus bidirectional), readout_gap (a probe's accuracy, right minus "
-        "left).",
+        "gain (benchmark, right minus left), lift (retrieval nDCG@10 of each side's embedder over "
+        "its untrained backbone, pooled alike, on the same queries), level (a measure), change "
+        "(embedder minus backbone), progress (how much of the change is made by a checkpoint), "
+        "corpus_gap (second corpus minus main one), attention_gap (causal minus bidirectional), "
+        "readout_gap (a probe's accuracy, right minus left).",
     )
     rule: Rule = setting(..., "How the statistic is judged against the threshold.")
     threshold: float = setting(
-        0.0, "The margin of equivalence (points of 100 for gains), or the value to lie above or below."
+        0.0,
+        "The margin of equivalence (points of 100 for gains and lifts), or the value to lie above or below.",
     )
     kind: Literal["sft", "rlvr", "control", "any"] = setting("rlvr", "Pairs of this kind.")
     tagged: tuple[Name, ...] = setting((), "Only pairs that carry all these tags.")

@@ -43,7 +43,7 @@ class Compared(Section):
 class Part:
     """One file of tidy results and what it is about."""
 
-    table: str  # measures, scores, backbones, training or mining
+    table: str  # measures, scores, queries, backbones, training or mining
     path: str  # below the folder of tidy results
     model: str = ""  # the backbone, embedder or data set it is about
     recipe: str = ""
@@ -102,8 +102,8 @@ class Description(Section):
 
     def _others(self) -> Iterator[Part]:
         for table, models in (
-            ("scores", self.scored), ("backbones", self.judged), ("training", self.trained),
-            ("mining", self.mined),
+            ("scores", self.scored), ("queries", self.scored), ("backbones", self.judged),
+            ("training", self.trained), ("mining", self.mined),
         ):  # fmt: skip
             for model in models:
                 recipe = EmbedderId.parse(model).recipe if is_embedder(model) else ""

@@ -135,7 +135,8 @@ class Hardware(Section):
     nodes: int = setting(1, "Machines; more than one needs a SLURM allocation.", ge=1)
     token_budget: int = setting(
         16384,
-        "Tokens in one chunk of a batch, padding included; halved by itself when memory runs out.",
+        "Tokens in one chunk of a batch, padding included; a batch of more goes through the gradient cache. "
+        "Halved by itself when memory runs out.",
         unit="tokens",
         ge=1,
     )
@@ -144,9 +145,6 @@ class Hardware(Section):
         False,
         "At ZeRO 2 and 3, reduce gradients once a step rather than once a chunk; "
         "holds a whole gradient on each process.",
-    )
-    gradient_cache: Literal["auto", "always", "never"] = setting(
-        "auto", "Two forward passes over chunks; auto saves one where the batch fits into one chunk."
     )
     activation_checkpointing: bool = setting(
         False, "Recompute activations in the backward pass to save memory."

@@ -6,6 +6,7 @@ read away, so a training over millions of rows starts at once and holds none of 
 
 import json
 import os
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.lib.recfunctions import unstructured_to_structured
 
 from realign.artifacts.command import UserError
 from realign.text.pairs import PairRow, parse_pair
@@ -28,7 +30,7 @@ def build_index(source: Path, folder: Path) -> None:
     Rows with an empty query are left out and counted. Any other fault is a `LineError`.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    rows: list[tuple[int, int, int, int]] = []
+    rows = array("q")  # four numbers a row: as Python objects, millions of them would fill the memory
     instructions: dict[str, int] = {}
     refused: Counter[str] = Counter()
     unpacked = folder / "rows.jsonl" if first_bytes(source).startswith(PACKED) else None
@@ -43,10 +45,11 @@ def build_index(source: Path, folder: Path) -> None:
                 continue
             if (row := _parse(source, number, line, refused)) is not None:
                 instruction = instructions.setdefault(row.instruction, len(instructions))
-                rows.append((place, len(line), instruction, len(row.negatives)))
+                rows.extend((place, len(line), instruction, len(row.negatives)))
         if copy:
             copy.close()
-    np.save(folder / "rows.npy", np.array(rows, dtype=ROW))
+    numbers = np.frombuffer(rows, np.int64).reshape(-1, 4)
+    np.save(folder / "rows.npy", unstructured_to_structured(numbers, ROW))
     facts = {"instructions": list(instructions), "refused": dict(refused)}
     (folder / "facts.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 

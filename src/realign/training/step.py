@@ -2,9 +2,10 @@
 
 The gradient cache: vectors of all texts without a graph; the loss and its gradient on the vectors
 of all processes; then a second forward pass, chunk by chunk, whose backward pass starts from those
-gradients. What the parameters receive is the gradient of the whole batch, not an approximation.
-Chunks are filled by a budget of tokens over queries and passages together, sorted by length, so
-almost nothing is padding.
+gradients. One chunk's graph is kept from the first pass, since memory has room for one anyway: a
+batch of one chunk goes through the model once. What the parameters receive is the gradient of the
+whole batch, not an approximation. Chunks are filled by a budget of tokens over queries and passages
+together, sorted by length, so almost nothing is padding.
 
 DeepSpeed averages gradients over processes, so each process hands in its part times their number.
 """
@@ -12,7 +13,7 @@ DeepSpeed averages gradients over processes, so each process hands in its part t
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,8 +24,6 @@ from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
 from realign.training.chunks import plan_chunks, plan_packs
 from realign.training.loss import Scored, contrastive_loss
-
-Cache = Literal["auto", "always", "never"]
 
 
 @dataclass(frozen=True)
@@ -68,28 +67,24 @@ class ContrastiveStep:
         world: World,
         loss: Loss,
         token_budget: int,
-        cache: Cache = "auto",
         reduce_once: bool = False,
         gradient_scale: float = 1.0,
     ):
         self.engine, self.world, self.loss = engine, world, loss
         self.embedder: Embedder = engine.module
-        self.token_budget, self.cache = token_budget, cache
+        self.token_budget = token_budget
         self.reduce_once = reduce_once and engine.zero_optimization_stage() > 0
         self.gradient_scale = gradient_scale
 
     def __call__(self, batch: LocalBatch) -> StepFacts:
         """Forward and backward of a whole batch; all processes must call it together."""
         chunks, padded = self._chunks(batch.rows)
-        if len(chunks) == 1 and self.cache != "always":
-            scored, cosine = self._direct(batch, chunks[0])
-        else:
-            scored, cosine = self._cached(batch, chunks)
+        scored, queries = self._through(batch, chunks)
         return StepFacts(
             scored.loss.item(),
             scored.accuracy,
             scored.masked,
-            cosine,
+            mean_cosine(queries),
             len(chunks),
             sum(batch.rows.lengths),
             padded,
@@ -98,7 +93,8 @@ class ContrastiveStep:
     def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Tensor]:
         """The vectors of a whole batch without a graph: queries, passages, and the passages' texts."""
         chunks, _ = self._chunks(batch.rows)
-        vectors, _ = self._vectors(batch.rows, chunks)
+        vectors = self._empty(batch.rows)
+        self._fill(vectors, batch.rows, chunks)
         return self._gathered(batch, vectors)
 
     def _chunks(self, rows: Rows) -> tuple[list[list[int]], int]:
@@ -106,10 +102,8 @@ class ContrastiveStep:
 
         Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
         """
-        everything = [sorted(range(len(rows)), key=lambda i: -len(rows.ids[i]))] if len(rows) else []
         packed = self.embedder.packed
-        plan = plan_packs if packed else plan_chunks
-        chunks = everything if self.cache == "never" else plan(rows.lengths, self.token_budget)
+        chunks = (plan_packs if packed else plan_chunks)(rows.lengths, self.token_budget)
         padded = sum(rows.lengths) if packed else sum(len(c) * len(rows.ids[c[0]]) for c in chunks)
         missing = int(self.world.largest(len(chunks))) - len(chunks)
         return chunks + [[]] * missing, padded
@@ -118,52 +112,48 @@ class ContrastiveStep:
         """A chunk as tensors; an empty chunk is one token whose vector nobody uses."""
         return self.embedder.batch(rows.take(chunk) if chunk else Rows([[self.embedder.pad_id]], [0]))
 
-    def _direct(self, batch: LocalBatch, chunk: Sequence[int]) -> tuple[Scored, float]:
-        """One forward pass with its graph kept: nothing to cache."""
-        made = self.engine(self._batch(batch.rows, chunk))
-        if chunk:
-            place = torch.empty(len(chunk), dtype=torch.long)
-            place[list(chunk)] = torch.arange(len(chunk))
-            own = made[place.to(made.device)]
-        else:
-            own = made[:0]
-        queries, passages, texts = self._gathered(batch, own)
-        scored = contrastive_loss(queries, passages, self.loss, texts)
-        self.engine.set_gradient_accumulation_boundary(True)
-        self.engine.backward(scored.loss * (self.world.size * self.gradient_scale))
-        return scored, mean_cosine(queries.detach())
-
-    def _cached(self, batch: LocalBatch, chunks: Sequence[Sequence[int]]) -> tuple[Scored, float]:
+    def _through(self, batch: LocalBatch, chunks: Sequence[Sequence[int]]) -> tuple[Scored, Tensor]:
         """Vectors first, then their gradient, then the parameters' chunk by chunk."""
-        vectors, states = self._vectors(batch.rows, chunks)
+        kept, *later = chunks
+        vectors = self._empty(batch.rows)
+        states = self._fill(vectors, batch.rows, later)
+        made = self.engine(self._batch(batch.rows, kept))
+        if kept:
+            vectors[list(kept)] = made.detach()
         vectors.requires_grad_()
         queries, passages, texts = self._gathered(batch, vectors)
         scored = contrastive_loss(queries, passages, self.loss, texts)
         scored.loss.backward()
         assert vectors.grad is not None
         gradients = vectors.grad * (self.world.size * self.gradient_scale)
-        last = len(chunks) - 1
         with self._reduction():
-            for number, (chunk, state) in enumerate(zip(chunks, states, strict=True)):
+            self._backward(made, gradients, kept, last=not later)
+            for number, (chunk, state) in enumerate(zip(later, states, strict=True), 1):
                 _set_random(state)
-                if not self.reduce_once:
-                    self.engine.set_gradient_accumulation_boundary(number == last)
                 made = self.engine(self._batch(batch.rows, chunk))
-                wanted = gradients[list(chunk)] if chunk else torch.zeros_like(made)
-                self.engine.backward((made * wanted).sum())
-        return scored, mean_cosine(queries.detach())
+                self._backward(made, gradients, chunk, last=number == len(later))
+        return scored, queries.detach()
+
+    def _backward(self, made: Tensor, gradients: Tensor, chunk: Sequence[int], last: bool) -> None:
+        """Add to the parameters' gradients what a chunk's vectors bring; who has none brings zero."""
+        wanted = gradients[list(chunk)] if chunk else torch.zeros_like(made)
+        if not self.reduce_once:
+            self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward((made * wanted).sum())
+
+    def _empty(self, rows: Rows) -> Tensor:
+        return torch.empty(len(rows), self.embedder.width, device=self.world.device)
 
     @torch.no_grad()
-    def _vectors(self, rows: Rows, chunks: Sequence[Sequence[int]]) -> tuple[Tensor, list[Any]]:
-        """All our vectors without a graph, and the random state before each chunk."""
-        vectors = torch.empty(len(rows), self.embedder.width, device=self.world.device)
+    def _fill(self, vectors: Tensor, rows: Rows, chunks: Sequence[Sequence[int]]) -> list[Any]:
+        """Put in the chunks' vectors, without a graph; gives the random state before each chunk."""
         states = []
         for chunk in chunks:
             states.append(_get_random(self.world.device))
             made = self.engine(self._batch(rows, chunk))
             if chunk:
                 vectors[list(chunk)] = made
-        return vectors, states
+        return states
 
     def _gathered(self, batch: LocalBatch, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The vectors of all processes; only ours carry a graph."""

@@ -30,7 +30,7 @@ def load_for_training(backbone: Path, order: Train, device: torch.device) -> Emb
     """The backbone as an embedder with everything a recipe trains switched on."""
     recipe = order.recipe
     dtype = torch.bfloat16 if precision_of(recipe, device) == "bf16" else torch.float32
-    embedder = _load(backbone, order, device, dtype, check=True)
+    embedder = _load(backbone, order, device, dtype)
     if recipe.hardware.activation_checkpointing:
         embedder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         if recipe.lora is not None:
@@ -38,14 +38,14 @@ def load_for_training(backbone: Path, order: Train, device: torch.device) -> Emb
     return embedder.train()
 
 
-def _load(backbone: Path, order: Train, device: torch.device, dtype: torch.dtype, check: bool) -> Embedder:
+def _load(backbone: Path, order: Train, device: torch.device, dtype: torch.dtype) -> Embedder:
     """The backbone with the recipe's attention, pooling, lengths and adapters."""
     longest = max(order.query_tokens, order.passage_tokens)
     kernel = order.embedder.attn_implementation
     if device.type == "cpu" and kernel == "flash_attention_2":
         kernel = "auto"  # a GPU's training, whose weights are written out from here
     settings = order.embedder.model_copy(update={"max_length": longest, "attn_implementation": kernel})
-    embedder = Embedder.load(backbone, settings, device=device, dtype=dtype, check=check)
+    embedder = Embedder.load(backbone, settings, device=device, dtype=dtype, check=False)
     limit = getattr(embedder.model.config, "max_position_embeddings", None)
     if limit and settings.max_length > limit:
         raise UserError(
@@ -82,7 +82,7 @@ def write_embedder(
 ) -> None:
     """Write the embedder that these parameters make, whole or not at all; adapters are merged."""
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
-    embedder = _load(backbone, order, torch.device("cpu"), torch.float32, check=False)
+    embedder = _load(backbone, order, torch.device("cpu"), torch.float32)
     restore_parameters(embedder, tensors)
     if order.recipe.lora is not None:
         embedder.model = embedder.model.merge_and_unload()

@@ -19,15 +19,18 @@ from typing import Any
 import torch
 
 from realign.artifacts.command import Interrupted, UserError
+from realign.embedder.attention import assert_attention
 from realign.engine.checkpoints import Checkpoint, Checkpoints, seed_everything
 from realign.engine.deepspeed_setup import (
     build_config,
     decay_groups,
+    divided,
     initialize,
     restore_optimizer,
     restore_parameters,
     trainable,
     training_tensors,
+    whole_shape,
 )
 from realign.engine.distributed import World, joined
 from realign.engine.launch import notice_path
@@ -42,7 +45,7 @@ from realign.training.index import Source, read_sources
 from realign.training.journal import Journal
 from realign.training.near import brought_near
 from realign.training.schedule import learning_rate, warmup_steps
-from realign.training.step import ContrastiveStep, LocalBatch, StepFacts
+from realign.training.step import ContrastiveStep, LocalBatch, StepFacts, evaluating
 from realign.training.validation import Validation
 from realign.training.weights import load_for_training, parameters_only, precision_of, write_embedder
 
@@ -59,7 +62,8 @@ class Training:
         self.scratch, self.backbone = Path(spec["scratch"]), Path(spec["backbone"])
         self.precision = precision_of(self.recipe, world.device)
         self.seed = derive_seed(self.order.study_seed, "train", self.order.seed)
-        embedder = load_for_training(self.backbone, self.order, world.device)
+        with divided(self._config()):
+            embedder = load_for_training(self.backbone, self.order, world.device)
         self.data = TrainingData(sources, self.order, self.seed, embedder.tokenizer)
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
@@ -74,7 +78,6 @@ class Training:
             world,
             self.recipe.loss,
             int(spec["token_budget"]),
-            hardware.gradient_cache,
             hardware.reduce_once,
             self.recipe.optimizer.gradient_scale,
         )
@@ -105,25 +108,29 @@ class Training:
         if found:
             restore_parameters(embedder, tensors)
         optimizer = self.recipe.optimizer
-        config = build_config(
-            self.recipe.hardware.zero_stage,
-            "bf16" if self.precision == "bf16" else "fp32",
-            self.world.size,
-            sum(p.numel() for p in trainable(embedder).values()),
-            optimizer.clip,
-            self.spec.get("deepspeed"),
-        )
         engine = initialize(
             embedder,
             decay_groups(embedder, optimizer.weight_decay),
             lambda groups: torch.optim.AdamW(
                 groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.epsilon
             ),
-            config,
+            self._config(sum(whole_shape(p).numel() for p in trainable(embedder).values())),
         )
         if found:
             restore_optimizer(engine, tensors, found.state["optimizer"])
+        with evaluating(engine):
+            assert_attention(embedder.model, self.order.embedder.attention, self.backbone)
         return engine
+
+    def _config(self, parameters: int = 1) -> dict[str, Any]:
+        return build_config(
+            self.recipe.hardware.zero_stage,
+            "bf16" if self.precision == "bf16" else "fp32",
+            self.world.size,
+            parameters,
+            self.recipe.optimizer.clip,
+            self.spec.get("deepspeed"),
+        )
 
     def run(self, leaving: Leaving) -> None:
         """All steps that are left; afterwards the embedder lies in the scratch folder."""
