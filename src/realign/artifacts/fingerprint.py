@@ -11,7 +11,7 @@ import functools
 import hashlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,22 +55,30 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-def _canonical(node: Any) -> Iterator[str]:
+def _canonical(tree: ast.AST) -> str:
     """A syntax tree as text that is the same in every Python version: empty fields say nothing."""
+    parts: list[str] = []
+    _spell(tree, parts.append)
+    return "".join(parts)
+
+
+def _spell(node: Any, say: Callable[[str], None]) -> None:
+    """Not a generator: a plan reads every module, and each value would pass through all levels above."""
     if isinstance(node, ast.AST):
-        yield f"({type(node).__name__}"
-        for name, value in ast.iter_fields(node):
+        say(f"({type(node).__name__}")
+        for name in node._fields:
+            value = getattr(node, name, None)
             if value is not None and value != []:
-                yield f" {name}="
-                yield from _canonical(value)
-        yield ")"
+                say(f" {name}=")
+                _spell(value, say)
+        say(")")
     elif isinstance(node, list):
-        yield "["
+        say("[")
         for item in node:
-            yield from _canonical(item)
-        yield "]"
+            _spell(item, say)
+        say("]")
     else:
-        yield repr(node)
+        say(repr(node))
 
 
 def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
@@ -93,7 +101,7 @@ def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[
 def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
     """A module's hash and the modules of the package that it names."""
     tree = _without_docstrings(ast.parse(path.read_bytes()))
-    digest = hashlib.sha256("".join(_canonical(tree)).encode()).hexdigest()
+    digest = hashlib.sha256(_canonical(tree).encode()).hexdigest()
     names = _named_modules(tree, module, path.name == "__init__.py")
     return digest, tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
 
