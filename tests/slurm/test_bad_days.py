@@ -102,7 +102,7 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
     names = (*BEFALLEN, "undisturbed", "other")
     study = study_of(names, {SHORT: STEPS})
     study["resources"]["backbones"] = {
-        "hungry": {"train": {"memory_gb": 0.7}},
+        "hungry": {"train": {"memory_gb": 0.45}},
         "lost": {"train": {"partition": "gpu"}},  # a node of its own, to lose
     }
     there = place("there", study)
