@@ -24,10 +24,10 @@ RUN_RECORD = FLOW.record()
 
 find_commands()
 
-# A warning before a time limit, a preemption or scancel reaches every process of a job. The command
-# answers it; the shell and the workflow around it wait until it has saved its work.
+# A warning before a time limit, a preemption or scancel reaches every process of a job, or only the
+# first. The command answers it; the shell and the workflow around it wait until it has saved its work.
 shell.prefix(SHELL_PREFIX)
-leave_signals_to_commands()
+leave_signals_to_commands(hand_on=not workflow.is_main_process)
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job
