@@ -30,6 +30,7 @@ def planned_mteb() -> str:
     return _content()["mteb"]
 
 
+@functools.cache
 def installed_mteb() -> str:
     """The version of mteb that is installed here; the lists' own where none is."""
     try:
