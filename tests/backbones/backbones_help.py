@@ -14,6 +14,7 @@ import torch
 
 from realign.artifacts.command import Command, execute
 from realign.artifacts.store import WorkStore
+from realign.commands import load_command
 
 ROOT = Path(__file__).parents[2]
 
@@ -54,10 +55,8 @@ def pretraining(corpora: Path) -> dict[str, Path]:
 def make(
     command: str, settings: dict[str, Any], inputs: dict[str, Any], folder: Path, store: Path | None = None
 ) -> Path:
-    """Run one of the room's commands as the command line does; its outputs lie in `folder`."""
-    from realign.backbones import commands
-
-    declared: Command = getattr(commands, command.upper())
+    """Run a command as the command line does; its outputs lie in `folder`."""
+    declared: Command = load_command(command)
     execute(
         declared,
         declared.settings.model_validate(settings),

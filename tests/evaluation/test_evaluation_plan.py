@@ -20,7 +20,7 @@ def study_of(evaluation, backbones=("a", "b")):
         study=SimpleNamespace(name="s", seeds=(0, 1)),
         backbones=dict.fromkeys(backbones),
         pairs=pairs,
-        recipes={"full": SimpleNamespace(checkpoints=(10,), seeds=())},
+        recipes={"full": SimpleNamespace(checkpoints=(10,), seeds=(), backbones=())},
         evaluation=evaluation,
     )
 
@@ -136,7 +136,7 @@ def test_a_template_must_hold_its_instruction_once():
 
 
 def test_what_a_task_of_ones_own_needs_is_checked(tmp_path):
-    with pytest.raises(ValueError, match="either"):
+    with pytest.raises(ValueError, match="give exactly one of embedded, dataset and path"):
         Evaluation(tasks={"x": {"type": "sts"}})
     with pytest.raises(ValueError, match="no option"):
         Evaluation(tasks={"x": {"type": "sts", "path": ".", "options": {"n_experiments": 3}}})

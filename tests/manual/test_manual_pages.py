@@ -63,7 +63,9 @@ def test_the_measure_of_ones_own_in_the_how_to_works(monkeypatch):
     text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "DESCRIPTIONS" in block)
     monkeypatch.setattr(extra, "DESCRIPTIONS", dict(extra.DESCRIPTIONS))
-    exec(code, {"np": np, "Array": np.ndarray, "DESCRIPTIONS": extra.DESCRIPTIONS})
+    monkeypatch.setattr(estimands, "ESTIMANDS", dict(estimands.ESTIMANDS))
+    tables = {"DESCRIPTIONS": extra.DESCRIPTIONS, "ESTIMANDS": estimands.ESTIMANDS}
+    exec(code, {"np": np, "Array": np.ndarray, **tables})
     random = np.random.default_rng(0)
     flat = random.standard_normal((80, 6))
     long = flat * [10, 1, 1, 1, 1, 1]

@@ -5,6 +5,8 @@ cosine and isotropy describe one, and their rows say in `direction` which. All b
 from sums over pairs of tokens, so that leaving texts out costs little.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from realign.artifacts.command import Job
@@ -17,6 +19,10 @@ from realign.study.hrsa import ExtraJob
 
 NEAREST_RATIOS = 0.9  # share of the ratios of neighbour distances that TwoNN keeps, as its authors do
 NEAREST_KEPT = 32  # nearest tokens that are kept of each, so that two remain when texts are left out
+
+# Measures of one model's states and their squared distances for which no sums are known: each is
+# computed anew without each group of texts. The place for one of your own.
+DESCRIPTIONS: dict[str, Callable[[Array, Array], float]] = {}
 
 
 def run(job: Job[ExtraJob]) -> None:
@@ -52,8 +58,14 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
                 "isotropy": isotropy(dimension, values.shape[1], groups),
                 "mean_cosine": mean_cosine(values, groups),
             }
+            described |= {k: _without_each(f, values, distances, groups) for k, f in DESCRIPTIONS.items()}
             for name, found in described.items():
                 rows.add_jackknifed(name, "value", found, layer, direction=side)
+
+
+def _without_each(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:
+    stays = [~np.isin(groups.of_row, lost) for lost in groups.lost]
+    return np.array([describe(x[stay], near[stay][:, stay]) for stay in stays])
 
 
 def squared_distances(x: Array) -> Array:
