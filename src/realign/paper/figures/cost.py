@@ -88,13 +88,14 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
                 color=role_colour(asked.style, row["role"]),
                 markersize=5,
             )
-        for index in best:
+        for place, index in enumerate(best):  # names above and below in turn, since neighbours are near
             row = rows.loc[index]
             name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 16)
             right = row["cost"] > np.sqrt(rows["cost"].min() * rows["cost"].max())
             axes.annotate(
-                name, (row["cost"], row["score"]), xytext=(-4 if right else 4, 5), textcoords="offset points",
-                fontsize="x-small", color=FAINT, ha="right" if right else "left",
+                name, (row["cost"], row["score"]), textcoords="offset points",
+                xytext=(-4 if right else 4, -5 if place % 2 else 5), fontsize="x-small", color=FAINT,
+                ha="right" if right else "left", va="top" if place % 2 else "bottom",
             )  # fmt: skip
         axes.set_xscale("log")
         places = spread(sorted(set(rows["cost"])))
