@@ -24,6 +24,7 @@ NAMES = (
     "dag",
     "extraction",
     "hrsa",
+    "coverage",
     "mining",
     "training",
     "evaluation",

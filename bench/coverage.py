@@ -15,6 +15,7 @@ import argparse
 from collections import defaultdict
 
 import numpy as np
+from measured import measured
 
 from realign.hrsa import compare, probe
 from realign.hrsa.groups import Groups
@@ -127,11 +128,12 @@ def main():
     parser.add_argument("--tokens", type=int, default=6, help="tokens in each text")
     parser.add_argument("--width", type=int, default=8)
     asked = parser.parse_args()
-    print(f"{asked.samples} samples of {asked.texts} texts of {asked.tokens} tokens, {asked.width} wide")
+    case = f"{asked.samples} samples of {asked.texts} texts of {asked.tokens} tokens, {asked.width} wide"
     found = simulate(asked.samples, asked.texts, asked.tokens, asked.width)
     for (what, layer), (covered, ratio) in sorted(found.items()):
-        where = "" if layer < 0 else f"layer {layer}"
-        print(f"  {what:<45}{where:<9}{covered:7.1%}   spread said / found {ratio:5.2f}", flush=True)
+        name = what if layer < 0 else f"{what}, layer {layer}"
+        measured(case, f"{name}: covered", round(100 * covered, 1), "%", "90 to 98")
+        measured(case, f"{name}: spread said / found", round(float(ratio), 2), "×")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ ours without kept vectors, and ours over tasks that share texts. On a CPU the pr
 is taken, so that other work on the machine does not blur the ratios. Texts are of mixed lengths. Scores
 must agree to 1e-6, or the ratios mean nothing.
 
-    python bench/evaluation.py [--texts 400] [--rounds 3] [--model DIR] [--report FILE.json]
+    python bench/evaluation.py [--texts 400] [--rounds 3] [--model DIR]
 """
 
 import argparse
@@ -19,6 +19,7 @@ from pathlib import Path
 
 import mteb
 import torch
+from measured import measured
 from sentence_transformers import SentenceTransformer
 
 from realign.evaluation import models
@@ -87,7 +88,6 @@ def main():
     parser.add_argument(
         "--model", type=Path, help="a sentence-transformers directory (default: all-MiniLM-L6-v2)"
     )
-    parser.add_argument("--report", type=Path)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     path = asked.model or minilm()
@@ -112,18 +112,16 @@ def main():
                 assert spread < 1e-6, f"{name}: scores differ by {spread}"
     seconds = {label: {n: statistics.median(t) for n, t in by.items()} for label, by in times.items()}
     total = {label: sum(by.values()) for label, by in seconds.items()}
-    report = {
-        "model": path.name,
-        "texts": asked.texts,
-        "threads": asked.threads,
-        "speed-up by task": {n: round(seconds["mteb"][n] / seconds["ours"][n], 3) for n in seconds["mteb"]},
-        "speed-up": round(total["mteb"] / total["ours"], 3),
-        "speed-up with shared texts": round(total["mteb"] / total["ours, shared"], 3),
-        "seconds": {label: round(t, 2) for label, t in total.items()},
-    }
-    print(json.dumps(report, indent=1))
-    if asked.report:
-        asked.report.write_text(json.dumps(report, indent=1) + "\n")
+    case = f"{path.name}, {asked.texts} texts in three tasks, {asked.threads} thread(s)"
+    for name in tasks:
+        ratio = seconds["mteb"][name] / seconds["ours"][name]
+        measured(case, f"time of {name}, mteb / ours", round(ratio, 2), "×", "≥ 1")
+    measured(case, "time, mteb / ours", round(total["mteb"] / total["ours"], 2), "×", "≥ 1, better 1.3")
+    measured(
+        case, "time, mteb / ours with vectors shared", round(total["mteb"] / total["ours, shared"], 2), "×"
+    )
+    for label, spent in total.items():
+        measured(case, f"seconds, {label}", round(spent, 2), "s")
 
 
 def minilm() -> Path:

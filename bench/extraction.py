@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import torch
+from measured import measured
 from transformers import AutoModel, Qwen2Config
 
 from realign.embedder.tokens import Rows, by_token_budget, collate
@@ -55,7 +56,6 @@ def main() -> None:
     lengths = [draw.randint(given.length // 4, given.length) for _ in range(given.texts)]
     texts = [json.dumps([draw.randrange(1000) for _ in range(n)]) for n in lengths]
     corpus = Corpus([str(i) for i in range(len(texts))], texts, None)
-    print(f"{sum(lengths)} tokens in {len(texts)} texts, {given.layers} × {given.width}, {device}, {dtype}")
     for storage in given.storage:
         for kept in (None, sum(lengths) // 10):
             measure(model, corpus, given, storage, kept)
@@ -80,11 +80,11 @@ def measure(model, corpus: Corpus, given: argparse.Namespace, storage: str, kept
     (bare_wall, bare_cpu), (wall, cpu) = (
         map(statistics.median, zip(*runs, strict=True)) for runs in (bare, whole)
     )
-    print(
-        f"keep {kept or 'all':>7} {storage:>9}: bare {bare_wall:7.2f} s, extraction {wall:7.2f} s, "
-        f"ratio {wall / bare_wall:.3f} (of processor time {cpu / bare_cpu:.3f}), {plan.shards} shards, "
-        f"{plan.rows * row_bytes / 2**20:.0f} MiB"
-    )
+    tokens = sum(len(plan.ids_of(text)) for text in range(plan.texts))
+    case = f"{tokens} tokens, {given.layers} × {given.width}, keep {kept or 'all'} as {storage}"
+    measured(case, "time, extraction / bare forward pass", round(wall / bare_wall, 3), "×", "≤ 1.15")
+    measured(case, "processor time, extraction / bare forward pass", round(cpu / bare_cpu, 3), "×", "≤ 1.15")
+    measured(case, "seconds, bare forward pass", round(bare_wall, 2), "s")
 
 
 def bare_pass(model, plan, budget: int) -> None:

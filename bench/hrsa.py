@@ -21,6 +21,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from measured import measured
+
 SIZES = {  # tokens, layers, width, texts
     "tiny": (600, 4, 64, 30),
     "small": (3000, 9, 256, 60),
@@ -96,17 +98,22 @@ def by_family(size, threads, families):
         folder = Path(place)
         make_pair(folder, *SIZES[size])
         held = sum(p.stat().st_size for p in folder.glob("[ab].h5")) / 2**20
-        print(f"{size}: {SIZES[size]} (tokens, layers, width, texts); both files {held:.0f} MB")
-        total, peak = 0.0, 0.0
+        case, total, peak = told(size, threads), 0.0, 0.0
+        measured(case, "both files", round(held), "MB")
         for family in families:
             found = run_family(family, folder, threads)
             total, peak = total + found["seconds"], max(peak, found["mb"])
-            print(
-                f"  {family:<11}{found['seconds']:8.1f} s ({found['cpu']:.1f} s of processor)"
-                f" {found['mb']:8.0f} MB",
-                flush=True,
-            )
-        print(f"  {'all':<11}{total:8.1f} s {peak:8.0f} MB peak")
+            measured(case, f"seconds, {family}", round(found["seconds"], 1), "s")
+            measured(case, f"processor time, {family}", round(found["cpu"], 1), "s")
+            measured(case, f"peak memory, {family}", round(found["mb"]), "MB")
+        measured(case, "seconds, all", round(total, 1), "s")
+        measured(case, "peak memory, all", round(peak), "MB", "≤ 4000" if size == "full" else "")
+
+
+def told(size, threads):
+    """A size in words."""
+    tokens, layers, width, texts = SIZES[size]
+    return f"{tokens} tokens of {texts} texts, {layers} layers × {width}, {threads} thread(s)"
 
 
 def flat(size, threads, families):
@@ -118,7 +125,8 @@ def flat(size, threads, families):
         for case, (more_layers, more_texts) in cases.items():
             make_pair(folder, tokens, more_layers, width, more_texts)
             peaks = {f: round(run_family(f, folder, threads)["mb"]) for f in families}
-            print(f"  {case:<11}", "  ".join(f"{f} {mb} MB" for f, mb in peaks.items()), flush=True)
+            for family, megabytes in peaks.items():
+                measured(f"{told(size, threads)}, {case}", f"peak memory, {family}", megabytes, "MB")
 
 
 # --- The published way ----------------------------------------------------------------------------
@@ -254,15 +262,13 @@ def baseline(size, threads):
         theirs = published_way(models, ids, ks)
         elapsed = np.subtract((time.perf_counter(), time.process_time()), started)
         check(theirs, folder)
-    print(f"{size}: {SIZES[size]} on {threads} threads")
-    for i, clock in enumerate(("seconds", "cpu")):
+    for i, (clock, what) in enumerate((("seconds", "time"), ("cpu", "processor time"))):
         parts = [extraction[i], *(f[clock] for f in ours)]
-        told = " + ".join(f"{p:.1f}" for p in parts)
-        print(
-            f"  {'elapsed' if i == 0 else 'processor'}: ours {sum(parts):.1f} s with 95 % intervals"
-            f" (extraction + linear + neighbours: {told}), the published way {elapsed[i]:.1f} s without; "
-            f"ratio {elapsed[i] / sum(parts):.2f}"
-        )
+        case, ratio = told(size, threads), elapsed[i] / sum(parts)
+        for part, seconds in zip(("extraction", "linear", "neighbours"), parts, strict=True):
+            measured(case, f"{what}, our {part} with intervals", round(seconds, 1), "s")
+        measured(case, f"{what}, the published way", round(elapsed[i], 1), "s")
+        measured(case, f"{what}, the published way / ours", round(ratio, 2), "×", "better 10")
 
 
 def check(theirs, folder):

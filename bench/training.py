@@ -2,7 +2,8 @@
 
 Same model, same texts, same global batch, same hardware, mixed text lengths, equal chunk memory:
 theirs in mini-batches of sequences (`theirs`), theirs packed by tokens (`theirs-tokens`), and ours.
-Each runs in a process of its own, in turn, several times; what is reported are ratios of one run.
+Each runs in a process of its own, in turn, several times; what is reported are ratios of one run. On a
+CPU a step's time is the process's own CPU time, so that other work on the machine does not blur it.
 
     python bench/training.py                       # a small size, for a CPU
     python bench/training.py --layers 24 --width 896 --batch 512 --budget 32768 --longest 512   # a GPU
@@ -19,6 +20,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measured import measured
 
 WAYS = ("ours", "theirs", "theirs-tokens")
 TEMPERATURE = 0.05
@@ -99,7 +101,7 @@ def ours(spec: dict, batches: list[dict]) -> list[tuple[float, float]]:
         step = ContrastiveStep(engine, world, Loss(temperature=TEMPERATURE), spec["budget"])
         told = []
         for texts in batches:
-            started = time.perf_counter()
+            started = clock()
             passages = [p for group in texts["passages"] for p in group]
             queries = tokenize(model.tokenizer, texts["queries"], None, spec["longest"])
             rows = tokenize(model.tokenizer, passages, None, spec["longest"])
@@ -107,7 +109,7 @@ def ours(spec: dict, batches: list[dict]) -> list[tuple[float, float]]:
             batch = LocalBatch.of(queries, rows, numbers, len(queries), len(texts["passages"][0]), world)
             facts = step(batch)
             engine.step()
-            told.append((facts.loss, time.perf_counter() - started))
+            told.append((facts.loss, clock() - started))
         return told
 
 
@@ -135,7 +137,7 @@ def theirs(spec: dict, batches: list[dict], by_tokens: bool) -> list[tuple[float
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        told.append((loss.item(), time.perf_counter() - started))
+        told.append((loss.item(), clock() - started))
     return told
 
 
@@ -154,6 +156,12 @@ def contender(spec: dict, way: str) -> None:
         "RESULT "
         + json.dumps({"losses": [t[0] for t in told], "seconds": [t[1] for t in told], "peak": peak})
     )
+
+
+def clock() -> float:
+    import torch
+
+    return time.perf_counter() if torch.cuda.is_available() else time.process_time()
 
 
 def _peak_kilobytes() -> int:
@@ -205,21 +213,31 @@ def export_untrained(backbone: Path, exported: Path, longest: int) -> None:
 
 
 def report(given: argparse.Namespace, found: dict[str, list[dict]]) -> None:
-    rates, peaks = {}, {}
-    for way, runs in found.items():
-        seconds = [s for r in runs for s in r["seconds"][1:]]  # the first step warms up
-        rates[way] = given.batch / statistics.median(seconds)
-        peaks[way] = max(r["peak"] for r in runs)
-        print(
-            f"{way:14s} {rates[way]:9.2f} samples/s  {peaks[way] / 2**20:9.0f} MiB  "
-            f"first loss {runs[0]['losses'][0]:.6f}"
-        )
+    case = (
+        f"{given.layers} layers × {given.width}, batch {given.batch} × {given.negatives} negatives, "
+        f"texts to {given.longest} tokens, {given.threads} thread(s)"
+    )
+    rates = {way: given.batch / _median_step(runs) for way, runs in found.items()}
+    peaks = {way: max(r["peak"] for r in runs) for way, runs in found.items()}
+    for way in WAYS:
+        measured(case, f"samples a second, {way}", round(rates[way], 2))
+        measured(case, f"peak memory, {way}", round(peaks[way] / 2**20), "MiB")
     for way in WAYS[1:]:
         off = abs(found["ours"][0]["losses"][0] / found[way][0]["losses"][0] - 1)
-        print(
-            f"ours / {way}: {rates['ours'] / rates[way]:.2f}x samples per second, "
-            f"{peaks['ours'] / peaks[way]:.2f}x peak memory, losses differ by {off:.1e}"
+        measured(
+            case,
+            f"samples a second, ours / {way}",
+            round(rates["ours"] / rates[way], 2),
+            "×",
+            "≥ 1, better 1.5",
         )
+        measured(case, f"peak memory, ours / {way}", round(peaks["ours"] / peaks[way], 2), "×", "≤ 1")
+        measured(case, f"relative difference of the first loss, {way}", float(f"{off:.1e}"), aim="≤ 1e-4")
+
+
+def _median_step(runs: list[dict]) -> float:
+    """Seconds of a step; a run's first warms up."""
+    return statistics.median(s for r in runs for s in r["seconds"][1:])
 
 
 if __name__ == "__main__":
