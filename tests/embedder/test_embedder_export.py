@@ -23,8 +23,10 @@ folder, texts, names, out = json.loads(sys.argv[1])
 made = {}
 for i, place in enumerate(folder):
     model = SentenceTransformer(place, device="cpu", trust_remote_code=False)
-    for name in names:
-        made[f"{i}/{name}"] = model.encode(texts, prompt_name=name or None, batch_size=3)
+    for side in ("right", "left"):
+        model.tokenizer.padding_side = side
+        for name in names:
+            made[f"{i}/{name}/{side}"] = model.encode(texts, prompt_name=name or None, batch_size=3)
 assert not [m for m in sys.modules if m.startswith("realign")]
 np.savez(out, **made)
 """
@@ -60,11 +62,13 @@ def exported(backbones, texts, tmp_path_factory):
     return folders, ours, theirs
 
 
+@pytest.mark.parametrize("side", ["right", "left"])
 @pytest.mark.parametrize("case", range(len(CASES)))
-def test_sentence_transformers_gives_the_same_vectors(exported, case):
+def test_sentence_transformers_gives_the_same_vectors(exported, case, side):
     _, ours, theirs = exported
     for name in ["", *PROMPTS]:
-        np.testing.assert_allclose(theirs[f"{case}/{name}"], ours[f"{case}/{name}"], atol=1e-5, err_msg=name)
+        found = theirs[f"{case}/{name}/{side}"]
+        np.testing.assert_allclose(found, ours[f"{case}/{name}"], atol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("case", range(len(CASES)))

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -226,6 +227,20 @@ def test_stopped_and_killed_and_resumed_is_never_stopped_bit_for_bit(whole, tmp_
     assert make_manifest(run.place / "checkpoints").hash == make_manifest(whole.place / "checkpoints").hash
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_half_precision_with_masters_resumes_bit_for_bit(tmp_path, tiny_backbone, dataset):
+    more = {"recipe.precision": "bf16", "recipe.hardware.zero_stage": 1}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    undisturbed = Run(tmp_path / "a", tiny_backbone, dataset, **more)
+    undisturbed.finish()
+    disturbed = Run(tmp_path / "b", tiny_backbone, dataset, **more)
+    disturb(disturbed, random.Random())
+    assert disturbed.model() == undisturbed.model()
+    assert undisturbed.losses()[-1] < undisturbed.losses()[0]
+
+
 def close(one, other, limit):
     worst = max(((one[k] - other[k]).norm() / other[k].norm()).item() for k in other)
     assert worst < limit, worst
@@ -270,6 +285,67 @@ def test_recomputed_activations_give_the_same_embedder(whole, tmp_path, tiny_bac
     run = Run(tmp_path, tiny_backbone, dataset, **more)
     run.finish()
     assert run.losses() == pytest.approx(whole.losses(), rel=1e-4)
+
+
+def test_a_deepspeed_configuration_of_ones_own_goes_before_ours(whole, tmp_path, tiny_backbone, dataset):
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"zero_optimization": {"stage": 1}}))
+    run = Run(tmp_path, tiny_backbone, dataset, **{"recipe.checkpoints": [4]})
+    run.command += ["--deepspeed", str(own)]
+    run.finish()
+    close(run.weights(), whole.weights(), 1e-3)
+
+    # what it says does reach DeepSpeed, which knows no such stage
+    own.write_text(json.dumps({"zero_optimization": {"stage": 7}}))
+    assert "input_value=7" in run.finish(code=1)
+    own.write_text("[1]")
+    assert "holds no JSON object" in run.finish(code=1)
+
+
+LONG = {"recipe.batches.query_tokens": 2048, "recipe.batches.passage_tokens": 2048}
+
+
+@pytest.fixture
+def long_texts(tmp_path):
+    """Texts whose attention scores, held whole by the eager kernel, are tens of megabytes each."""
+    draw, path = random.Random(0), tmp_path / "long.jsonl"
+    text = lambda: "".join(draw.choices("abcdefgh ", k=1900))  # noqa: E731
+    rows = [{"query": ["", text()], "pos": [text()], "neg": [text()]} for _ in range(8)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold a process to a limit of data")
+def test_out_of_memory_goes_on_with_half_the_tokens_to_the_same_embedder(tmp_path, tiny_backbone, long_texts):
+    """The machine really has no more memory to give: the processes are held to a few GB of data."""
+    more = {
+        **LONG,
+        "embedder.attn_implementation": "eager",
+        "embedder.max_length": 2048,
+        "recipe.batches.size": 4,
+        "recipe.batches.negatives": 1,
+        "recipe.batches.steps": 2,
+        "recipe.validation.samples": 0,
+        "recipe.hardware.zero_stage": 0,
+    }
+    backbone = shutil.copytree(tiny_backbone, tmp_path / "backbone")
+    config = json.loads((backbone / "config.json").read_text())
+    (backbone / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 2048}))
+    places = {name: tmp_path / name for name in ("roomy", "narrow")}
+    runs = {}
+    for name, budget in (("roomy", 2048), ("narrow", 32768)):
+        places[name].mkdir()
+        more["recipe.hardware.token_budget"] = budget
+        runs[name] = Run(places[name], backbone, long_texts, **more)
+    runs["roomy"].finish()
+    runs["narrow"].command = ["prlimit", "--data=2500000000", *runs["narrow"].command]
+    said = runs["narrow"].finish()
+    assert "out of memory" in said
+    assert "the batch stays" in said
+    assert runs["narrow"].losses() == pytest.approx(runs["roomy"].losses(), rel=1e-5)
+    close(runs["narrow"].weights(), runs["roomy"].weights(), 1e-3)
 
 
 def test_adapters_are_merged_and_leave_the_rest_alone(tmp_path, tiny_backbone, dataset):

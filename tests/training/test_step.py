@@ -1,0 +1,86 @@
+"""What the gradient cache must do beside being exact: draw for a chunk's second pass what its first drew."""
+
+import shutil
+
+import pytest
+import torch
+from transformers import AutoConfig
+
+from realign.embedder.model import Embedder
+from realign.embedder.tokens import Rows
+from realign.engine.distributed import World
+from realign.study.embedder import EmbedderSettings
+from realign.study.recipe import Loss
+from realign.training.loss import contrastive_loss
+from realign.training.step import ContrastiveStep, LocalBatch
+
+BUDGET = 40
+ALONE = World(0, 1, 0, torch.device("cpu"))
+
+
+class PlainEngine:
+    """What a step asks of DeepSpeed, by plain autograd."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __call__(self, *given):
+        return self.module(*given)
+
+    def zero_optimization_stage(self):
+        return 0
+
+    def set_gradient_accumulation_boundary(self, last):
+        """Nothing is reduced here."""
+
+    def backward(self, loss):
+        loss.backward()
+
+
+@pytest.fixture
+def with_dropout(tiny_backbone, tmp_path):
+    place = shutil.copytree(tiny_backbone, tmp_path / "dropout")
+    config = AutoConfig.from_pretrained(place)
+    config.attention_dropout = 0.3
+    config.save_pretrained(place)
+    return Embedder.load(place, EmbedderSettings(max_length=64), device="cpu", check=False).train()
+
+
+@pytest.fixture
+def batch():
+    draw = torch.Generator().manual_seed(1)
+    texts = [torch.randint(2, 250, (n,), generator=draw).tolist() for n in (5, 9, 14, 30, 7, 12, 18, 25)]
+    queries, passages = Rows(texts[:4], [1] * 4), Rows(texts[4:], [0] * 4)
+    return LocalBatch.of(queries, passages, torch.arange(4), 4, 1, ALONE)
+
+
+def gradients(embedder):
+    found = {name: p.grad.clone() for name, p in embedder.named_parameters()}
+    embedder.zero_grad()
+    return found
+
+
+def test_dropout_is_the_same_in_both_passes_of_a_chunk(with_dropout, batch):
+    step = ContrastiveStep(PlainEngine(with_dropout), ALONE, Loss(temperature=0.05), BUDGET)
+    torch.manual_seed(7)
+    facts = step(batch)
+    cached = gradients(with_dropout)
+    assert facts.chunks > 2
+
+    # the same chunks in the order in which the step first meets them, all graphs held at once
+    torch.manual_seed(7)
+    first, *later = step._chunks(batch.rows)[0]
+    made = {tuple(chunk): with_dropout(step._batch(batch.rows, chunk)) for chunk in [*later, first]}
+    vectors = torch.stack([v for _, v in sorted((i, v) for c, vs in made.items() for i, v in zip(c, vs))])  # noqa: B905
+    loss = contrastive_loss(vectors[:4], vectors[4:], Loss(temperature=0.05), batch.texts).loss
+    loss.backward()
+    held = gradients(with_dropout)
+    assert facts.loss == pytest.approx(loss.item(), rel=1e-6)
+    for name, expected in held.items():
+        assert (cached[name] - expected).norm() <= 1e-5 * expected.norm(), name
+
+    # and dropout did decide: without the random state the gradient would be another one
+    torch.manual_seed(8)
+    step(batch)
+    other = gradients(with_dropout)
+    assert any((other[n] - g).norm() > 1e-2 * g.norm() for n, g in held.items())
