@@ -13,7 +13,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import digamma
 
 from realign.hrsa.centred import Side, rows_at_once
-from realign.hrsa.groups import Groups
+from realign.hrsa.groups import Groups, first_order
 from realign.hrsa.products import Products
 from realign.hrsa.reading import Array
 
@@ -151,7 +151,7 @@ def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
     added = np.array([np.vdot(weights, of_group) for of_group in sums.xy])
     value = inverse_row_entropies(rotation).mean()
     kept = np.maximum(1 - groups.shares, 1 / groups.texts)  # a lone group has no interval anyway
-    return np.concatenate([[value], value - added / kept])
+    return first_order(np.concatenate([[value], value - added / kept]))
 
 
 def haar_inverse_row_entropy(width: int) -> float:
