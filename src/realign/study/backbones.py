@@ -118,7 +118,7 @@ class Derivation(Section):
 class PretrainOptimisation(Optimisation):
     """How a model is trained from scratch."""
 
-    steps: int = setting(500, "Optimiser steps.", ge=1)
+    steps: int = setting(400, "Optimiser steps.", ge=1)
     learning_rate: float = setting(3e-3, "The highest learning rate.", gt=0)
 
 
