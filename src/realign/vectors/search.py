@@ -25,7 +25,7 @@ CORPUS_BLOCK = 16384
 LEAST_BLOCK = 256
 ROUND = 4  # blocks that a thread answers before all wait for each other
 GPU_BLOCKS = 8  # blocks that a GPU's memory holds beside each other
-RESCORE_BYTES = 1 << 20  # candidates that are widened at a time: they should stay in a processor's cache
+RESCORE_BYTES = 1 << 21  # candidates that are widened at a time: they should stay in a processor's cache
 # What may be kept prepared: so much in memory, and this share of what is free on a GPU.
 KEEP_GB, KEEP_SHARE = 1.0, 0.5
 # A precision that leaves more than this share of a block unproved is not tried on later blocks.
