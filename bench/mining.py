@@ -5,7 +5,7 @@
 Both get the same made-up vectors (in groups, as texts are) and the same settings, those of the
 paper's mining, and each runs in a process of its own, so that peak memory is its own. Ours is timed
 whole: the command, from the pairs file to all four outputs, with vectors from the teacher's cache.
-The library is timed on everything it does after encoding.
+The library (sentence-transformers, with faiss) is timed on everything it does after encoding.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+from measured import measured
 
 RANGE_MAX = 100
 
@@ -133,6 +134,14 @@ def run_library(folder: Path) -> dict:
     return watch.read()
 
 
+RUNS = {"ours": run_ours, "library": run_library}
+QUANTITIES = (
+    ("seconds", "time", "s", "≥ 1"),
+    ("cpu_seconds", "processor time", "s", "≥ 1"),
+    ("peak_gb", "peak memory", "GB", "≥ 1"),
+)
+
+
 def agreement(folder: Path) -> float:
     """The share of rows with the same negatives from both."""
     ours = {
@@ -150,41 +159,48 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="queries, and as many passages")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", choices=["ours", "library"], help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=["make", *RUNS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.only:
-        import torch
+    if given.only == "make":
+        make(given.folder, given.rows, given.width)
+    elif given.only:
+        run_alone(given.only, given.folder, given.threads)
+    else:
+        compare(given.rows, given.width, given.threads)
 
-        torch.set_num_threads(given.threads)
-        taken = run_ours(given.folder) if given.only == "ours" else run_library(given.folder)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(json.dumps(taken | {"peak_gb": peak}))
-        return
+
+def run_alone(name: str, folder: Path, threads: int) -> None:
+    """One of the two in this process, which prints what it took."""
+    import torch
+
+    torch.set_num_threads(threads)
+    taken = RUNS[name](folder)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(json.dumps(taken | {"peak_gb": peak}))
+
+
+def compare(rows: int, width: int, threads: int) -> None:
+    """Run both, and print what each took and the ratios."""
+    case = f"{rows:,} × {rows:,} × {width}, {threads} threads"
     with tempfile.TemporaryDirectory() as held:
-        folder = Path(held)
-        make(folder, given.rows, given.width)
-        found = {}
-        for name in ("ours", "library"):
+
+        def start(name: str) -> str:
+            # a child's peak memory begins with its parent's, so this process holds no vectors
             command = [sys.executable, __file__, "--only", name, "--folder", held]
-            command += ["--threads", str(given.threads)]
-            env = dict(os.environ, OMP_NUM_THREADS=str(given.threads))
-            made = subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env)
-            found[name] = json.loads(made.stdout.splitlines()[-1])
-            print(
-                "{:8} {seconds:8.1f} s, processor {cpu_seconds:8.1f} s, {peak_gb:6.2f} GB".format(
-                    name, **found[name]
-                ),
-                flush=True,
-            )
-        wall, processor, memory = (
-            found["library"][what] / found["ours"][what] for what in ("seconds", "cpu_seconds", "peak_gb")
-        )
-        print(
-            f"{given.rows} x {given.rows} x {given.width}, {given.threads} threads: the library takes "
-            f"{wall:.2f} times as long, {processor:.2f} times the processor's time and {memory:.2f} times "
-            f"the memory; {100 * agreement(folder):.3f} % of rows have the same negatives"
-        )
+            command += ["--rows", str(rows), "--width", str(width), "--threads", str(threads)]
+            env = dict(os.environ, OMP_NUM_THREADS=str(threads))
+            return subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env, text=True).stdout
+
+        start("make")
+        found = {name: json.loads(start(name).splitlines()[-1]) for name in RUNS}
+        same = agreement(Path(held))
+    for key, what, unit, aim in QUANTITIES:
+        for name, taken in found.items():
+            measured(case, f"{what}, {name}", round(taken[key], 2), unit)
+        ratio = found["library"][key] / found["ours"][key]
+        measured(case, f"{what}, library / ours", round(ratio, 2), "×", aim)
+    measured(case, "rows with the same negatives", 100 * same, "%")
 
 
 if __name__ == "__main__":

@@ -88,6 +88,7 @@ def test_threads_and_devices_do_not_change_a_bit():
     try:
         torch.set_num_threads(2)
         threaded = top_k(queries, corpus, 20, corpus_block=333)
+        assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     two = top_k(queries, corpus, 20, query_block=50, device=["cpu", "cpu"])

@@ -74,18 +74,18 @@ class VectorCache:
             present = np.load(shard)
             left = np.searchsorted(wanted, present, "left")
             right = np.searchsorted(wanted, present, "right")
-            hits = np.flatnonzero(right > left)
-            if not len(hits):
+            most = int((right - left).max())  # a text may be asked for more than once
+            if not most:
                 continue
             vectors = np.load(_vectors_of(shard), mmap_mode="r")
             if target is None:
                 beside = path.with_name(f".{path.name}.{os.getpid()}")
                 shape = (len(texts), vectors.shape[1])
                 target = np.lib.format.open_memmap(beside, "w+", np.float32, shape)
-            for hit in hits.tolist():  # a text may be asked for more than once
-                rows = order[left[hit] : right[hit]]
-                target[rows] = vectors[hit]
-                filled += len(rows)
+            for asked in range(most):
+                hits = np.flatnonzero(right > left + asked)
+                target[order[left[hits] + asked]] = vectors[hits]
+                filled += len(hits)
         if target is None or filled < len(texts):
             raise RuntimeError(f"{self.folder} lacks vectors that were just written there")
         target.flush()

@@ -1,5 +1,7 @@
 """From the pool of a query to the fate of each candidate of each row that asks it."""
 
+from itertools import pairwise
+
 import numpy as np
 
 from realign.mining.collection import Collection
@@ -24,7 +26,8 @@ def judge_pool(
 def picked(block: Candidates, codes: Codes) -> list[list[int]]:
     """The passages that each row gets, nearest first."""
     which = (codes == CODE["kept"]) | (codes == CODE["relaxed"])
-    return [passages[own].tolist() for passages, own in zip(block.passages, which, strict=True)]
+    taken, ends = block.passages[which].tolist(), np.cumsum(which.sum(axis=1)).tolist()
+    return [taken[start:end] for start, end in pairwise([0, *ends])]
 
 
 def candidates_of(collection: Collection, rows: np.ndarray, pool: Pool, settings: MineJob) -> Candidates:

@@ -22,6 +22,7 @@ from realign.vectors.search import Search
 log = logging.getLogger(__name__)
 
 SHARD_QUERIES = 8192
+SCORED_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -101,17 +102,26 @@ def _find(
 ) -> Pool:
     scores, places = finder.find(queries)
     positives = [collection.query_positives.of(q) for q in which]
+    sizes = np.array([len(own) for own in positives])
     if cross_encoder is None:
-        vectors, held = queries.read(slice(None)), Rows(passages, "passages")
-        ones = np.ones(int(max(map(len, positives))))
-        of_positives = [
-            pair_scores(vector, held.raw(own), "ip", 1.0, ones[: len(own)])
-            for vector, own in zip(vectors, positives, strict=True)
-        ]
+        own = np.concatenate(positives)
+        of_positives = _score_pairs(queries, np.repeat(np.arange(len(which)), sizes), passages, own)
     else:
         scores, places, of_positives = _rescore(collection, which, scores, places, positives, cross_encoder)
-    least = np.array([own.min() for own in of_positives])
-    return Pool(int(which[0]), scores, places.astype(np.int32), np.concatenate(of_positives), least)
+    least = np.minimum.reduceat(of_positives, np.cumsum(sizes) - sizes)
+    return Pool(int(which[0]), scores, places.astype(np.int32), of_positives, least)
+
+
+def _score_pairs(
+    queries: Rows, of_queries: np.ndarray, passages: np.ndarray, of_passages: np.ndarray
+) -> np.ndarray:
+    """The inner products of pairs, some at a time."""
+    held, scores = Rows(passages, "passages"), np.empty(len(of_passages))
+    for start in range(0, len(scores), SCORED_AT_ONCE):
+        some = slice(start, start + SCORED_AT_ONCE)
+        rows = held.raw(of_passages[some])
+        scores[some] = pair_scores(queries.read(of_queries[some]), rows, "ip", 1.0, np.ones(len(rows)))
+    return scores
 
 
 def _rescore(
@@ -121,7 +131,7 @@ def _rescore(
     places: np.ndarray,
     positives: list[np.ndarray],
     cross_encoder: CrossEncoder,
-) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same candidates with a cross-encoder's scores, in their new order."""
     scores, places = scores.copy(), places.copy()
     of_positives = []
@@ -134,7 +144,7 @@ def _rescore(
         order = np.lexsort((places[row, found], -given[len(own) :]))
         scores[row, found] = given[len(own) :][order]
         places[row, found] = places[row, found][order]
-    return scores, places, of_positives
+    return scores, places, np.concatenate(of_positives)
 
 
 def _write(path: Path, pool: Pool) -> None:

@@ -14,17 +14,19 @@ from realign.vectors.rows import Floats
 Metric = Literal["ip", "cosine", "l2"]
 
 
-def pair_scores(query: Floats, rows: np.ndarray, metric: Metric, query_norm: float, norms: Floats) -> Floats:
+def pair_scores(
+    query: Floats, rows: np.ndarray, metric: Metric, query_norm: float | Floats, norms: Floats
+) -> Floats:
     """How close each row, of any type, is to the query; larger is closer.
 
     `ip` is the inner product, `cosine` the same over both lengths (0 where one of them is 0), `l2`
-    the negated squared distance.
+    the negated squared distance. Many queries are answered at once where they broadcast to the rows.
     """
     if metric == "l2":
         difference = rows - query
         np.multiply(difference, difference, out=difference)
-        return -np.sum(difference, axis=1)
-    products = np.sum(rows * query, axis=1)
+        return -np.sum(difference, axis=-1)
+    products = np.sum(rows * query, axis=-1)
     if metric == "ip":
         return products
     lengths = norms * query_norm
@@ -32,5 +34,5 @@ def pair_scores(query: Floats, rows: np.ndarray, metric: Metric, query_norm: flo
 
 
 def best_first(scores: Floats, places: np.ndarray, k: int) -> np.ndarray:
-    """Which entries are the k best: by score, and among equal scores by place."""
-    return np.lexsort((places, -scores))[:k]
+    """Which entries of each list are the k best: by score, and among equal scores by place."""
+    return np.lexsort((places, -scores))[..., :k]

@@ -6,6 +6,7 @@ The search then decides in float64 and uses the bound to know that nothing was m
 """
 
 import contextlib
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-5
 # Rows of a tile that lie a power of two apart fall into the same few lines of a processor's cache,
 # and the product then takes half as long again; some values that nobody reads keep them apart.
 PADDING = 16
+# Columns of a tile on a processor: small enough that the next look at them finds them in its cache.
+TILE = 4096
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,11 @@ class Scan:
         keep_bytes: float,
     ):
         self.corpus, self.norms, self.metric = corpus, norms, metric
-        self.precision, self.device, self.block = precision, device, block
+        self.precision, self.device = precision, device
+        self.block = min(block, TILE) if device.type == "cpu" else block
         size = len(corpus) * corpus.width * precision.itemsize
         self._kept: dict[int, _Block] | None = {} if size <= keep_bytes else None
+        self._lock = threading.Lock()
         self._mean = _mean(corpus, norms, metric)
 
     def search(self, queries: Floats, norms: Floats, width: int) -> Found:
@@ -62,17 +67,15 @@ class Scan:
         on_device = rounded.to(self.device)
         longest = most_lost = largest_bias = 0.0
         held = on_device.new_empty((len(queries), min(self.block, len(self.corpus)) + PADDING))
-        with _full_precision():
-            for start in range(0, len(self.corpus), self.block):
-                block = self._block(start)
-                longest, most_lost = max(longest, block.longest), max(most_lost, block.most_lost)
-                largest_bias = max(largest_bias, block.largest_bias)
-                tile = torch.mm(on_device, block.rows.T, out=held[:, : len(block.rows)])
-                if block.bias is not None:
-                    tile -= block.bias
-                for piece in _pieces(start, tile.shape[1], width):
-                    best.absorb(tile[:, piece], start + piece.start)
-            best.settle()
+        for start in range(0, len(self.corpus), self.block):
+            block = self._block(start)
+            longest, most_lost = max(longest, block.longest), max(most_lost, block.most_lost)
+            largest_bias = max(largest_bias, block.largest_bias)
+            tile = torch.mm(on_device, block.rows.T, out=held[:, : len(block.rows)])
+            if block.bias is not None:
+                tile -= block.bias
+            best.absorb(tile, start)
+        best.settle()
         values, places = best.values.double().cpu().numpy(), best.places.cpu().numpy()
         lengths = torch.linalg.vector_norm(widened, dim=1).numpy()
         lost = torch.linalg.vector_norm(prepared - widened, dim=1).numpy()
@@ -88,7 +91,8 @@ class Scan:
         if self.metric == "l2":
             scale, offset = 2.0, -np.sum(prepared * prepared, axis=1)
         else:
-            scale, offset = 1.0, prepared @ self._mean
+            # numpy's own product would wake threads of its own
+            scale, offset = 1.0, (torch.from_numpy(prepared) @ torch.from_numpy(self._mean)).numpy()
         rounding = (2.02 if self.metric == "l2" else 1.01) * UNIT[self.precision]
         slack = error[:, None] + rounding * np.abs(values)
         slack += 1e-13 * (np.abs(offset)[:, None] + np.abs(values))  # of the float64 sums themselves
@@ -109,9 +113,10 @@ class Scan:
     def _block(self, start: int) -> "_Block":
         if self._kept is None:
             return self._make_block(start)
-        if start not in self._kept:
-            self._kept[start] = self._make_block(start)
-        return self._kept[start]
+        with self._lock:
+            if start not in self._kept:
+                self._kept[start] = self._make_block(start)
+            return self._kept[start]
 
     def _make_block(self, start: int) -> "_Block":
         stop = min(start + self.block, len(self.corpus))
@@ -209,19 +214,6 @@ def _largest(values: torch.Tensor, width: int) -> tuple[torch.Tensor, torch.Tens
     return values.gather(1, columns), columns
 
 
-def _pieces(start: int, columns: int, width: int) -> Iterator[slice]:
-    """A tile's columns in pieces: while little of the corpus was seen, none larger than that.
-
-    Selecting from a large first tile would cost more than all the products; a threshold from a
-    small piece lets most of the next one pass unselected.
-    """
-    done = 0
-    while done < columns:
-        size = max(start + done, 4 * width)
-        yield slice(done, min(done + size, columns))
-        done += size
-
-
 def _above(tile: torch.Tensor, thresholds: torch.Tensor) -> np.ndarray:
     """Which values exceed their row's threshold; numpy compares several times faster than torch."""
     if tile.dtype != torch.bfloat16:
@@ -245,7 +237,7 @@ def _mean(corpus: Rows, norms: Floats, metric: Metric) -> Floats:
 
 
 @contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
+def full_precision() -> Iterator[None]:
     """Products summed in float32: a training may have allowed less in this process."""
     before = torch.get_float32_matmul_precision()
     cuda = torch.backends.cuda.matmul

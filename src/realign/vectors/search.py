@@ -7,7 +7,8 @@ exhaustive float64 pass, so the answer is always exact. Memory is bounded by the
 what may be kept prepared, not by the size of the corpus.
 """
 
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -16,10 +17,15 @@ import torch
 
 from realign.vectors.exact import Metric, best_first, pair_scores
 from realign.vectors.rows import Distinct, Floats, Matrix, Places, Rows, find_distinct
-from realign.vectors.scan import Found, Scan, fast_precision
+from realign.vectors.scan import Found, Scan, fast_precision, full_precision
 
-QUERY_BLOCK = 2048
+QUERY_BLOCK = 1024
 CORPUS_BLOCK = 16384
+# Where queries are few, threads get smaller blocks than that, but none smaller than this.
+LEAST_BLOCK = 256
+ROUND = 4  # blocks that a thread answers before all wait for each other
+GPU_BLOCKS = 8  # blocks that a GPU's memory holds beside each other
+RESCORE_BYTES = 1 << 21  # candidates that are widened at a time: they should stay in a processor's cache
 # What may be kept prepared: so much in memory, and this share of what is free on a GPU.
 KEEP_GB, KEEP_SHARE = 1.0, 0.5
 # A precision that leaves more than this share of a block unproved is not tried on later blocks.
@@ -109,22 +115,25 @@ class Search:
                 f"queries have {queries.width} values in a row, the corpus has {self.rows.width}"
             )
         norms = queries.norms()
-        starts = range(0, len(queries), query_block)
+        threads = self._threads()
+        block = min(query_block, max(LEAST_BLOCK, -(-len(queries) // threads)))
+        starts = range(0, len(queries), block)
 
         def answer(turn: int) -> tuple[Floats, Places]:
-            which = slice(starts[turn], min(starts[turn] + query_block, len(queries)))
+            which = slice(starts[turn], min(starts[turn] + block, len(queries)))
             worker = self.workers[turn % len(self.workers)]
             return worker.answer(queries.read(which), norms[which], starts[turn], exclude_self)
 
-        for first in range(0, len(starts), len(self.workers)):
-            turns = range(first, min(first + len(self.workers), len(starts)))
-            if len(self.workers) == 1:
-                answers = [answer(first)]
-            else:
-                with ThreadPoolExecutor(len(self.workers)) as pool:
-                    answers = list(pool.map(answer, turns))
-            for turn, (scores, places) in zip(turns, answers, strict=True):
+        for first in range(0, len(starts), ROUND * threads):
+            turns = range(first, min(first + ROUND * threads, len(starts)))
+            for turn, (scores, places) in zip(turns, _in_threads(answer, turns, threads), strict=True):
                 yield starts[turn], scores, places
+
+    def _threads(self) -> int:
+        """How many blocks of queries are searched at once: the processor rescores beside a GPU's scan."""
+        least, most = len(self.workers), torch.get_num_threads()
+        on_gpu = any(worker.device.type != "cpu" for worker in self.workers)
+        return max(least, min(most, GPU_BLOCKS * least) if on_gpu else most)
 
 
 @dataclass
@@ -137,34 +146,27 @@ class _Worker:
     keep_bytes: float
     _scans: dict[torch.dtype, Scan] = field(default_factory=dict)
     _given_up: set[torch.dtype] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def answer(self, queries: Floats, norms: Floats, first: int, exclude_self: bool) -> tuple[Floats, Places]:
         """The exact answer for one block of queries."""
         k = self.search.k
         # One more, since a query's own place is taken out of the answer only at the end.
         wanted = min(k + exclude_self, len(self.search.once))
-        once: list[tuple[Floats, Places] | None] = [None] * len(queries)
+        scores, places = np.empty((len(queries), wanted)), np.empty((len(queries), wanted), np.int64)
         open_ = np.arange(len(queries))
         for precision, width in self._ladder(wanted):
             if precision in self._given_up or not len(open_):
                 continue
             found = self._scan(precision).search(queries[open_], norms[open_], width)
-            proved = self._decide(found, queries, norms, open_, wanted, once)
+            proved = self._decide(found, queries, norms, open_, scores, places)
             if len(open_) >= 64 and np.mean(~proved) > PATIENCE and precision != torch.float64:
                 self._given_up.add(precision)
-                self._scans.pop(precision)
+                self._scans.pop(precision, None)
             open_ = open_[~proved]
         for row in map(int, open_):
-            once[row] = self._exhaust(queries[row], norms[row], wanted)
-        scores = np.full((len(queries), k), -np.inf)
-        places = np.full((len(queries), k), -1, np.int64)
-        for row, answer in enumerate(once):
-            assert answer is not None
-            own = first + row if exclude_self else -1
-            row_scores, row_places = _expand(self.search.distinct, answer, k, own)
-            scores[row, : len(row_scores)] = row_scores
-            places[row, : len(row_places)] = row_places
-        return scores, places
+            scores[row], places[row] = self._exhaust(queries[row], norms[row], wanted)
+        return _expand(self.search.distinct, scores, places, k, first if exclude_self else None)
 
     def _ladder(self, wanted: int) -> Iterator[tuple[torch.dtype, int]]:
         """Precisions to try, coarse to fine, and how many candidates to keep at each."""
@@ -172,16 +174,17 @@ class _Worker:
             fast = fast_precision(self.device)
             if fast != torch.float32:
                 yield fast, 2 * wanted + 32
-        yield torch.float32, wanted + wanted // 4 + 32
+        yield torch.float32, wanted + 32
         yield torch.float64, 4 * wanted + 64
 
     def _scan(self, precision: torch.dtype) -> Scan:
-        if precision not in self._scans:
-            s = self.search
-            self._scans[precision] = Scan(
-                s.once, s.norms, s.metric, precision, self.device, self.block, self.keep_bytes
-            )
-        return self._scans[precision]
+        with self._lock:
+            if precision not in self._scans:
+                s = self.search
+                self._scans[precision] = Scan(
+                    s.once, s.norms, s.metric, precision, self.device, self.block, self.keep_bytes
+                )
+            return self._scans[precision]
 
     def _decide(
         self,
@@ -189,37 +192,30 @@ class _Worker:
         queries: Floats,
         norms: Floats,
         which: Places,
-        wanted: int,
-        once: list[tuple[Floats, Places] | None],
+        scores: Floats,
+        places: Places,
     ) -> np.ndarray:
-        """Rescore the candidates of some queries; says which answers are proved, and notes those."""
+        """Rescore the candidates of some queries into the answers; says which of these are proved."""
+        wanted = scores.shape[1]
+        # What cannot reach the best `wanted` lower limits cannot be in the answer.
+        enough = np.partition(found.least, -wanted, axis=1)[:, -wanted, None]
+        likely = (found.worth >= enough).sum(axis=1)
+        nearest = np.take_along_axis(found.places, np.argsort(-found.worth, axis=1), axis=1)
+        step = max(1, RESCORE_BYTES // (8 * queries.shape[1] * wanted))
+        for start in range(0, len(which), step):
+            some = slice(start, start + step)
+            rows, near = which[some], nearest[some, : likely[some].max()]
+            exact = self._scores(queries[rows], norms[rows], near)
+            best = best_first(exact, near, wanted)
+            scores[rows] = np.take_along_axis(exact, best, axis=1)
+            places[rows] = np.take_along_axis(near, best, axis=1)
+        return scores[which, -1] > found.unseen
 
-        def decide_all(turns: Sequence[int]) -> list[bool]:
-            return [decide(turn) for turn in turns]
-
-        def decide(turn: int) -> bool:
-            row = int(which[turn])
-            # What cannot reach the best `wanted` lower limits cannot be in the answer.
-            enough = np.partition(found.least[turn], -wanted)[-wanted]
-            places = found.places[turn][found.worth[turn] >= enough]
-            scores = self._scores(queries[row], norms[row], places)
-            best = best_first(scores, places, wanted)
-            if scores[best[-1]] <= found.unseen[turn]:
-                return False
-            once[row] = scores[best], places[best]
-            return True
-
-        threads = torch.get_num_threads()
-        if threads == 1 or len(which) < 64:
-            return np.array(decide_all(range(len(which))), bool)
-        # a task of many queries: handing over a single one costs more than deciding it
-        shares = [range(start, min(start + 256, len(which))) for start in range(0, len(which), 256)]
-        with ThreadPoolExecutor(threads) as pool:
-            return np.concatenate([np.array(made, bool) for made in pool.map(decide_all, shares)])
-
-    def _scores(self, query: Floats, norm: float, places: Places) -> Floats:
-        rows = self.search.once.raw(places)  # the float64 query widens them, without a copy
-        return pair_scores(query, rows, self.search.metric, norm, self.search.norms[places])
+    def _scores(self, queries: Floats, norms: Floats, places: Places) -> Floats:
+        rows = self.search.once.raw(places)  # the float64 queries widen them, without a copy
+        return pair_scores(
+            queries[:, None], rows, self.search.metric, norms[:, None], self.search.norms[places]
+        )
 
     def _exhaust(self, query: Floats, norm: float, wanted: int) -> tuple[Floats, Places]:
         """The answer from every row of the corpus, for queries with more ties than candidates."""
@@ -233,18 +229,45 @@ class _Worker:
         return scores, places
 
 
-def _expand(distinct: Distinct, answer: tuple[Floats, Places], k: int, own: int) -> tuple[Floats, Places]:
-    """From distinct rows to all rows: each with every place it occurs at, without the query's own."""
-    scores, which = answer
-    if own < 0 and not distinct.repeats:
-        return answer
-    places, owner = distinct.members(which, k + (own >= 0))
-    scores = scores[owner]
-    if own >= 0:
-        others = places != own
-        scores, places = scores[others], places[others]
-    best = best_first(scores, places, k)
-    return scores[best], places[best]
+def _expand(
+    distinct: Distinct, scores: Floats, places: Places, k: int, first: int | None
+) -> tuple[Floats, Places]:
+    """From distinct rows to all rows: each with every place it occurs at.
+
+    Where the queries are the corpus and begin at its row `first`, each is without its own place.
+    """
+    all_scores = np.full((len(scores), k), -np.inf)
+    all_places = np.full((len(scores), k), -1, np.int64)
+    if first is None and not distinct.repeats:
+        all_scores[:, : scores.shape[1]], all_places[:, : scores.shape[1]] = scores, places
+        return all_scores, all_places
+    for row in range(len(scores)):
+        members, owner = distinct.members(places[row], k + (first is not None))
+        worth = scores[row][owner]
+        if first is not None:
+            others = members != first + row
+            worth, members = worth[others], members[others]
+        best = best_first(worth, members, k)
+        all_scores[row, : len(best)], all_places[row, : len(best)] = worth[best], members[best]
+    return all_scores, all_places
+
+
+def _in_threads(
+    task: Callable[[int], tuple[Floats, Places]], turns: Sequence[int], threads: int
+) -> list[tuple[Floats, Places]]:
+    """A task's results in order: each thread takes turns of its own, and multiplies alone.
+
+    Threads that shared every product would wait for the slowest of them at each step.
+    """
+    with full_precision():
+        if min(threads, len(turns)) == 1:
+            return list(map(task, turns))
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+                return list(pool.map(task, turns))
+        finally:
+            torch.set_num_threads(before)  # for threads that begin later, too
 
 
 def _keep_bytes(device: torch.device, keep_gb: float | None) -> float:
