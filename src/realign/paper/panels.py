@@ -117,7 +117,7 @@ def layer_ticks(count: int, most: int = 7) -> tuple[list[int], list[str]]:
 def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int = 7) -> Any:
     """A heatmap of base layers (rows) by post-trained layers (columns), layer 0 set apart by a line."""
     rows, columns = values.shape
-    colours = mpl.colormaps[style.heat].with_extremes(under="#FFFFFF", bad="#E8E8E8")
+    colours = mpl.colormaps[style.heat].with_extremes(under="#000000", bad="#E8E8E8")
     image = axes.imshow(values, cmap=colours, vmin=low, vmax=1, origin="lower", aspect="auto")
     axes.set_xticks(*layer_ticks(columns, most))
     axes.set_yticks(*layer_ticks(rows, most))
