@@ -91,14 +91,20 @@ def _run_stage(name: str, rest: list[str]) -> int:
     if arguments.job and not name.startswith("fetch_"):  # compute nodes often have no network
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
-    from realign.engine.logs import start_logging
+    from realign.engine.logs import Story, start_logging
     from realign.runs.frozen import read_frozen
     from realign.runs.supervisor import supervise
 
+    story = Story(arguments.log)
+    story.go_on()
     start_logging(arguments.log)
     if arguments.job and read_frozen():
-        return supervise(lambda: _work(name, command, arguments), name, arguments.log)
-    return _work(name, command, arguments)
+        code = supervise(lambda: _work(name, command, arguments), name, arguments.log)
+    else:
+        code = _work(name, command, arguments)
+    if code == 0:
+        story.end()
+    return code
 
 
 def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> int:

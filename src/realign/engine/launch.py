@@ -20,6 +20,7 @@ from typing import Any
 
 from realign.artifacts.command import Interrupted, UserError
 from realign.artifacts.hashing import canonical_json
+from realign.engine.logs import log_file
 from realign.engine.signals import Leaving
 from realign.engine.zygote import is_warm
 
@@ -61,7 +62,8 @@ def launch(
     path.parent.mkdir(parents=True, exist_ok=True)
     for old in path.parent.glob(f"{path.name}.*"):
         old.unlink()
-    path.write_text(canonical_json({**spec, "threads": threads or spec.get("threads")}), encoding="utf-8")
+    own = {"threads": threads or spec.get("threads"), "log": (file := log_file()) and str(file.resolve())}
+    path.write_text(canonical_json({**spec, **own}), encoding="utf-8")
     command = command_line(module, path, processes, nodes)
     if processes * nodes > 1:
         log.info("%d processes on %d nodes", processes * nodes, nodes)

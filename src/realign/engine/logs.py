@@ -1,6 +1,8 @@
 """Logging as every command does it: lines with a time on stderr, and one file a job."""
 
+import contextlib
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -10,11 +12,45 @@ FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
 def start_logging(file: Path | None = None, quiet: bool = False) -> None:
     """Send the package's log to stderr and, if asked, whole to a file."""
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
-    handlers[0].setLevel(logging.WARNING if quiet else logging.INFO)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(logging.FileHandler(file, mode="a", encoding="utf-8"))
     logging.basicConfig(
         format=FORMAT, datefmt="%H:%M:%S", level=logging.WARNING, handlers=handlers, force=True
     )
-    logging.getLogger("realign").setLevel(logging.INFO)
+    logging.getLogger("realign").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def log_file() -> Path | None:
+    """The file that this process logs to, for processes that it starts to log to as well."""
+    files = [h.baseFilename for h in logging.getLogger().handlers if isinstance(h, logging.FileHandler)]
+    return Path(files[0]) if files else None
+
+
+class Story:
+    """One log over all attempts of a job, though Snakemake removes a job's log before each.
+
+    Until the job is done, what was logged is kept under a second name beside the log.
+    """
+
+    def __init__(self, log: Path | None):
+        self._log = log
+        self._kept = log.with_name(f".{log.name}.unfinished") if log else None
+
+    def go_on(self) -> None:
+        """Let the log begin with what unfinished attempts said."""
+        if self._log is None or self._kept is None:
+            return
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # a file system without links: each attempt has its own log
+            if self._kept.exists():
+                self._log.unlink(missing_ok=True)
+                os.link(self._kept, self._log)
+            else:
+                self._log.touch()
+                os.link(self._log, self._kept)
+
+    def end(self) -> None:
+        """The job is done: its next run is another story."""
+        if self._kept is not None:
+            self._kept.unlink(missing_ok=True)

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,8 +47,8 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
         _leave(path, rank, "interrupted", str(leaving), Interrupted.exit_code)
     except UserError as error:
         _leave(path, rank, "user_error", str(error), 1)
-    except Exception as error:  # noqa: BLE001 (whatever it was, the parent is told)
-        traceback.print_exc()
+    except Exception as error:
+        log.exception("rank %d stopped", rank)
         if is_out_of_memory(error):
             _leave(path, rank, "out_of_memory", str(error).splitlines()[0], OUT_OF_MEMORY)
         _leave(path, rank, "failed", f"{type(error).__name__}: {error}", 1)
