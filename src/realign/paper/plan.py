@@ -75,17 +75,22 @@ def resolve_view(description: Description, view: View) -> View:
         found.sort(key=lambda p: (not p.embed, kind == "rlvr" and "prolonged" not in p.tags))
         return found[0].name if found else ""
 
-    probed = {p.corpus for p in description.parts_of("measures") if p.family == "probe"}
-    measured = {p.corpus for p in description.parts_of("measures") if p.family in ("linear", "neighbours")}
     return view.model_copy(
         update={
             "pairs": tuple(p.name for p in compared),
             "main_sft": view.main_sft or main("sft"),
             "main_rlvr": view.main_rlvr or main("rlvr"),
-            "corpora": view.corpora or tuple(_known(description, measured or probed)),
+            "corpora": view.corpora or _measured_corpora(description),
             "recipe": view.recipe or next(iter(description.recipes), ""),
         }
     )
+
+
+def _measured_corpora(description: Description) -> tuple[str, ...]:
+    """The corpora that drawings of measures are about; those of probes where there is nothing else."""
+    found = {(p.family, p.corpus) for p in description.parts_of("measures")}
+    measured = {corpus for family, corpus in found if family in ("linear", "neighbours")}
+    return tuple(_known(description, measured or {corpus for family, corpus in found if family == "probe"}))
 
 
 def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
