@@ -36,7 +36,9 @@ Seeds = Annotated[tuple[int, ...], AfterValidator(_sound_seeds)]
 class Section(BaseModel):
     """A part of a study: unknown keys are refused, values never change after they are read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, defer_build=True
+    )
 
     def as_slice(self) -> dict[str, Any]:
         """The settings as plain JSON values, which is how a rule hands them to its command."""
