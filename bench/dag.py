@@ -59,7 +59,7 @@ for name, shape in SHAPE["rules"].items():
 
 def made_up_study(jobs: int) -> dict:
     """A study of given models, wide enough for about so many jobs."""
-    per_pair = 270  # jobs that one more pair of embedded backbones adds with the settings below
+    per_pair = 189  # jobs that one more pair of embedded backbones adds with the settings below
     pairs = max(1, round(jobs / per_pair))
     names = [(f"base{i}", f"tuned{i}") for i in range(pairs)]
     study = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -74,10 +74,14 @@ def dry_run(folder: Path, *words: str) -> tuple[float, float, str]:
     """Seconds of wall clock and of the processor that a dry-run takes as a whole process, and what it says."""
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     profile = ROOT / "workflow" / "profiles" / "default"
+    # compiled modules are kept, as Python does unless told otherwise: Snakemake's always are
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
+        "REALIGN_RUN": ""
+    }
     said = subprocess.run(
         [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--nolock",
          "--workflow-profile", profile, *words],
-        cwd=folder, check=True, capture_output=True, text=True, env={**os.environ, "REALIGN_RUN": ""},
+        cwd=folder, check=True, capture_output=True, text=True, env=environment,
     ).stdout  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
