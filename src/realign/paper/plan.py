@@ -142,10 +142,9 @@ def _floor_of(part: Part) -> str:
     return part.pair.rsplit("-", 1)[0] if part.kind == "control" else ""
 
 
-def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[PairEntry, ...]) -> bool:
+def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str]) -> bool:
     if part.table != needs.table:
         return False
-    sides = {n for p in pairs for n in (p.left, p.right)}
     recipe = needs.every_recipe or part.recipe in ("", view.recipe)
     if part.table == "measures":
         return (
@@ -153,7 +152,7 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[Pai
             and part.family in needs.families
             and part.attention == view.attention
             and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
-            and (part.pair in {p.name for p in pairs} or (needs.controls and _floor_of(part) in sides))
+            and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
         )
     if part.table in ("scores", "training"):
@@ -173,10 +172,11 @@ def plate_parts(description: Description, name: str) -> list[Part]:
     """The tidy results that one figure or table reads."""
     plate = PLATES[name]
     job = plate_job(description, name)
+    sides = {side for pair in job.pairs for side in (pair.left, pair.right)}
     return [
         part
         for part in description.parts
-        if any(_wanted(part, needs, plate, job.view, job.pairs) for needs in plate.needs)
+        if any(_wanted(part, needs, plate, job.view, sides) for needs in plate.needs)
     ]
 
 
