@@ -2,7 +2,7 @@
 
 import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydantic import Field
 
@@ -57,7 +57,7 @@ class Study(Section):
         check goes as far as it comes without it.
         """
         own = (getattr(section, "problems_in", None) for section in self.__dict__.values())
-        checks = [
+        checks: list[Callable[[], Iterator[str]]] = [
             self._pair_problems,
             self._tokenizer_problems,
             self._backbone_problems,
