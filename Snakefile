@@ -24,10 +24,10 @@ include: "workflow/rules/paper.smk"
 
 
 # Each stage's results as a target of their own: snakemake all_train, all_measures, …
-for stage, paths in TARGETS.items():
+for stage in TARGETS:
 
     rule:
         name:
             f"all_{stage}"
         input:
-            paths,
+            targets_of(stage),

@@ -1,12 +1,16 @@
-"""How long planning takes: our dry-run against a bare Snakemake workflow with as many jobs.
+"""How long planning takes: our dry-run against a bare Snakemake workflow of the same shape.
 
     python bench/dag.py [--pairs 5] [--jobs 5000]
 
 People plan all day long, so the study's typed settings, slices and fingerprints must not cost much
-beside what Snakemake itself takes. The bare workflow has as many jobs, with as many files, a log,
-a benchmark and a parameter each, and none of our code. Both are run in turn, as whole processes;
-the ratio is the median over pairs, of wall clock and of processor seconds (which other work on the
-machine disturbs less).
+beside what Snakemake itself takes. The bare workflow has our rules by name and number, and for each of
+our jobs one with the same wildcards, as many outputs, as many inputs from the same jobs, a log, a
+benchmark and a parameter; its targets are as many, of the same jobs. It looks inputs up in a table. It
+has none of our code, no study, no resources, a one-word parameter and a one-word command, and it is run
+with the same options as ours, so what Snakemake takes to start and to show jobs is in both. Both are run in turn, as whole
+processes in an empty folder, our memory of the code's syntax being warm as it is on every day but the
+first; the ratio is the median over pairs, of wall clock and of processor seconds (which other work on
+the machine disturbs less).
 """
 
 import argparse
@@ -19,24 +23,35 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from itertools import zip_longest
 from pathlib import Path
 
 import yaml
+from measured import measured
+
+from realign.runs.dag import PlannedJob, planned_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 
 BARE = """
-STAGES, WIDTH, INPUTS, OUTPUTS = {stages}, {width}, {inputs}, {outputs}
+import json
+with open("shape.json") as file:
+    SHAPE = json.load(file)
+
+def inputs_of(name):
+    return lambda wildcards: SHAPE["rules"][name]["inputs"]["/".join(wildcards)]
+
 rule all:
-    input: [f"results/bare/s{{STAGES - 1}}/{{i}}.0" for i in range(WIDTH)],
-for stage in range(STAGES):
+    input: SHAPE["targets"],
+
+for name, shape in SHAPE["rules"].items():
     rule:
-        name: f"s{{stage}}"
-        input: [f"results/bare/s{{stage - 1}}/{{{{i}}}}.{{k % OUTPUTS}}" for k in range(INPUTS)] if stage else [],
-        output: [f"results/bare/s{{stage}}/{{{{i}}}}.{{k}}" for k in range(OUTPUTS)],
+        name: name
+        input: inputs_of(name),
+        output: shape["outputs"],
         params: job="one",
-        log: f"results/bare/logs/s{{stage}}/{{{{i}}}}.log",
-        benchmark: f"results/bare/benchmarks/s{{stage}}/{{{{i}}}}.tsv"
+        log: f"results/bare/logs/{shape['path']}.log",
+        benchmark: f"results/bare/benchmarks/{shape['path']}.tsv"
         threads: 1
         shell: "true"
 """
@@ -44,7 +59,7 @@ for stage in range(STAGES):
 
 def made_up_study(jobs: int) -> dict:
     """A study of given models, wide enough for about so many jobs."""
-    per_pair = 270  # jobs that one more pair of embedded backbones adds with the settings below
+    per_pair = 189  # jobs that one more pair of embedded backbones adds with the settings below
     pairs = max(1, round(jobs / per_pair))
     names = [(f"base{i}", f"tuned{i}") for i in range(pairs)]
     study = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
@@ -55,69 +70,85 @@ def made_up_study(jobs: int) -> dict:
     return study
 
 
-def dry_run(folder: Path, *words: str) -> tuple[float, float]:
-    """Seconds of wall clock and of the processor that a dry-run takes as a whole process."""
+def dry_run(folder: Path, *words: str) -> tuple[float, float, str]:
+    """Seconds of wall clock and of the processor that a dry-run takes as a whole process, and what it says."""
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(
-        [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--nolock", *words],
-        cwd=folder, check=True, capture_output=True, env={**os.environ, "REALIGN_RUN": ""},
-    )  # fmt: skip
+    profile = ROOT / "workflow" / "profiles" / "default"
+    # compiled modules are kept, as Python does unless told otherwise: Snakemake's always are
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {
+        "REALIGN_RUN": ""
+    }
+    said = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--dry-run", "--quiet", "all", "--nolock",
+         "--workflow-profile", profile, *words],
+        cwd=folder, check=True, capture_output=True, text=True, env=environment,
+    ).stdout  # fmt: skip
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return time.perf_counter() - started, processor
+    return time.perf_counter() - started, processor, said
 
 
-def shape(folder: Path, *words: str) -> tuple[int, float, float]:
-    """The number of jobs of a study and the mean number of their input and output files."""
-    from realign.runs.dag import planned_jobs
+def shape_of(jobs: list[PlannedJob], targets: list[str]) -> dict:
+    """The same jobs as a bare workflow reads them, and its counterpart of each target."""
+    rules: dict[str, dict] = {}
+    made: dict[str, list[str]] = {}  # a job's name → its outputs in the bare workflow
+    twin: dict[str, str] = {}  # our output → the bare workflow's
+    for job in jobs:
+        path = "/".join([job.rule, *(f"{{{name}}}" for name in job.wildcards)])
+        outputs = [f"results/bare/{path}.{i}" for i in range(len(job.outputs))]
+        rules.setdefault(job.rule, {"path": path, "outputs": outputs, "inputs": {}})
+        made[job.name] = [output.format(**job.wildcards) for output in outputs]
+        twin.update(zip(job.outputs, made[job.name], strict=True))
+    for job in jobs:
+        rules[job.rule]["inputs"]["/".join(job.wildcards.values())] = _inputs(job, made)
+    return {"rules": rules, "targets": [twin[path] for path in targets]}
 
-    jobs = planned_jobs(ROOT / "Snakefile", folder, *words)
-    outputs = statistics.mean(len(job.outputs) for job in jobs)
-    print(dict(Counter(job.rule for job in jobs).most_common(6)), file=sys.stderr)
-    return len(jobs), statistics.mean(job.input_count for job in jobs), outputs
+
+def _inputs(job: PlannedJob, made: dict[str, list[str]]) -> list[str]:
+    """As many files as a job takes, of the jobs before it in turn; what no job makes is one given file."""
+    turns = zip_longest(*(made[name] for name in job.after))
+    files = [path for turn in turns for path in turn if path]
+    return [*files[: job.input_count], *["given"] * (job.input_count - len(files))]
 
 
-def compare(name: str, study: Path, pairs: int) -> dict:
-    """Ratios of one study against a bare workflow of its size."""
+def compare(name: str, study: Path, pairs: int) -> None:
+    """Measure one study against a bare workflow of its shape."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         models = yaml.safe_load(study.read_text(encoding="utf-8"))["backbones"]
         for model in models.values():  # given models must be there for a plan
             if "path" in model:
                 (folder / model["path"]).mkdir(parents=True)
-        jobs, inputs, outputs = shape(folder, study)
-        stages = 20
-        bare = folder / "bare.smk"
-        text = BARE.format(
-            stages=stages, width=round(jobs / stages), inputs=round(inputs), outputs=round(outputs)
-        )
-        bare.write_text(text, encoding="utf-8")
         ours_words = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", str(study), "--directory", ".")
-        # planning the shape has warmed the file cache
+        *_, said = dry_run(folder, *ours_words)  # this also warms the file cache
+        targets = said.split("rule all:\n    input: ", 1)[1].split("\n", 1)[0].split(", ")
+        jobs = planned_jobs(ROOT / "Snakefile", folder, study)
+        (folder / "given").touch()
+        (folder / "shape.json").write_text(json.dumps(shape_of(jobs, targets)), encoding="utf-8")
+        (folder / "bare.smk").write_text(BARE, encoding="utf-8")
+        print(dict(Counter(job.rule for job in jobs).most_common(6)), file=sys.stderr)
         times = [
-            (dry_run(folder, *ours_words), dry_run(folder, "--snakefile", str(bare))) for _ in range(pairs)
+            (dry_run(folder, *ours_words), dry_run(folder, "--snakefile", "bare.smk")) for _ in range(pairs)
         ]
-    result: dict = {"study": name, "jobs": jobs}
-    for i, kind in enumerate(("seconds", "processor_seconds")):
-        result[kind] = round(statistics.median(ours[i] for ours, _ in times), 2)
-        result[f"bare_{kind}"] = round(statistics.median(bare[i] for _, bare in times), 2)
-        result["ratio" if i == 0 else "processor_ratio"] = round(
-            statistics.median(ours[i] / bare[i] for ours, bare in times), 2
-        )
-    return result
+    case = f"{name}, {len(jobs):,} jobs"
+    for i, kind in enumerate(("wall clock", "processor time")):
+        ratio = statistics.median(ours[i] / bare[i] for ours, bare in times)
+        measured(case, f"{kind}, ours / bare", round(ratio, 2), "×", aim="≤ 1.3")
+        measured(case, f"{kind}, ours", round(statistics.median(ours[i] for ours, _ in times), 2), "s")
+        measured(case, f"{kind}, bare", round(statistics.median(bare[i] for _, bare in times), 2), "s")
 
 
 def main() -> None:
-    """Print both comparisons as JSON lines."""
+    """Measure both studies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=5000)
     arguments = parser.parse_args()
-    print(json.dumps(compare("tiny", ROOT / "config.yaml", arguments.pairs)))
+    compare("the embedded study", ROOT / "config.yaml", arguments.pairs)
     with tempfile.TemporaryDirectory() as temporary:
         wide = Path(temporary) / "wide.yaml"
         wide.write_text(yaml.safe_dump(made_up_study(arguments.jobs)), encoding="utf-8")
-        print(json.dumps(compare("made up", wide, arguments.pairs)))
+        compare("a made-up study", wide, arguments.pairs)
 
 
 if __name__ == "__main__":

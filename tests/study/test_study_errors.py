@@ -52,6 +52,11 @@ def test_the_good_study_is_good(tmp_path):
         (changed(study={"name": "n" * 49}), "study.name: string should have at most 48 characters"),
         (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),
         (changed(study={"seeds": [1, 1]}), "study.seeds: a seed is listed twice"),
+        (changed(recipes={"full": {"seeds": [1, 1]}}), "recipes.full.seeds: a seed is listed twice"),
+        (
+            changed(recipes={"full": {"seeds": list(range(1_000_000))}}),
+            "recipes.full.seeds: more than 100 seeds are listed (1,000,000)",
+        ),
         (
             changed(pairs=[{"left": "base", "right": "tunde", "kind": "rlvr"}]),
             "pairs[0].right: no backbone 'tunde' (did you mean 'tuned'?)",
@@ -114,6 +119,27 @@ def test_all_mistakes_of_a_file_are_told_at_once(tmp_path):
     content = changed(study={"name": "a b", "seed": -1}, colour="red", resources={"rulez": {}})
     problems = told(tmp_path, content)
     assert len(problems) == 4
+
+
+def test_what_spans_sections_is_told_beside_what_is_wrong_within_one(tmp_path):
+    content = changed(
+        study={"seed": "many"},
+        pairs=[{"left": "base", "right": "tunde", "kind": "rlvr"}],
+        recipes={"full": {"datasets": ["nil"]}},
+        data={"datasets": 3},
+        resources={"rules": {"trian": {}, "train": {"hours": True}}},
+    )
+    problems = told(tmp_path, content)
+    starts = ("study.seed:", "data.datasets:", "pairs[0].right: no backbone", "resources.rules.trian:",
+              "resources.rules.train.hours:")  # fmt: skip
+    assert all(any(p.startswith(start) for p in problems) for start in starts), problems
+    assert len(problems) == len(starts)  # what a recipe's datasets are is unknown
+
+
+def test_nothing_is_said_of_names_in_a_section_that_is_wrong(tmp_path):
+    problems = told(tmp_path, changed(backbones={"base": {"hub": 3}}))
+    assert len(problems) == 1
+    assert problems[0].startswith("backbones.base")
 
 
 def test_a_missing_file_says_so(tmp_path):

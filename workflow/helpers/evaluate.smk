@@ -14,6 +14,14 @@ def task_inputs(tasks):
     )
 
 
+def evaluated(wc):
+    """What one model × task job reads; a small task waits for those that are evaluated together."""
+    # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
+    warm = f"{R}/scores/{wc.model}/warm/report.json"
+    together = dict(warm=warm) if wc.task in EVALUATION.warm else {}
+    return artifact(EVALUATION.model_path(wc.model)) | task_inputs([wc.task]) | together
+
+
 def present(wc):
     """The score files of a model that are there, each with what stands beside it."""
     files = zip(

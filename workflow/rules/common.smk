@@ -2,13 +2,8 @@
 
 from pathlib import Path
 
-from realign.engine.zygote import hatch
 from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
-from realign.runs.frozen import freeze
-from realign.runs.guard import guard
-from realign.runs.journal import end_journal, keep_journal
 from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
-from realign.runs.queue import name_in_queue, refuse_doubles
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",
@@ -42,6 +37,8 @@ artifact = lambda path: dict(manifest=f"{path}.manifest.json", data=ancient(path
 # What `all` asks for, by stage; each rule file adds its own. Large artifacts are listed with their
 # data, so that deleted weights are noticed behind an intact manifest.
 TARGETS = {}
+# Read only where it is asked for: a large study has thousands.
+targets_of = lambda stage: lambda wc: TARGETS[stage]
 
 
 # What `apptainer build realign.sif` makes by envs/Dockerfile; used only when containers are asked for.
@@ -55,7 +52,14 @@ wildcard_constraints:
 # No run starts while jobs of an earlier one, whose Snakemake was killed, are still in the cluster's queue,
 # nor one that would redo much because of code alone. A run's study and code are frozen when it starts;
 # its jobs find the record by environment. Its journal tells `realign status` what happens.
+# What only a run needs is imported here: a plan is made without it.
 onstart:
+    from realign.engine.zygote import hatch
+    from realign.runs.frozen import freeze
+    from realign.runs.guard import guard
+    from realign.runs.journal import keep_journal
+    from realign.runs.queue import name_in_queue, refuse_doubles
+
     refuse_doubles(RUN_RECORD.parent)
     guard(workflow.dag, STUDY, workflow.config_settings.config)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
@@ -65,8 +69,12 @@ onstart:
 
 
 onsuccess:
+    from realign.runs.journal import end_journal
+
     end_journal(success=True)
 
 
 onerror:
+    from realign.runs.journal import end_journal
+
     end_journal(success=False)

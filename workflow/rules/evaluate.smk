@@ -65,14 +65,7 @@ rule evaluate_warm:
 
 rule evaluate:
     input:
-        unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
-        unpack(lambda wc: task_inputs([wc.task])),
-        # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
-        warm=lambda wc: (
-            f"{R}/scores/{wc.model}/warm/report.json"
-            if wc.task in EVALUATION.warm
-            else []
-        ),
+        unpack(evaluated),
     output:
         scores=f"{R}/scores/{{model}}/{{task}}.json",
         record=f"{R}/scores/{{model}}/records/{{task}}.json",

@@ -15,8 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from realign.artifacts.memo import Memo
+
 PACKAGE = "realign"
 ROOT = Path(__file__).resolve().parents[1]
+_MEMO = Memo("syntax", Path(__file__).read_bytes())  # parsing all modules takes longer than planning
 _MODULE_NAME = re.compile(rf"^{PACKAGE}(?:\.\w+)+(?=$|:)")  # also as in `module:function`
 EXEMPT = (
     "realign.cli",
@@ -31,15 +34,21 @@ EXEMPT = (
 
 def is_exempt(module: str) -> bool:
     """Whether a module is left out of every fingerprint."""
-    return any(module == name or module.startswith(name + ".") for name in EXEMPT)
+    return f"{module}.".startswith(tuple(f"{name}." for name in EXEMPT))
+
+
+@functools.cache
+def _files(root: Path) -> dict[str, Path]:
+    """Every module's file: one look at the folder, since thousands of names are asked for."""
+    files = {}
+    for path in sorted(root.rglob("*.py"), key=lambda p: p.name != "__init__.py"):  # a module hides a package
+        parts = path.relative_to(root).with_suffix("").parts
+        files[".".join([PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)])] = path
+    return files
 
 
 def _file_of(module: str, root: Path) -> Path | None:
-    base = root.joinpath(*module.split(".")[1:])
-    for candidate in (base.with_suffix(".py"), base / "__init__.py"):
-        if candidate.is_file():
-            return candidate
-    return None
+    return _files(root).get(module)
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
@@ -100,14 +109,22 @@ def _named_modules(tree: ast.Module, module: str, is_package: bool) -> Iterator[
 @functools.cache
 def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
     """A module's hash and the modules of the package that it names."""
-    tree = _without_docstrings(ast.parse(path.read_bytes()))
+    source, is_package = path.read_bytes(), path.name == "__init__.py"
+    key = hashlib.sha256(f"{module}\0{is_package}\0".encode() + source).hexdigest()
+    digest, names = _MEMO.of(key, lambda: _parse(module, source, is_package))
+    return digest, tuple(names)
+
+
+def _parse(module: str, source: bytes, is_package: bool) -> tuple[str, list[str]]:
+    tree = _without_docstrings(ast.parse(source))
     digest = hashlib.sha256(_canonical(tree).encode()).hexdigest()
-    names = _named_modules(tree, module, path.name == "__init__.py")
-    return digest, tuple(sorted({n for n in names if n.split(".")[0] == PACKAGE}))
+    names = _named_modules(tree, module, is_package)
+    return digest, sorted({n for n in names if n.split(".")[0] == PACKAGE})
 
 
 def forget() -> None:
     """Read code anew from now on: this process has outlived what it read."""
+    _files.cache_clear()
     _read.cache_clear()
 
 
@@ -117,12 +134,15 @@ def reachable(module: str, root: Path = ROOT) -> dict[str, str]:
     waiting = [module]
     while waiting:
         name = waiting.pop()
+        if name in found or is_exempt(name):
+            continue
         path = _file_of(name, root)
-        if name in found or is_exempt(name) or path is None:
+        if path is None:
             continue
         found[name], named = _read(name, path)
         parents = [name.rsplit(".", 1)[0]] if "." in name else []
         waiting.extend([*named, *parents])
+    _MEMO.save()
     return dict(sorted(found.items()))
 
 

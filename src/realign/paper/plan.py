@@ -75,17 +75,22 @@ def resolve_view(description: Description, view: View) -> View:
         found.sort(key=lambda p: (not p.embed, kind == "rlvr" and "prolonged" not in p.tags))
         return found[0].name if found else ""
 
-    probed = {p.corpus for p in description.parts_of("measures") if p.family == "probe"}
-    measured = {p.corpus for p in description.parts_of("measures") if p.family in ("linear", "neighbours")}
     return view.model_copy(
         update={
             "pairs": tuple(p.name for p in compared),
             "main_sft": view.main_sft or main("sft"),
             "main_rlvr": view.main_rlvr or main("rlvr"),
-            "corpora": view.corpora or tuple(_known(description, measured or probed)),
+            "corpora": view.corpora or _measured_corpora(description),
             "recipe": view.recipe or next(iter(description.recipes), ""),
         }
     )
+
+
+def _measured_corpora(description: Description) -> tuple[str, ...]:
+    """The corpora that drawings of measures are about; those of probes where there is nothing else."""
+    found = {(p.family, p.corpus) for p in description.parts_of("measures")}
+    measured = {corpus for family, corpus in found if family in ("linear", "neighbours")}
+    return tuple(_known(description, measured or {corpus for family, corpus in found if family == "probe"}))
 
 
 def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
@@ -137,10 +142,9 @@ def _floor_of(part: Part) -> str:
     return part.pair.rsplit("-", 1)[0] if part.kind == "control" else ""
 
 
-def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[PairEntry, ...]) -> bool:
+def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str]) -> bool:
     if part.table != needs.table:
         return False
-    sides = {n for p in pairs for n in (p.left, p.right)}
     recipe = needs.every_recipe or part.recipe in ("", view.recipe)
     if part.table == "measures":
         return (
@@ -148,7 +152,7 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, pairs: tuple[Pai
             and part.family in needs.families
             and part.attention == view.attention
             and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
-            and (part.pair in {p.name for p in pairs} or (needs.controls and _floor_of(part) in sides))
+            and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
         )
     if part.table in ("scores", "training"):
@@ -168,10 +172,11 @@ def plate_parts(description: Description, name: str) -> list[Part]:
     """The tidy results that one figure or table reads."""
     plate = PLATES[name]
     job = plate_job(description, name)
+    sides = {side for pair in job.pairs for side in (pair.left, pair.right)}
     return [
         part
         for part in description.parts
-        if any(_wanted(part, needs, plate, job.view, job.pairs) for needs in plate.needs)
+        if any(_wanted(part, needs, plate, job.view, sides) for needs in plate.needs)
     ]
 
 

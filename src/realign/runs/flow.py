@@ -1,5 +1,6 @@
 """The workflow's side of a study: which file it is, and what the Snakefile needs to know of it."""
 
+import functools
 import os
 import shutil
 import sys
@@ -13,7 +14,7 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.runs.frozen import name_run, read_frozen
-from realign.runs.supervisor import enough_memory
+from realign.runs.supervisor import enough_memory, memory_records
 from realign.study.base import Section
 from realign.study.errors import StudyError
 from realign.study.load import load_study, parse_study
@@ -126,35 +127,50 @@ class Flow:
         grows, and only where a job was recorded to have had too little.
         """
         own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus, nodes=1)
+        stated = self._asked(rule, lambda asked: round((asked.over(own).memory_gb or 0) * 1000))
 
-        def asked(wildcards: Any) -> RuleResources:
-            return self.study.resources.of(rule, backbone_in(wildcards)).over(own)
-
-        def memory(wildcards: Any) -> int:
-            stated = round((asked(wildcards).memory_gb or 0) * 1000)
-            return enough_memory(self._log_of(rule, wildcards), stated) if self._log_of else stated
+        def memory(wildcards: Any, attempt: int) -> int:
+            mb = stated(wildcards) if callable(stated) else stated
+            if self._log_of is None or (attempt == 1 and not self._lacked_memory):
+                return mb
+            return enough_memory(self._log_of(rule, wildcards), mb)
 
         limits: dict[str, Any] = {
-            # a function of the attempt, so that it is asked anew for each
-            "mem_mb": lambda wildcards, attempt: memory(wildcards),
-            "runtime": lambda wildcards: round((asked(wildcards).hours or 0) * 60),
-            "nodes": lambda wildcards: asked(wildcards).nodes,
+            "mem_mb": memory,  # a function of the attempt, so that it is asked anew for each
+            "runtime": self._asked(rule, lambda asked: round((asked.over(own).hours or 0) * 60)),
+            "nodes": self._asked(rule, lambda asked: asked.over(own).nodes),
         }
         named = self.study.resources.named(rule)
         if gpus or any(r.gpus for r in named):
-            limits["gpu"] = lambda wildcards: _on_one_node(asked(wildcards)).gpus or 0
-            limits["gpu_model"] = lambda wildcards: _on_one_node(asked(wildcards)).gpu_model or ""
+            limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
+            limits["gpu_model"] = self._asked(
+                rule, lambda asked: _on_one_node(asked.over(own)).gpu_model or ""
+            )
         if any((r.nodes or 1) > 1 for r in named):
-            limits["gres"] = lambda wildcards: _gpus_of_each_node(asked(wildcards))
-            limits["tasks"] = lambda wildcards: _tasks(asked(wildcards))
+            limits["gres"] = self._asked(rule, lambda asked: _gpus_of_each_node(asked.over(own)))
+            limits["tasks"] = self._asked(rule, lambda asked: _tasks(asked.over(own)))
         if any(r.partition for r in named):
-            limits["slurm_partition"] = lambda wildcards: asked(wildcards).partition or ""
+            limits["slurm_partition"] = self._asked(rule, lambda asked: asked.partition or "")
         return limits
+
+    def _asked(self, rule: str, value: Callable[[RuleResources], Any]) -> Any:
+        """What the study asks of a rule's jobs: a function only where backbones differ.
+
+        Snakemake takes longer to call a function than to do all else for a resource.
+        """
+        resources = self.study.resources
+        if not resources.differ(rule):
+            return value(resources.of(rule))
+        return lambda wildcards: value(resources.of(rule, backbone_in(wildcards)))
+
+    @functools.cached_property
+    def _lacked_memory(self) -> bool:
+        """Whether a job of an earlier run had too little memory; most studies never see one."""
+        return any(memory_records(Path(self.results) / "logs"))
 
     def threads(self, rule: str, default: int) -> Any:
         """A rule's `threads:`, its own default unless the study says otherwise for its backbone."""
-        resources = self.study.resources
-        return lambda wildcards: resources.of(rule, backbone_in(wildcards)).threads or default
+        return self._asked(rule, lambda asked: asked.threads or default)
 
     def record(self) -> Path:
         """Where this run's study and code are frozen when it starts; its jobs are told by environment."""

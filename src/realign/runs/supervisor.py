@@ -12,7 +12,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 
@@ -90,6 +90,11 @@ def _job_name(job_log: Path | None) -> str:
 def memory_record(job_log: Path) -> Path:
     """Where a job's lack of memory is recorded."""
     return job_log.with_name(f"{job_log.name}.memory.json")
+
+
+def memory_records(logs: Path) -> Iterator[Path]:
+    """All such records below a folder of logs."""
+    return logs.rglob("*.memory.json")
 
 
 def _record(job_log: Path | None, limit_mb: int | None) -> None:

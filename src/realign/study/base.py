@@ -6,7 +6,7 @@ fingerprints leave this room out, because what a setting *is* reaches a job by i
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 
@@ -15,12 +15,30 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # systems allow 255 bytes.
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=48)]
 MAX_SEED = 999_999_999  # for the same reason
+MAX_SEEDS = 100  # each is a training of every backbone
+
+
+def _sound_seeds(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(seeds) > MAX_SEEDS:
+        raise ValueError(f"more than {MAX_SEEDS} seeds are listed ({len(seeds):,})")
+    if len(set(seeds)) != len(seeds):
+        raise ValueError("a seed is listed twice")
+    if any(seed < 0 for seed in seeds):
+        raise ValueError("a seed is negative")
+    if any(seed > MAX_SEED for seed in seeds):
+        raise ValueError(f"a seed is above {MAX_SEED:,}")
+    return seeds
+
+
+Seeds = Annotated[tuple[int, ...], AfterValidator(_sound_seeds)]
 
 
 class Section(BaseModel):
     """A part of a study: unknown keys are refused, values never change after they are read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False, defer_build=True
+    )
 
     def as_slice(self) -> dict[str, Any]:
         """The settings as plain JSON values, which is how a rule hands them to its command."""

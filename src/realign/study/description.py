@@ -4,9 +4,9 @@ Figures, tables, claims and the report are planned from this description and fro
 an archive of tidy results can be drawn again without the study file or the models.
 """
 
+import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field
 
@@ -39,8 +39,7 @@ class Compared(Section):
     files: tuple[str, ...] = setting((), "corpus+attention.family, for each file.")
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """One file of tidy results and what it is about."""
 
     table: str  # measures, scores, queries, backbones, training or mining
@@ -78,10 +77,16 @@ class Description(Section):
     figures: Figures = Field(default_factory=Figures, description="Style and views.")
     claims: Claims = Field(default_factory=Claims, description="What is tested.")
 
-    @property
+    @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
         """Every file of tidy results that the study makes."""
         return (*self._measures(), *self._others())
+
+    def __copy__(self) -> Self:
+        """A copy is made to be changed, so it has to find its own parts."""
+        fresh = super().__copy__()
+        fresh.__dict__.pop("parts", None)
+        return fresh
 
     def as_slice(self) -> dict[str, Any]:
         """What differs from the defaults: a study of many pairs has to fit on a command line."""

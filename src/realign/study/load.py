@@ -70,10 +70,22 @@ def parse_study(content: Mapping[str, Any], source: str | Path = "study") -> Stu
     """A checked study from plain values; raises `StudyError` with all that is wrong."""
     try:
         study = Study.model_validate(content)
+        problems = []
     except ValidationError as error:
-        raise StudyError(source, describe(error, Study)) from None
-    if problems := [*_numbers_from_booleans(content, study), *study.problems()]:
+        study, problems = _sound_part(content, error), describe(error, Study)
+    problems += [*_numbers_from_booleans(content, study), *study.problems()]
+    if problems:
         raise StudyError(source, problems)
+    return study
+
+
+def _sound_part(content: Mapping[str, Any], error: ValidationError) -> Study:
+    """A study of the sections that nothing is wrong with; it lacks the others."""
+    wrong = {problem["loc"][0] for problem in error.errors() if problem["loc"]}
+    sound = {k: v for k, v in content.items() if k in Study.model_fields and k not in wrong}
+    study = Study.model_validate({"study": {"name": "nameless"}, "backbones": {}} | sound)
+    for name in wrong:
+        study.__dict__.pop(str(name), None)
     return study
 
 

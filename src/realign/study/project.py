@@ -2,7 +2,7 @@
 
 from pydantic import field_validator
 
-from realign.study.base import MAX_SEED, Name, Section, setting
+from realign.study.base import Name, Section, Seeds, setting
 
 
 class Project(Section):
@@ -15,19 +15,11 @@ class Project(Section):
         "", "What this study's results can show and what they cannot, printed under its report's answer."
     )
     seed: int = setting(0, "The seed from which every random choice is derived, together with a name.", ge=0)
-    seeds: tuple[int, ...] = setting(
-        (0,), "One contrastive training of each backbone is made for each of these seeds."
-    )
+    seeds: Seeds = setting((0,), "One contrastive training of each backbone is made for each of these seeds.")
 
     @field_validator("seeds")
     @classmethod
-    def _distinct(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _some(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         if not seeds:
             raise ValueError("at least one seed is needed")
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed is listed twice")
-        if min(seeds) < 0:
-            raise ValueError("a seed is negative")
-        if max(seeds) > MAX_SEED:
-            raise ValueError(f"a seed is above {MAX_SEED:,}")
         return seeds

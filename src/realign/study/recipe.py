@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from realign.study.base import Name, Section, setting
+from realign.study.base import Name, Section, Seeds, setting
 from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest
 
@@ -171,7 +171,7 @@ class Hardware(Section):
 class Recipe(Section):
     """One way to train an embedder; a study may have several."""
 
-    seeds: tuple[int, ...] = setting(
+    seeds: Seeds = setting(
         (), "Train with these seeds only; nothing means those of the study. Makes nothing stale."
     )
     backbones: tuple[Name, ...] = setting(

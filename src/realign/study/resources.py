@@ -65,6 +65,10 @@ class Resources(Section):
         special = [rules[rule] for rules in self.backbones.values() if rule in rules]
         return [*([self.rules[rule]] if rule in self.rules else []), *special]
 
+    def differ(self, rule: str) -> bool:
+        """Whether the study asks something else of a rule's jobs on some backbone."""
+        return any(rule in rules for rules in self.backbones.values())
+
     def of(self, rule: str, backbone: str | None = None) -> RuleResources:
         """The resources that the study asks for a rule's jobs on a backbone."""
         general = self.rules.get(rule, RuleResources())

@@ -1,7 +1,8 @@
 """A whole study: its sections, and the checks that need more than one of them."""
 
+import functools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pydantic import Field
 
@@ -52,19 +53,45 @@ class Study(Section):
         """What is wrong across sections, a line each; nothing when the study is sound.
 
         A section that has something to check against others has a method
-        `problems_in(study) -> Iterator[str]`.
+        `problems_in(study) -> Iterator[str]`. Where a section is lacking, since it is itself wrong, a
+        check goes as far as it comes without it.
         """
-        embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
-        found = [
-            *self._pair_problems(),
-            *backbone_problems(self.backbones),
-            *recipe_problems(self.recipes, self.data.datasets, embedded),
+        own = (getattr(section, "problems_in", None) for section in self.__dict__.values())
+        checks: list[Callable[[], Iterator[str]]] = [
+            self._pair_problems,
+            self._tokenizer_problems,
+            self._backbone_problems,
+            self._recipe_problems,
+            *(functools.partial(check, self) for check in own if check is not None),
         ]
-        for name in type(self).model_fields:
-            check = getattr(getattr(self, name), "problems_in", None)
-            if check is not None:
-                found.extend(check(self))
+        found: list[str] = []
+        for check in checks:
+            try:
+                for problem in check():
+                    found.append(problem)
+            except AttributeError:
+                if self.__dict__.keys() >= type(self).model_fields.keys():
+                    raise
         return found
+
+    def _backbone_problems(self) -> Iterator[str]:
+        yield from backbone_problems(self.backbones)
+
+    def _recipe_problems(self) -> Iterator[str]:
+        embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
+        yield from recipe_problems(self.recipes, self.data.datasets, embedded)
+
+    def _tokenizer_problems(self) -> Iterator[str]:
+        for i, pair in enumerate(self.pairs):
+            if (
+                pair.left != pair.right
+                and self.hrsa.alignment == "ids"
+                and tokenizers_differ(pair, self.backbones)
+            ):
+                yield (
+                    f"pairs[{i}]: '{pair.left}' and '{pair.right}' are made with different tokenizers; "
+                    "derive one from the other, or set hrsa.alignment: counts"
+                )
 
     def _pair_problems(self) -> Iterator[str]:
         for i, pair in enumerate(self.pairs):
@@ -74,11 +101,6 @@ class Study(Section):
                     yield f"pairs[{i}].{side}: no backbone '{name}'{nearest(name, self.backbones)}"
             if pair.left == pair.right:
                 yield f"pairs[{i}]: both sides are '{pair.left}'"
-            elif self.hrsa.alignment == "ids" and tokenizers_differ(pair, self.backbones):
-                yield (
-                    f"pairs[{i}]: '{pair.left}' and '{pair.right}' are made with different tokenizers; "
-                    "derive one from the other, or set hrsa.alignment: counts"
-                )
         for name, count in Counter(pair.name for pair in self.pairs).items():
             if count > 1:
                 yield f"pairs: '{name}' is listed {count} times"
