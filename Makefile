@@ -57,7 +57,7 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope
 
 test-slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'slow and not slurm and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope -m 'slow and not slurm and not gpu'
 
 test-slurm: setup
 	$(BIN)/python -m pytest -q -m slurm

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A real SLURM of four nodes on this one machine, for tests: two with CPUs, two with stand-in GPUs.
-#   tests/slurm/cluster.sh up [accounting]     tests/slurm/cluster.sh down [wipe]
+#   tests/slurm/cluster.sh install     tests/slurm/cluster.sh up [accounting]     tests/slurm/cluster.sh down [wipe]
 # Needs root and Debian's packages (installed if they are missing); no systemd. The stand-in GPUs are
 # device nodes that do nothing, which is what SLURM needs to hand them out.
 set -euo pipefail
@@ -162,7 +162,8 @@ down() {
 }
 
 case "${1:-}" in
+    install) install_packages ;;
     up) up "${2:-none}" ;;
     down) down "${2:-keep}" ;;
-    *) echo "usage: $0 up [accounting] | down [wipe]" >&2; exit 2 ;;
+    *) echo "usage: $0 install | up [accounting] | down [wipe]" >&2; exit 2 ;;
 esac
