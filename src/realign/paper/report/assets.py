@@ -57,7 +57,8 @@ th { position: sticky; top: 0; background: var(--card); }
 table.sortable th { cursor: pointer; }
 th[aria-sort="ascending"]::after { content: " \\2191"; }
 th[aria-sort="descending"]::after { content: " \\2193"; }
-td.number { text-align: right; white-space: nowrap; }
+th.number, td.number { text-align: right; }
+td.number { white-space: nowrap; }
 tr:last-child td { border-bottom: 0; }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .3rem 1.25rem; }
 dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }

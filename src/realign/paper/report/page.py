@@ -5,7 +5,7 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -264,19 +264,32 @@ def _leading_number(cell: str) -> float | None:
         return 0.0 if cell.startswith("< 0.001") else None
 
 
-def _html_table(heads: Sequence[str], rows: Iterable[Sequence[tuple[str, Any]]]) -> str:
-    head = "".join(f'<th scope="col">{esc(h)}</th>' for h in heads)
-    body = "".join("<tr>" + "".join(_cell(text, value) for text, value in row) + "</tr>" for row in rows)
-    table = f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody>"
+def _html_table(heads: Sequence[str], rows: Sequence[Sequence[tuple[str, Any]]]) -> str:
+    numbers = [all(_is_number(row[i]) for row in rows) for i in range(len(heads))]
+    head = "".join(
+        f'<th scope="col"{_class(number)}>{esc(h)}</th>' for h, number in zip(heads, numbers, strict=True)
+    )
+    lines = ("".join(map(_cell, row, numbers)) for row in rows)
+    table = f"<thead><tr>{head}</tr></thead><tbody>{''.join(f'<tr>{line}</tr>' for line in lines)}</tbody>"
     return f'<div class="scroll"><table class="sortable">{table}</table></div>'
 
 
-def _cell(text: str, value: Any) -> str:
+def _is_number(cell: tuple[str, Any]) -> bool:
+    """Whether a cell may stand in a column of numbers: a number, or none where there could be one."""
+    return isinstance(cell[1], float) or cell[0] in ("–", "")
+
+
+def _class(number: bool) -> str:
+    return ' class="number"' if number else ""
+
+
+def _cell(cell: tuple[str, Any], number: bool) -> str:
+    text, value = cell
     if isinstance(value, float):
         shown = f"{value:.10g}" if value == value else ""
-        return f'<td class="number" data-value="{shown}">{esc(text)}</td>'
+        return f'<td{_class(number)} data-value="{shown}">{esc(text)}</td>'
     if text == "–":
-        return '<td data-value="">–</td>'
+        return f'<td{_class(number)} data-value="">–</td>'
     mark = f' class="{text}"' if text in ("holds", "fails", "undecided") else ""
     return f"<td{mark}>{esc(text)}</td>"
 

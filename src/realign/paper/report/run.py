@@ -42,7 +42,7 @@ def read_run(results: Path) -> RunFacts:
         if key in seen:
             continue
         seen.add(key)
-        command = str(record.get("command", "unknown"))
+        command = _stage(str(record.get("command", "unknown")))
         facts.counts[command] += 1
         facts.seconds[command] = facts.seconds.get(command, 0.0) + float(record.get("seconds", 0.0))
         for name, version in record.get("libraries", {}).items():
@@ -51,6 +51,12 @@ def read_run(results: Path) -> RunFacts:
             facts.hosts.append(host)
     facts.libraries = {n: " and ".join(sorted(v)) for n, v in sorted(libraries.items())}
     return facts
+
+
+def _stage(command: str) -> str:
+    """A command as the report lists it: all figures as one, and all tables."""
+    kind, _, which = command.partition("_")
+    return f"{kind}s" if which and kind in ("figure", "table") else command
 
 
 def _records(results: Path) -> list[Path]:
