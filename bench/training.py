@@ -126,7 +126,7 @@ def theirs(spec: dict, batches: list[dict], by_tokens: bool) -> list[tuple[float
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, weight_decay=0.05)
     told = []
     for texts in batches:
-        started = time.perf_counter()
+        started = clock()
         columns = [texts["queries"], *map(list, zip(*texts["passages"], strict=True))]
         features = []
         for column in columns:
