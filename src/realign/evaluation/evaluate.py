@@ -51,7 +51,7 @@ def run(job: Job[EvaluateTask]) -> None:
     identity = content_hash(path)
     model = _model(path, identity, asked.model_name, asked.max_length, asked.dtype)
     taught_by = mteb_task(asked.instruction_of).metadata if asked.instruction_of else None
-    plan = PromptPlan.of(asked, model.prompts, taught_by)
+    plan = PromptPlan.of(asked, model.prompts, taught_by, model.default_prompt)
     shelf = _shelf(job, identity)
     encoder = Encoder(model, hash_json([identity, asked.as_slice()])[:16], plan, shelf)
     with Leaving() as model.leaving:
