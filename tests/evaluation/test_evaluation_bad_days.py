@@ -138,6 +138,33 @@ def test_a_model_whose_vectors_are_nan_gets_no_score(backbone, tasks, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_broken_vector_makes_no_score_of_a_search(embedder, tasks, tmp_path, monkeypatch, value):
+    """mteb's search would rank such a passage first, and its score would look like any other."""
+    encode = models.Model._window
+
+    def broken(self, texts, prompt, told):
+        vectors = encode(self, texts, prompt, told)
+        vectors[len(texts) // 2] = value
+        return vectors
+
+    monkeypatch.setattr(models.Model, "_window", broken)
+    with pytest.raises(
+        UserError, match=r"own test default: 1 of \d+ vectors of model hold NaN or infinities"
+    ):
+        run(embedder, tmp_path, EvaluateTask(task="own", type="retrieval"), [tasks / "retrieval"])
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "store").rglob("*.vectors.npy"))
+
+
+def test_what_was_prefixed_is_told_by_a_job_that_was_killed_after_its_last_score(embedder, tasks, tmp_path):
+    for _ in range(2):
+        encoder = Encoder(models.load(embedder, "m", 64), "rev", PromptPlan("none"))
+        task = build_task(EvaluateTask(task="own", type="sts"), [tasks / "sts"])
+        evaluate.evaluate(encoder, task, tmp_path)
+        assert encoder.prefixed == {"text": ""}
+
+
 def test_a_folder_that_is_no_model_is_told(tasks, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="no model directory"):
