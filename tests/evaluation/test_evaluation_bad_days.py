@@ -89,6 +89,45 @@ def test_malformed_json_and_a_missing_file_are_told(tmp_path):
         build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "nowhere.jsonl"])
 
 
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("text,label\nleaves, roots and bark,wood\n", "line 2: 3 cells where the first line has 2"),
+        ("text,label\nleaves\n", "line 2: 1 cells where the first line has 2"),
+        ('text,label\n"leaves,wood\nroots,wood\n', "is a quote left open"),
+        ('text,label\n"leaves" fall,wood\n', "line 2: .*expected after"),
+        ("text,label\nfeuilles tomb\xe9es,wood\n", "not UTF-8"),
+    ],
+)
+def test_a_table_whose_cells_slip_is_told(tmp_path, content, words):
+    (tmp_path / "test.csv").write_bytes(content.encode("latin-1"))
+    with pytest.raises(UserError, match=rf"test\.csv, .*{words}"):
+        build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "test.csv"])
+
+
+def test_a_table_as_spreadsheets_write_it_is_read(tmp_path):
+    """A mark before the first name, an empty last line, a text longer than the reader's own limit."""
+    rows = f'text,label\r\n"one, two",a\r\n{"word " * 40_000},b\r\n\r\n'
+    (tmp_path / "test.csv").write_text("\ufeff" + rows, encoding="utf-8", newline="")
+    task = build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "test.csv"])
+    assert task.content["test"]["label"][:] == ["a", "b"]
+    assert task.content["test"]["text"][0] == "one, two"
+
+
+def test_judgements_are_whole_numbers_and_unjudged_queries_are_told(tasks, tmp_path, caplog):
+    folder = shutil.copytree(tasks / "retrieval", tmp_path / "own")
+    with (folder / "queries.jsonl").open("a") as stream:
+        stream.write('{"id": "unjudged", "text": "who asks?"}\n')
+    with caplog.at_level(logging.WARNING):
+        task = build_task(EvaluateTask(task="own", type="retrieval"), [folder])
+    assert "1 of 25 queries stand in no row" in caplog.text
+    assert "unjudged" not in task.content["default"]["test"]["queries"]["id"]
+    with (folder / "qrels.jsonl").open("a") as stream:
+        stream.write('{"query": "q0", "doc": "d5", "score": 0.5}\n')
+    with pytest.raises(UserError, match=r"qrels\.jsonl: scores are whole numbers, not 0\.5"):
+        build_task(EvaluateTask(task="own", type="retrieval"), [folder])
+
+
 def test_a_model_whose_vectors_are_nan_gets_no_score(backbone, tasks, tmp_path):
     broken = shutil.copytree(backbone, tmp_path / "model")
     weights = load_file(broken / "model.safetensors")
@@ -97,6 +136,33 @@ def test_a_model_whose_vectors_are_nan_gets_no_score(backbone, tasks, tmp_path):
     with pytest.raises((UserError, ValueError)):
         run(broken, tmp_path, EvaluateTask(task="own", type="sts"), [tasks / "sts"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_one_broken_vector_makes_no_score_of_a_search(embedder, tasks, tmp_path, monkeypatch, value):
+    """mteb's search would rank such a passage first, and its score would look like any other."""
+    encode = models.Model._window
+
+    def broken(self, texts, prompt, told):
+        vectors = encode(self, texts, prompt, told)
+        vectors[len(texts) // 2] = value
+        return vectors
+
+    monkeypatch.setattr(models.Model, "_window", broken)
+    with pytest.raises(
+        UserError, match=r"own test default: 1 of \d+ vectors of model hold NaN or infinities"
+    ):
+        run(embedder, tmp_path, EvaluateTask(task="own", type="retrieval"), [tasks / "retrieval"])
+    assert not (tmp_path / "out").exists()
+    assert not list((tmp_path / "store").rglob("*.vectors.npy"))
+
+
+def test_what_was_prefixed_is_told_by_a_job_that_was_killed_after_its_last_score(embedder, tasks, tmp_path):
+    for _ in range(2):
+        encoder = Encoder(models.load(embedder, "m", 64), "rev", PromptPlan("none"))
+        task = build_task(EvaluateTask(task="own", type="sts"), [tasks / "sts"])
+        evaluate.evaluate(encoder, task, tmp_path)
+        assert encoder.prefixed == {"text": ""}
 
 
 def test_a_folder_that_is_no_model_is_told(tasks, tmp_path):

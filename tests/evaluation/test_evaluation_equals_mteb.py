@@ -1,6 +1,7 @@
 """Our scores are mteb's: the same model through SentenceTransformer and mteb alone gives them too."""
 
 import json
+import shutil
 from collections import defaultdict
 
 import mteb
@@ -166,3 +167,34 @@ def test_an_untrained_backbone_is_evaluated_by_pooling(backbone, embedder, tasks
     assert pooled["scores"]["test"][0]["main_score"] == pytest.approx(
         exported["scores"]["test"][0]["main_score"], abs=1e-6
     )
+
+
+def test_titles_go_before_their_texts_as_in_mteb(embedder, tasks, tmp_path):
+    titles = shutil.copytree(tasks / "retrieval", tmp_path / "titles")
+    joined = shutil.copytree(tasks / "retrieval", tmp_path / "joined")
+    passages = rows(tasks / "retrieval/corpus.jsonl")
+    for folder, told in (
+        (titles, [{**p, "title": p["id"]} for p in passages]),
+        (joined, [{**p, "text": f"{p['id']} {p['text']}"} for p in passages]),
+    ):
+        (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in told))
+    scores = [evaluated(embedder, "retrieval", f, tmp_path)[0]["scores"] for f in (titles, joined)]
+    assert scores[0] == scores[1]
+    assert scores[0] != evaluated(embedder, "retrieval", tasks / "retrieval", tmp_path)[0]["scores"]
+
+
+@pytest.mark.parametrize("kind", ["sts", "retrieval"])
+def test_the_prompts_a_directory_carries_are_applied_as_mteb_applies_them(kind, embedder, tasks, tmp_path):
+    """A default for texts of no kind, and an empty prompt that stands before a more general one."""
+    folder = shutil.copytree(embedder, tmp_path / "model")
+    about = folder / "config_sentence_transformers.json"
+    prompts = {"STS-query": "", "Retrieval": "moon ", "Retrieval-document": "", "ask": "oak wave star "}
+    content = json.loads(about.read_text()) | {"prompts": prompts, "default_prompt_name": "ask"}
+    about.write_text(json.dumps(content))
+    ours, record = evaluated(folder, kind, tasks / kind, tmp_path)
+    model = SentenceTransformer(str(folder), device="cpu")
+    result = mteb.evaluate(model, direct_task(kind, tasks / kind), cache=None, co2_tracker=False)
+    expected = result.task_results[0].scores["test"][0]["main_score"]
+    assert ours["scores"]["test"][0]["main_score"] == pytest.approx(expected, abs=1e-6)
+    own = {"sts": {"text": "oak wave star "}, "retrieval": {"query": "moon ", "document": ""}}
+    assert record["prompts"] == own[kind]

@@ -130,6 +130,28 @@ def test_one_instruction_for_all_of_bright_stands_beside_the_domains_own():
     assert len(collected.benchmarks["BRIGHT"]) == 12
 
 
+def test_the_one_instruction_is_the_one_that_the_study_gives_that_domain():
+    prompts = {"BrightAopsRetrieval": "Mine", "BrightPonyRetrieval": "Theirs"}
+    asked = Evaluation(benchmarks=("BRIGHT",), prompts=prompts, quirks=Quirks(one_bright_instruction="aops"))
+    planned = planned_tasks(asked)
+    again = [p.source.instruction for name, p in planned.items() if name.endswith("--one-instruction")]
+    assert {i.query for i in again} == {"Mine"}
+    assert planned["BrightPonyRetrieval"].source.instruction.query == "Theirs"
+
+
+def test_instructions_that_would_go_before_no_text_are_told():
+    asked = Evaluation(
+        mteb_tasks=("STS12",),
+        instructions="none",
+        prompts={"STS12": "x"},
+        quirks=Quirks(one_bright_instruction="aops"),
+    )
+    told = "\n".join(asked.problems_in(None))
+    assert "evaluation.prompts: goes before no text" in told
+    assert "BRIGHT is not among evaluation.benchmarks" in told
+    assert not list(Evaluation(mteb_tasks=("STS12",), prompts={"STS12": "x"}).problems_in(None))
+
+
 def test_a_template_must_hold_its_instruction_once():
     with pytest.raises(ValueError, match="instruction"):
         Evaluation(template="Find: {task}")

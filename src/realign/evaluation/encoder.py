@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from mteb.models.model_meta import ModelMeta, ScoringFunction
 
+from realign.artifacts.command import UserError
 from realign.evaluation.models import Model
 from realign.evaluation.prompts import PromptPlan
 from realign.evaluation.shelf import VectorShelf, text_keys
@@ -59,6 +60,7 @@ class Encoder:
         shelf = self.shelf
 
         def keep(part: slice, vectors: np.ndarray) -> None:
+            self._check(vectors, [distinct[i] for i in missing[part]], what)
             if shelf is not None:
                 shelf.put(keys[missing[part]], shelf.round(vectors))
 
@@ -74,6 +76,15 @@ class Encoder:
         for i, vector in kept.items():
             whole[i] = vector
         return whole[index]
+
+    def _check(self, vectors: np.ndarray, texts: list[str], what: str) -> None:
+        """Refuse NaN and infinities: a search would rank such a passage before all others."""
+        broken = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+        if len(broken):
+            raise UserError(
+                f"{what}: {len(broken)} of {len(texts)} vectors of {self.model.name} hold NaN or infinities, "
+                f"that of {texts[broken[0]][:80]!r} first; is the model damaged, or the dtype too narrow?"
+            )
 
     def _kept(self, prompt: str, distinct: list[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
         if self.shelf is None:

@@ -51,7 +51,7 @@ def run(job: Job[EvaluateTask]) -> None:
     identity = content_hash(path)
     model = _model(path, identity, asked.model_name, asked.max_length, asked.dtype)
     taught_by = mteb_task(asked.instruction_of).metadata if asked.instruction_of else None
-    plan = PromptPlan.of(asked, model.prompts, taught_by)
+    plan = PromptPlan.of(asked, model.prompts, taught_by, model.default_prompt)
     shelf = _shelf(job, identity)
     encoder = Encoder(model, hash_json([identity, asked.as_slice()])[:16], plan, shelf)
     with Leaving() as model.leaving:
@@ -71,11 +71,25 @@ def evaluate(encoder: Encoder, task: Any, scratch: Path) -> tuple[TaskResult, Pa
     queries = QueryScores(scratch / "queries")
     name = task.metadata.name
     file = store.get_task_result_path(name, encoder.mteb_model_meta)
-    if _damaged(file) or queries.damaged():
+
+    def start_over() -> None:
         log.warning("%s is evaluated from its start", name)
         for folder in (store.cache_path, queries.folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+    if _damaged(file) or queries.damaged():
+        start_over()
     queries.watch(task)
+    result = _scored(encoder, task, store)
+    if not encoder.prefixed:  # a job that was killed had scored it all, but not told what it prefixed
+        start_over()
+        result = _scored(encoder, task, store)
+    _check_scores(name, result)
+    return result, file, queries.read()
+
+
+def _scored(encoder: Encoder, task: Any, store: mteb.ResultCache) -> TaskResult:
+    """What mteb makes of a task, going on from what the store holds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -91,11 +105,9 @@ def evaluate(encoder: Encoder, task: Any, scratch: Path) -> tuple[TaskResult, Pa
             )
         except Interrupted as leaving:
             raise Interrupted(
-                f"{name}: {leaving}; what is encoded is kept, run it again to continue"
+                f"{task.metadata.name}: {leaving}; what is encoded is kept, run it again to continue"
             ) from None
-    result = results.task_results[0]
-    _check_scores(name, result)
-    return result, file, queries.read()
+    return results.task_results[0]
 
 
 def _damaged(file: Path) -> bool:

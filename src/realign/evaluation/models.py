@@ -55,6 +55,7 @@ class Model:
     fallback: Callable[[list[str], str], np.ndarray] | None = None
     leaving: Leaving = field(default_factory=Leaving)
     budget: int = 0
+    default_prompt: str = ""  # before texts that are neither queries nor documents
 
     def encode(
         self,
@@ -180,7 +181,22 @@ def _ours(path: Path, name: str, max_length: int, dtype: torch.dtype, places: li
         return module(module.batch(rows)).float().cpu().numpy()
 
     towers = [Tower(embedder, forward)] + [Tower(copy.deepcopy(embedder).to(p), forward) for p in places[1:]]
-    return Model(name, embedder.tokenizer, settings.max_length, towers, described.prompts)
+    return Model(
+        name,
+        embedder.tokenizer,
+        settings.max_length,
+        towers,
+        described.prompts,
+        default_prompt=_default_prompt(path, described.prompts),
+    )
+
+
+def _default_prompt(path: Path, prompts: dict[str, str]) -> str:
+    """The prompt that a directory names as the one for texts of no kind."""
+    about = path / "config_sentence_transformers.json"
+    if not about.is_file():
+        return ""
+    return prompts.get(json.loads(about.read_text(encoding="utf-8")).get("default_prompt_name") or "") or ""
 
 
 def _positions(path: Path, otherwise: int) -> int:
@@ -210,9 +226,10 @@ def _foreign(path: Path, name: str, max_length: int, dtype: torch.dtype, places:
         getattr(loaded, "tokenizer", None),
         getattr(loaded, "max_seq_length", None) or 0,
         towers,
-        {k: v for k, v in loaded.prompts.items() if v},
+        {name: words or "" for name, words in loaded.prompts.items()},
         str(loaded.similarity_fn_name or "cosine"),
         budget=BUDGETS["cpu"],
+        default_prompt=loaded.prompts.get(loaded.default_prompt_name or "") or "",
     )
     if not _agrees(model, loaded):
         log.info("%s: its texts are prepared in a way of its own; sentence-transformers encodes them", path)

@@ -26,12 +26,15 @@ class PromptPlan:
     instruction: Instruction | None = None
     taught_by: Any = None  # the metadata of the task whose own instruction is used
     own: Mapping[str, str] = field(default_factory=dict)
+    default: str = ""  # the model's own prompt for texts that are neither queries nor documents
 
     @classmethod
-    def of(cls, settings: EvaluateTask, own: Mapping[str, str], taught_by: Any = None) -> "PromptPlan":
+    def of(
+        cls, settings: EvaluateTask, own: Mapping[str, str], taught_by: Any = None, default: str = ""
+    ) -> "PromptPlan":
         """The plan that a job's settings ask for."""
         template = settings.template if settings.instructions == "task" else ""
-        return cls(settings.instructions, template, settings.instruction, taught_by, own)
+        return cls(settings.instructions, template, settings.instruction, taught_by, own, default)
 
     def prompt(self, task: Any, prompt_type: Any) -> str:
         """The words that go before a task's texts of that kind."""
@@ -39,7 +42,7 @@ class PromptPlan:
         if self.mode == "none":
             return ""
         if self.mode == "model":
-            return self._model_prompt(task, prompt_type, role)
+            return self._model_prompt(task, prompt_type)
         words = self._instruction(task, role)
         return self.template.replace("{instruction}", words) if words else ""
 
@@ -48,10 +51,12 @@ class PromptPlan:
             return self.instruction.passage if role == "document" else self.instruction.query
         return "" if role == "document" else own_instruction(self.taught_by or task)
 
-    def _model_prompt(self, task: Any, prompt_type: Any, role: str) -> str:
-        name = get_prompt_name(dict(self.own), task, prompt_type) if self.own else None
-        # sentence-transformers falls back to the prompt named after the kind of text
-        return self.own.get(name or role, "")
+    def _model_prompt(self, task: Any, prompt_type: Any) -> str:
+        name = get_prompt_name(dict(self.own), task, prompt_type)
+        if name is not None:
+            return self.own[name]
+        # sentence-transformers has a prompt, if an empty one, for queries and for documents
+        return "" if prompt_type else self.default
 
 
 def own_instruction(task: Any) -> str:

@@ -7,6 +7,7 @@ mteb does with a task of that type (sampling, classifiers, metrics) is done by m
 import csv
 import gzip
 import json
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +29,8 @@ from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.study.benchmarks import installed_mteb
 from realign.study.evaluation import TASK_FILES, EvaluateTask, TaskSource
+
+log = logging.getLogger(__name__)
 
 Rows = list[dict[str, Any]]
 
@@ -125,7 +128,10 @@ def _load_data(self: Any, *_: Any, **__: Any) -> None:
 
 
 def read_rows(
-    path: Path, columns: Mapping[str, str | int], wanted: Mapping[str, type | tuple[type, ...]]
+    path: Path,
+    columns: Mapping[str, str | int],
+    wanted: Mapping[str, type | tuple[type, ...]],
+    optional: Sequence[str] = (),
 ) -> Rows:
     """The wanted columns of a file's rows, each of the right type and no text empty."""
     rows = []
@@ -140,6 +146,13 @@ def read_rows(
                     f"{path}, line {line}: no column '{column}' (columns: {known}); see 'columns'"
                 )
             clean[name] = _value(path, line, column, row[column], kind)
+        for name in optional:
+            value = row.get(columns.get(name, name)) or ""
+            if not isinstance(value, str):
+                raise UserError(
+                    f"{path}, line {line}: '{columns.get(name, name)}' has the wrong type: {value!r}"
+                )
+            clean[name] = value
         rows.append(clean)
     if not rows:
         raise UserError(f"{path}: the file holds no rows")
@@ -177,15 +190,35 @@ def _lines(path: Path, numbered: bool) -> Iterator[tuple[int, dict[Any, Any]]]:
 
         yield from enumerate(pq.read_table(path).to_pylist(), 1)
     elif name.endswith((".csv", ".tsv")):
-        with path.open(encoding="utf-8", newline="") as stream:
-            reader = csv.reader(stream, delimiter="\t" if name.endswith(".tsv") else ",")
-            names = None if numbered else next(reader, [])
-            for row in reader:
-                yield reader.line_num, dict(zip(names or range(1, len(row) + 1), row, strict=False))
+        yield from _table_lines(path, "\t" if name.endswith(".tsv") else ",", numbered)
     elif name.endswith((".jsonl", ".jsonl.gz")):
         yield from _json_lines(path)
     else:
         raise UserError(f"{path}: not a format that is read here (.jsonl, .jsonl.gz, .csv, .tsv, .parquet)")
+
+
+def _table_lines(path: Path, delimiter: str, numbered: bool) -> Iterator[tuple[int, dict[Any, Any]]]:
+    """A row of another length than the first has a stray delimiter or quote, and its cells slip."""
+    csv.field_size_limit(2**31 - 1)  # a document may be longer than the library's 131,072 characters
+    with path.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.reader(stream, delimiter=delimiter, strict=True)
+        names: Sequence[Any] = []
+        try:
+            for row in filter(None, reader):
+                if not names:
+                    names = range(1, len(row) + 1) if numbered else row
+                    if not numbered:
+                        continue
+                if len(row) != len(names):
+                    raise UserError(
+                        f"{path}, line {reader.line_num}: {len(row)} cells where the first line has "
+                        f"{len(names)}; a cell that holds the delimiter or a quote is written in quotes"
+                    )
+                yield reader.line_num, dict(zip(names, row, strict=True))
+        except csv.Error as error:
+            raise UserError(f"{path}, line {reader.line_num}: {error}; is a quote left open?") from None
+        except UnicodeDecodeError as error:
+            raise UserError(f"{path}, after line {reader.line_num}: not UTF-8 ({error})") from None
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -206,7 +239,7 @@ LABEL = (str, int)
 
 def _retrieval(source: TaskSource, files: Mapping[str, Path]) -> Any:
     columns = source.columns
-    corpus = read_rows(files["corpus"], columns, {"id": str, "text": str})
+    corpus = read_rows(files["corpus"], columns, {"id": str, "text": str}, optional=["title"])
     queries = read_rows(files["queries"], columns, {"id": str, "text": str})
     relevant: dict[str, dict[str, int]] = defaultdict(dict)
     documents, asked = ({row["id"] for row in rows} for rows in (corpus, queries))
@@ -217,7 +250,15 @@ def _retrieval(source: TaskSource, files: Mapping[str, Path]) -> Any:
         for role, ids in (("query", asked), ("doc", documents)):
             if row[role] not in ids:
                 raise UserError(f"{files['qrels']}: {role} '{row[role]}' is not among the {role} ids")
+        if row["score"] != int(row["score"]):
+            raise UserError(f"{files['qrels']}: scores are whole numbers, not {row['score']}")
         relevant[row["query"]][row["doc"]] = int(row["score"])
+    if unjudged := sorted(asked - set(relevant)):
+        log.warning(
+            "%s: %d of %d queries stand in no row and are left out ('%s' first)",
+            files["qrels"], len(unjudged), len(asked), unjudged[0],
+        )  # fmt: skip
+        queries = [row for row in queries if row["id"] in relevant]
     return _retrieval_data(corpus, queries, dict(relevant), None)
 
 
@@ -242,7 +283,7 @@ def _reranking(source: TaskSource, files: Mapping[str, Path]) -> Any:
 
 def _retrieval_data(corpus: Rows, queries: Rows, relevant: Any, ranked: Any) -> Any:
     split = {
-        "corpus": Dataset.from_list([{**row, "title": ""} for row in corpus]),
+        "corpus": Dataset.from_list([{"title": "", **row} for row in corpus]),
         "queries": Dataset.from_list(queries),
         "relevant_docs": relevant,
         "top_ranked": ranked,

@@ -188,6 +188,14 @@ class Evaluation(Section):
         domain = self.quirks.one_bright_instruction
         if domain and bright_task(domain) is None:
             yield f"evaluation.quirks.one_bright_instruction: BRIGHT has no domain '{domain}'"
+        if domain and "BRIGHT" not in self.benchmarks:
+            yield "evaluation.quirks.one_bright_instruction: BRIGHT is not among evaluation.benchmarks"
+        if self.instructions != "task":
+            instructed = {"prompts": self.prompts, "prompts_file": self.prompts_file}
+            for key, given in (instructed | {"quirks.one_bright_instruction": domain}).items():
+                if given:
+                    mode = f"'{self.instructions}' and not 'task'"
+                    yield f"evaluation.{key}: goes before no text, since instructions is {mode}"
 
     @field_validator("template")
     @classmethod

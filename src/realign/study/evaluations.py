@@ -123,10 +123,13 @@ def _file_source(name: str, files: TaskFiles, instructions: Mapping[str, Instruc
 
 
 def _one_instruction(planned: Mapping[str, Planned], taught: str) -> dict[str, Planned]:
-    """BRIGHT once more, every domain with the instruction of one."""
+    """BRIGHT once more, every domain with the instruction of one, as the study gives that one."""
+    if taught not in planned:
+        return {}
+    told = {"instruction": planned[taught].source.instruction, "instruction_of": taught}
     return {
         f"{name}--one-instruction": Planned(
-            planned[name].source.model_copy(update={"instruction_of": taught, "preset": ONE_INSTRUCTION}),
+            planned[name].source.model_copy(update=told | {"preset": ONE_INSTRUCTION}),
             {"BRIGHT": planned[name].parts["BRIGHT"]},
         )
         for name in planned
