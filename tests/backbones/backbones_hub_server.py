@@ -22,6 +22,7 @@ class Hub:
     gated: bool = False
     cut: dict[str, int] = field(default_factory=dict)  # file → how many answers break off half-way
     corrupt: set[str] = field(default_factory=set)
+    unstated: set[str] = field(default_factory=set)  # files whose hashes the listing leaves out
     asked: list[tuple[str, str, str | None]] = field(default_factory=list)  # method, path, range
 
     def __enter__(self) -> "Hub":
@@ -83,7 +84,9 @@ class Hub:
         siblings = []
         for name, content in self.files.items():
             entry: dict[str, object] = {"rfilename": name, "size": len(content), "blobId": git_hash(content)}
-            if name.endswith(".safetensors"):
+            if name in self.unstated:
+                del entry["blobId"]
+            elif name.endswith(".safetensors"):
                 sha = hashlib.sha256(content).hexdigest()
                 entry["lfs"] = {"sha256": sha, "size": len(content), "pointerSize": 134}
             siblings.append(entry)

@@ -151,6 +151,15 @@ def test_a_file_with_another_hash_is_refused(hub, tmp_path, name):
     assert fetch(hub, tmp_path).returncode == 0  # nothing bad stayed in the cache
 
 
+def test_a_file_whose_hash_is_not_stated_is_warned_about(hub, tmp_path):
+    """Some mirrors list files without hashes."""
+    hub.unstated = {"model.safetensors"}
+    done = fetch(hub, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "the hub states no hash of model.safetensors; taken unchecked" in done.stderr
+    assert "tokenizer.json; taken unchecked" not in done.stderr
+
+
 def test_a_repository_with_pickles_only_is_refused(hub, tmp_path):
     del hub.files["model.safetensors"]
     done = fetch(hub, tmp_path)

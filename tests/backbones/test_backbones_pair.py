@@ -67,6 +67,25 @@ def test_another_shape_is_refused(base, probes, tmp_path, key, value, settings, 
         assert check(base, other, probes, tmp_path / "ok", same_layers=False)["layers"] == [2, 3]
 
 
+def test_widths_are_compared_whatever_an_architecture_calls_them(base, probes, tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    tokenizer = load_tokenizer(base)
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos_token_id)
+    for name, width, layers in (("small", 16, 2), ("wide", 32, 2), ("deep", 16, 3)):
+        shape = GPT2Config(vocab_size=len(tokenizer), n_embd=width, n_layer=layers, n_head=2, **ends)
+        GPT2LMHeadModel(shape).save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    found = check(tmp_path / "small", tmp_path / "small", probes, tmp_path / "same")
+    assert (found["width"], found["layers"]) == (16, [2, 2])
+    for other, words in (
+        ("wide", "hidden_size is 16 .* and 32"),
+        ("deep", "num_hidden_layers is 2 .* and 3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            check(tmp_path / "small", tmp_path / other, probes, tmp_path / f"made-{other}")
+
+
 def test_the_first_difference_and_what_relaxes_it_are_named(base, stranger, probes, tmp_path):
     text = json.loads(probes[0].read_text().splitlines()[0])["text"]
     a, b = (load_tokenizer(m)(text)["input_ids"] for m in (base, stranger))

@@ -29,6 +29,12 @@ PLAIN = Rewards(correct=1.0)
         ("Answer: 7 8", "7", 0.0),  # two numbers are no answer
         ("Answer: 7 or 8", "7", 0.0),
         ("Answer: 1 2 3 4 5 6 7 8 9", "7", 0.0),
+        ("Answer: 7 or eight", "7", 0.0),
+        ("Answer: 7 Plus one", "7", 0.0),
+        ("Answer: 7 million", "7", 0.0),
+        ("Answer: 7 thousand dollars", "7", 0.0),
+        ("Answer: 7 ounces", "7", 1.0),
+        ("Answer: 7 tons", "7", 1.0),
         ("Answer: 77", "7", 0.0),
         ("Answer: 6\nAnswer: 7", "7", 1.0),  # the last one stands
         ("Answer: 7\nAnswer: 6", "7", 0.0),

@@ -13,6 +13,7 @@ from realign.study.backbones import (
     TuningHardware,
     backbone_problems,
     base_of,
+    held_out_problems,
     kind_of,
     scored,
 )
@@ -50,7 +51,8 @@ PAIRS = (
         ({"hub": "a b"}, "String should match pattern"),
         ({"hub": "a/b", "revision": "-x; rm"}, "String should match pattern"),
         ({"rlvr": {}}, "Field required"),
-        ({"pretrain": {}, "dtype": "bfloat16"}, "dtype is for models that are fetched or imported"),
+        ({"pretrain": {}, "dtype": "bfloat16"}, "dtype is for imported models; use `stored`"),
+        ({"hub": "a/b", "dtype": "bfloat16"}, "a hub's weights are kept as they are"),
         ({"pretrain": {"architecture": {"heads": 3, "key_value_heads": 2}}}, "heads must be a multiple"),
     ],
 )
@@ -105,6 +107,14 @@ def test_missing_parents_and_circles_are_named():
         "backbones.a: made from itself (a from b from a)",
         "backbones.b: made from itself (b from a from b)",
     ]
+
+
+def test_perplexity_is_never_measured_on_text_that_was_read():
+    own = backbones(base={"pretrain": {"held_out": 0.01}})
+    (found,) = held_out_problems(ScoreBackbone(), own)
+    assert found.startswith("backbones.base.pretrain.held_out: 0.01 of the text is left out")
+    assert not list(held_out_problems(ScoreBackbone(held_out=0.01), own))
+    assert not list(held_out_problems(ScoreBackbone(backbones="none"), own))
 
 
 def test_the_curriculum_lets_levels_in_one_by_one():

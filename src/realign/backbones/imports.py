@@ -4,11 +4,13 @@ Both end in the layout of `backbones.layout`. A GGUF file is dequantized by tran
 what is loaded afterwards is safetensors.
 """
 
+import json
 import logging
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from realign.artifacts.command import Job, UserError
 from realign.backbones.layout import check_layout, let_others_read, model_files, place_file, read_config
@@ -28,18 +30,27 @@ def run_folder(job: Job[ImportModel]) -> None:
     for name in model_files(source):
         place_file(source / name, model / name)
     if job.settings.dtype != "keep":
-        _restore_as(model, DTYPES[job.settings.dtype])
+        _store_as(model, DTYPES[job.settings.dtype])
     job.note(origin={"path": str(source)}, licence=job.settings.license, **check_layout(model))
 
 
-def _restore_as(model: Path, dtype: torch.dtype) -> None:
-    """Store the weights in another type."""
-    from transformers import AutoModelForCausalLM
+def _store_as(model: Path, dtype: torch.dtype) -> None:
+    """Store the weights in another type, file by file.
 
-    loaded = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, local_files_only=True)
-    for old in model.glob("*.safetensors*"):
-        old.unlink()
-    loaded.save_pretrained(model)
+    Each file is replaced and none is written to: it may be a link to the user's own.
+    """
+    config = read_config(model)
+    if "quantization_config" in config:
+        raise UserError("the model is quantized, and its weights cannot be cast; leave out `dtype`")
+    for file in sorted(model.glob("*.safetensors")):
+        tensors = load_file(file)
+        file.unlink()
+        cast = {k: v.to(dtype) if v.is_floating_point() else v for k, v in tensors.items()}
+        save_file(cast, file, {"format": "pt"})
+    config.pop("torch_dtype", None)
+    config["dtype"] = str(dtype).removeprefix("torch.")
+    (model / "config.json").unlink()
+    (model / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     let_others_read(model)
 
 

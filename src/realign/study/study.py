@@ -6,7 +6,13 @@ from collections.abc import Callable, Iterator
 
 from pydantic import Field
 
-from realign.study.backbones import Backbone, ScoreBackbone, backbone_problems, tokenizers_differ
+from realign.study.backbones import (
+    Backbone,
+    ScoreBackbone,
+    backbone_problems,
+    held_out_problems,
+    tokenizers_differ,
+)
 from realign.study.base import Name, Section
 from realign.study.claims import Claims
 from realign.study.data import Data
@@ -76,6 +82,7 @@ class Study(Section):
 
     def _backbone_problems(self) -> Iterator[str]:
         yield from backbone_problems(self.backbones)
+        yield from held_out_problems(self.backbone_scores, self.backbones)
 
     def _recipe_problems(self) -> Iterator[str]:
         embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}

@@ -16,11 +16,13 @@ from realign.text.streams import LineError, read_objects
 ANSWER_MARK = "Answer:"
 
 _ANSWER_LINE = re.compile(r"^[ \t]*Answer:[ \t]*(.*?)[ \t]*$", re.MULTILINE)
+# words after a number that make another number of it, or of several
+_NO_UNIT = "or|and|to|plus|minus|times|over|point|dozen|hundred|thousand|[mbtr]+illion"
 # one number: a sign, digits with or without thousands separators, a decimal part, or a fraction;
 # around it at most a currency sign before and a unit in letters (or %) after
 _NUMBER = re.compile(
     r"^[$€£]?\s*(?P<sign>[-+−]?)\s*[$€£]?(?P<whole>\d{1,3}(?:,\d{3})+|\d*)(?P<decimals>\.\d+)?(?:\s*/\s*(?P<below>\d+))?"
-    r"\s*(?:%|°)?\s*(?:[A-Za-z]+(?:[ /][A-Za-z]+)?)?\.?$",
+    r"\s*(?:%|°)?\s*(?!(?i:" + _NO_UNIT + r")\b)(?:[A-Za-z]+(?:[ /][A-Za-z]+)?)?\.?$",
     re.ASCII,
 )
 _LONGEST = 100  # characters; nothing longer is an answer
