@@ -1,5 +1,6 @@
 """Packed texts give the vectors and the gradients that padded ones give."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +53,17 @@ def test_a_text_of_which_only_the_instruction_is_left(backbones):
         assert rows.prompt_lengths == [4, 0]
         with torch.no_grad():
             torch.testing.assert_close(packed(packed.batch(rows)), padded(padded.batch(rows)))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "last", "cls", "weighted_mean"])
+def test_a_text_without_a_token_has_a_vector_too(backbones, pooling):
+    padded, packed = both(backbones["qwen2"], pooling=pooling)
+    for texts in (["", "some words", ""], [""]):
+        found = packed.encode(texts, progress=False)
+        assert np.isfinite(found).all()
+        if pooling == "cls":  # the state of a filler, which is arbitrary
+            texts, found = texts[1:2], found[1:2]
+        np.testing.assert_allclose(found, padded.encode(texts, progress=False), atol=1e-5)
 
 
 def test_a_kernel_that_lets_texts_see_one_another_is_refused(backbones, monkeypatch):

@@ -32,6 +32,12 @@ def test_a_configuration_that_takes_the_batch_away_is_refused():
         build_config(0, "fp32", 1, 1000, own={"gradient_accumulation_steps": 4})
 
 
+def test_a_scheduler_that_would_do_nothing_is_refused():
+    with pytest.raises(UserError, match="the learning rate of every step is the recipe's"):
+        build_config(2, "fp32", 1, 1000, own={"scheduler": {"type": "WarmupLR"}})
+    assert "scheduler" not in build_config(2, "fp32", 1, 1000, own={"scheduler": "auto"})
+
+
 def test_bf16_keeps_masters_and_adds_up_in_fp32():
     config = build_config(2, "bf16", 1, 1000)
     assert config["bf16"] == {"enabled": True}

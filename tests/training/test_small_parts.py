@@ -1,4 +1,5 @@
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +85,14 @@ def test_training_stops_on_nan_and_on_disagreement():
         guard.check(4, told(1.0, 1.1), 0.1)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_training_stops_on_what_a_step_left_broken(value):
+    Guard.check_result(3, "gradient's norm", 1.0)
+    Guard.check_result(3, "gradient's norm", None)  # DeepSpeed does not tell it
+    with pytest.raises(TrainingStopped, match="step 3: the gradient's norm is"):
+        Guard.check_result(3, "gradient's norm", value)
+
+
 def test_training_stops_on_collapse_only_when_it_lasts_and_after_the_warm_up():
     guard = Guard(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=5)
     for step in range(6):
@@ -97,16 +106,56 @@ def test_training_stops_on_collapse_only_when_it_lasts_and_after_the_warm_up():
 
 def test_a_journal_that_goes_on_tells_no_step_twice(tmp_path):
     path = tmp_path / "log.jsonl"
-    journal = Journal(path, tmp_path / "events", None, "x", resumed=0)
+    journal = Journal(path, tmp_path / "events", None, "x", "k", resumed=0)
     for step in range(1, 6):
         journal.write(step, loss=float(step))
     journal.close()
     path.write_text(path.read_text() + '{"step": 6, "lo')  # cut short by a kill
-    journal = Journal(path, tmp_path / "events", None, "x", resumed=3)
+    journal = Journal(path, tmp_path / "events", None, "x", "k", resumed=3)
     journal.write(4, loss=0.4)
     journal.close()
     assert [(line["step"], line["loss"]) for line in read_journal(path)] == [(1, 1), (2, 2), (3, 3), (4, 0.4)]
     assert list((tmp_path / "events").iterdir())
+
+
+class FakeWandb:
+    """Stands in for the package: notes what it is asked."""
+
+    def __init__(self):
+        self.started, self.logged, self.finished = {}, [], False
+
+    def init(self, **given):
+        self.started = given
+        return self
+
+    def log(self, numbers, step):
+        self.logged.append((step, numbers))
+
+    def finish(self):
+        self.finished = True
+
+
+def test_wandb_is_told_every_number_in_a_run_of_the_trainings_own(tmp_path, monkeypatch):
+    told = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", told)
+    journal = Journal(tmp_path / "log.jsonl", tmp_path / "events", "demo", "tiny-base+full+s0", "train-1f", 0)
+    journal.write(0, batch_order="ab")
+    journal.write(1, loss=2.0, data={"no": "number"})
+    journal.close()
+    assert told.started == {
+        "project": "demo",
+        "name": "tiny-base+full+s0",
+        "id": "train-1f",
+        "resume": "allow",
+    }
+    assert told.logged == [(1, {"loss": 2.0})]
+    assert told.finished
+
+
+def test_wandb_that_is_not_there_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="wandb cannot be imported"):
+        Journal(tmp_path / "log.jsonl", tmp_path / "events", "demo", "x", "k", 0)
 
 
 def test_hardware_is_no_part_of_a_trainings_identity():

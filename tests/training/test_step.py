@@ -21,14 +21,14 @@ ALONE = World(0, 1, 0, torch.device("cpu"))
 class PlainEngine:
     """What a step asks of DeepSpeed, by plain autograd."""
 
-    def __init__(self, module):
-        self.module = module
+    def __init__(self, module, stage=0):
+        self.module, self.stage = module, stage
 
     def __call__(self, *given):
         return self.module(*given)
 
     def zero_optimization_stage(self):
-        return 0
+        return self.stage
 
     def set_gradient_accumulation_boundary(self, last):
         """Nothing is reduced here."""
@@ -84,3 +84,10 @@ def test_dropout_is_the_same_in_both_passes_of_a_chunk(with_dropout, batch):
     step(batch)
     other = gradients(with_dropout)
     assert any((other[n] - g).norm() > 1e-2 * g.norm() for n, g in held.items())
+
+
+@pytest.mark.parametrize(("stage", "once"), [(0, False), (1, False), (2, True), (3, True)])
+def test_gradients_are_reduced_once_where_stages_would_reduce_more_often(with_dropout, stage, once):
+    """Stage 1 reduces once anyway, and its optimizer for half precision refuses to be asked."""
+    step = ContrastiveStep(PlainEngine(with_dropout, stage), ALONE, Loss(), BUDGET, reduce_once=True)
+    assert step.reduce_once is once

@@ -154,8 +154,7 @@ def learn(
     if start:
         log.info("%s: going on from step %d of %d", what, start, settings.steps)
     journal = Journal(site.scratch / "log.jsonl", start, site.world.is_main)
-    with Progress(what, settings.steps, "steps") as progress:
-        progress.done = start
+    with Progress(what, settings.steps, "steps", done=start) as progress:
         for number in range(start, settings.steps):
             began = time.monotonic()
             rate = rate_at(number, settings)

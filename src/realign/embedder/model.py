@@ -103,7 +103,14 @@ class Embedder(nn.Module):
 
     def batch(self, rows: Rows) -> Batch:
         """Rows as a batch on the model's device, padded or packed as the attention kernel has it."""
-        return (pack(rows) if self.packed else collate(rows, self.pad_id)).to(self.device)
+        return (pack(self._filled(rows)) if self.packed else collate(rows, self.pad_id)).to(self.device)
+
+    def _filled(self, rows: Rows) -> Rows:
+        """A text without a token as one that fills up and is not pooled: a pack has no room for nothing."""
+        if all(rows.ids):
+            return rows
+        prompts = [n if row else 1 for row, n in zip(rows.ids, rows.prompt_lengths, strict=True)]
+        return Rows([row or [self.pad_id] for row in rows.ids], prompts)
 
     def forward(self, batch: Batch) -> Tensor:
         """The vectors of a batch in float32, with a graph when gradients are on."""

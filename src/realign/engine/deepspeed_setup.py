@@ -60,6 +60,11 @@ def build_config(
         config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
     if taken := [key for key in _OWN if own and own.get(key, "auto") != "auto"]:
         raise UserError(f"the DeepSpeed configuration sets {', '.join(taken)}; leave that to the recipe")
+    if own and own.get("scheduler", "auto") != "auto":
+        raise UserError(
+            "the DeepSpeed configuration sets a scheduler, which would do nothing: the learning rate of "
+            "every step is the recipe's (optimizer.learning_rate, schedule, warmup)"
+        )
     config = _overlay(config, own or {})
     if precision == "bf16" and config["zero_optimization"]["stage"] == 0:
         raise UserError("bf16 with fp32 master weights needs ZeRO stage 1, 2 or 3; stage 0 keeps none")
@@ -187,9 +192,10 @@ def _link_states(engine: Any) -> None:
 
 
 def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Everything that a step changes: tensors by parameter name, and scalars; whole on every process.
+    """Everything that a step changes: tensors by parameter name, and scalars.
 
-    All processes must call it together.
+    All processes must call it together; the first alone keeps the tensors, since a machine has no
+    room for as many copies of the whole training as it has processes.
     """
     from deepspeed.utils import safe_get_full_optimizer_state
 
@@ -198,14 +204,18 @@ def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
     inner = _inner_optimizer(engine)
     if shaped:
         _link_states(engine)
+    keep = dist.get_rank() == 0
     tensors: dict[str, torch.Tensor] = {}
     for name, parameter in trainable(engine.module).items():
-        tensors[PARAMETER + name] = full_parameter(parameter).to("cpu", copy=True)
+        whole = full_parameter(parameter)
+        if keep:
+            tensors[PARAMETER + name] = whole.to("cpu", copy=True)
         for key in shaped:
             value = (
                 safe_get_full_optimizer_state(parameter, key) if partitioned else inner.state[parameter][key]
             )
-            tensors[f"{OPTIMIZER}{key}/{name}"] = value.to("cpu", copy=True)
+            if keep:
+                tensors[f"{OPTIMIZER}{key}/{name}"] = value.to("cpu", copy=True)
     groups = [{k: v for k, v in group.items() if k == "step"} for group in inner.param_groups]
     return tensors, {"states": shaped, "scalars": scalars, "groups": groups}
 

@@ -13,15 +13,18 @@ T = TypeVar("T")
 class Progress:
     """Counts what is done of a whole. On a terminal it draws a bar; elsewhere it logs lines."""
 
-    def __init__(self, what: str, total: int | None = None, unit: str = "it", every: float = 15.0):
+    def __init__(
+        self, what: str, total: int | None = None, unit: str = "it", every: float = 15.0, done: int = 0
+    ):
+        """`done` counts what an earlier attempt did: it took none of this one's time."""
         self.what, self.total, self.unit, self.every = what, total, unit, every
-        self.done = 0
+        self.done = self._before = done
         self._started = self._told = time.monotonic()
         self._bar = None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=what, unit=unit, leave=False)
+            self._bar = tqdm(total=total, initial=done, desc=what, unit=unit, leave=False)
 
     def advance(self, count: int = 1, **facts: object) -> None:
         """Say that `count` more are done; `facts` are shown beside (loss, tokens/s, …)."""
@@ -37,7 +40,8 @@ class Progress:
     def _line(self, now: float, facts: dict[str, object]) -> str:
         elapsed = now - self._started
         whole = f"/{self.total}" if self.total else ""
-        left = elapsed / self.done * (self.total - self.done) if self.total and self.done else None
+        own = self.done - self._before
+        left = elapsed / own * (self.total - self.done) if self.total and own else None
         parts = [f"{self.what}: {self.done}{whole} {self.unit} in {elapsed:.0f} s"]
         if left is not None:
             parts.append(f"{left:.0f} s left")

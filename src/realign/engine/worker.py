@@ -22,14 +22,19 @@ from realign.engine.logs import start_logging
 
 log = logging.getLogger(__name__)
 OUT_OF_MEMORY = 76  # exit code: distinct from failure and from `Interrupted`
-_CPU_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+_OUT_OF_MEMORY = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error means that the device or the machine had no more memory to give."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error) for word in _CPU_OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)
 
 
 def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:

@@ -83,9 +83,11 @@ class Schedule:
 
     def plan(self, epoch: int) -> Plan:
         """The batches of one epoch; the last one asked for is kept."""
-        if epoch not in self._plans:
-            self._plans = {epoch: plan_epoch(self.sizes, self.batch, self.seed, epoch, self.mix)}
-        return self._plans[epoch]
+        plans = self._plans  # another thread may replace it meanwhile
+        if epoch not in plans:
+            plans = {epoch: plan_epoch(self.sizes, self.batch, self.seed, epoch, self.mix)}
+            self._plans = plans
+        return plans[epoch]
 
     def samples(self, step: int) -> tuple[int, np.ndarray]:
         """The epoch of a step and the samples of its batch."""

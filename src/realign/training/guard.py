@@ -37,6 +37,12 @@ class Guard:
                 f"(safety.collapse_cosine is {self.settings.collapse_cosine})"
             )
 
+    @staticmethod
+    def check_result(step: int, what: str, value: float | None) -> None:
+        """Stop when what a step led to is no number: the step before it must be the last one saved."""
+        if value is not None and not math.isfinite(value):
+            raise TrainingStopped(f"step {step}: the {what} is {value}; a lower learning rate may help")
+
     def compare_parameters(self, step: int, model: torch.nn.Module) -> None:
         """Stop when processes that each hold all parameters hold different ones."""
         if self.world.size == 1:

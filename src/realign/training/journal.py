@@ -11,9 +11,12 @@ from typing import Any
 
 
 class Journal:
-    """Writes facts by step; `events` names a folder for TensorBoard, `wandb` a project."""
+    """Writes facts by step; `events` names a folder for TensorBoard, `wandb` a project.
 
-    def __init__(self, path: Path, events: Path, wandb: str | None, name: str, resumed: int):
+    `key` tells trainings of one name apart; a training that goes on has the key that it had.
+    """
+
+    def __init__(self, path: Path, events: Path, wandb: str | None, name: str, key: str, resumed: int):
         path.parent.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_journal(path) if line.get("step", 0) <= resumed] if resumed else []
         self._stream = path.open("w", encoding="utf-8", buffering=1)
@@ -22,7 +25,7 @@ class Journal:
         from torch.utils.tensorboard import SummaryWriter
 
         self._events = SummaryWriter(str(events), purge_step=resumed + 1 if resumed else None)
-        self._wandb = _start_wandb(wandb, name) if wandb else None
+        self._wandb = _start_wandb(wandb, name, key) if wandb else None
 
     def write(self, step: int, **facts: Any) -> None:
         """Add the facts of a step; numbers go to TensorBoard and W&B too."""
@@ -44,14 +47,17 @@ class Journal:
             self._wandb.finish()
 
 
-def _start_wandb(project: str, name: str) -> Any:
+def _start_wandb(project: str, name: str, key: str) -> Any:
     from realign.artifacts.command import UserError
 
     try:
         import wandb
-    except ImportError:
-        raise UserError("wandb_project is set and wandb is not installed; `pip install wandb`") from None
-    return wandb.init(project=project, name=name, id=name.replace("+", "-"), resume="allow")
+    except ImportError as error:
+        raise UserError(
+            f"wandb_project is set and wandb cannot be imported ({error}); `pip install wandb`"
+        ) from None
+    # A run of W&B takes no step twice: another training of the same name must not continue it.
+    return wandb.init(project=project, name=name, id=key, resume="allow")
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:

@@ -73,7 +73,8 @@ class ContrastiveStep:
         self.engine, self.world, self.loss = engine, world, loss
         self.embedder: Embedder = engine.module
         self.token_budget = token_budget
-        self.reduce_once = reduce_once and engine.zero_optimization_stage() > 0
+        # Stage 1 reduces at the last chunk alone; its optimizer for half precision knows no other way.
+        self.reduce_once = reduce_once and engine.zero_optimization_stage() > 1
         self.gradient_scale = gradient_scale
 
     def __call__(self, batch: LocalBatch) -> StepFacts:

@@ -134,14 +134,18 @@ class Training:
 
     def run(self, leaving: Leaving) -> None:
         """All steps that are left; afterwards the embedder lies in the scratch folder."""
-        journal = self._journal() if self.world.is_main else None
+        with self._journal() as journal:
+            self._steps(leaving, journal)
+        self.world.wait()
+
+    def _steps(self, leaving: Leaving, journal: Journal | None) -> None:
         if self.start == 0:
             self._validate(0, journal)
+        told_every = 15.0 if self.world.is_main else float("inf")
         with (
             ThreadPoolExecutor(1) as ahead,
-            Progress("train", self.steps, "steps", 15.0 if self.world.is_main else float("inf")) as progress,
+            Progress("train", self.steps, "steps", told_every, self.start) as progress,
         ):
-            progress.done = self.start
             coming = self._prepare(ahead, self.start)
             for step in range(self.start, self.steps):
                 batch, number = coming.result()
@@ -155,9 +159,6 @@ class Training:
         tensors, _ = training_tensors(self.engine)
         if self.world.is_main:
             self._write(self.scratch / "model", self.steps, tensors)
-        if journal:
-            journal.close()
-        self.world.wait()
 
     def _prepare(self, ahead: ThreadPoolExecutor, step: int) -> "Future[tuple[LocalBatch, int]]":
         """A step's batch, read and tokenised while the step before it is computed."""
@@ -173,6 +174,8 @@ class Training:
         told = self._told(facts, number, leaving)
         self.guard.check(step, told, facts.mean_cosine)
         self.engine.step()
+        norm = _number(self.engine.get_global_grad_norm())
+        self.guard.check_result(step, "gradient's norm", norm)
         seconds = time.perf_counter() - started
         tokens, padded = float(told[:, 2].sum()), float(told[:, 3].sum())
         return {
@@ -181,7 +184,7 @@ class Training:
             "mean_cosine": facts.mean_cosine,
             "masked": facts.masked,
             "learning_rate": rate,
-            "gradient_norm": _number(self.engine.get_global_grad_norm()),
+            "gradient_norm": norm,
             "chunks": facts.chunks,
             "tokens": tokens,
             "padding_share": 1 - tokens / padded,
@@ -218,6 +221,7 @@ class Training:
         self.scores = self.validation.scores(self.engine)
         if journal:
             journal.write(done, **self.scores)
+        self.guard.check_result(done, "loss of the held-out set", self.scores["val_loss"])
 
     def _leave(self, done: int) -> None:
         self._save(done, *training_tensors(self.engine))
@@ -237,22 +241,31 @@ class Training:
             "scores": self.scores,
             "precision": self.precision,
         }
-        prompts = self.data.instructions()
-        write_embedder(folder, self.backbone, self.order, parameters_only(tensors), prompts, facts)
+        parameters = parameters_only(tensors)
+        for name, tensor in parameters.items():
+            self.guard.check_result(done, f"sum of {name}", float(tensor.sum()))
+        write_embedder(folder, self.backbone, self.order, parameters, self.data.instructions(), facts)
 
-    def _journal(self) -> Journal:
+    @contextlib.contextmanager
+    def _journal(self) -> Iterator[Journal | None]:
+        """The record, on the first process; whole also when the training leaves or stops."""
+        if not self.world.is_main:
+            yield None
+            return
         journal = Journal(
             self.scratch / "log.jsonl",
             self.scratch / "tensorboard",
             self.recipe.hardware.wandb_project,
             f"{self.order.study}-{self.order.backbone_name}+{self.order.recipe_name}+s{self.order.seed}",
+            self.scratch.parent.name,
             self.start,
         )
         if self.start:
             log.info("going on from step %d of %d", self.start, self.steps)
         else:
             journal.write(0, batch_order=self.batch_order, data=self.data.counts())
-        return journal
+        with contextlib.closing(journal):
+            yield journal
 
 
 def _shown(facts: Mapping[str, Any]) -> dict[str, Any]:
