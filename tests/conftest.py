@@ -1,6 +1,23 @@
 """What every test may rely on."""
 
+import importlib
+from pathlib import Path
+
 import pytest
+
+BENCH = Path(__file__).parents[1] / "bench"
+
+
+@pytest.fixture(scope="session")
+def benchmark():
+    """Gives a benchmark's module by name, imported as it is when it runs as a script."""
+
+    def load(name: str):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.syspath_prepend(BENCH)
+            return importlib.import_module(name)
+
+    return load
 
 
 @pytest.fixture(autouse=True)

@@ -1,8 +1,5 @@
 """Every interval of every family, held to known truths on few samples; `bench/coverage.py` takes many."""
 
-import importlib.util
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -10,12 +7,8 @@ from realign.hrsa.estimands import ESTIMANDS
 
 
 @pytest.mark.slow
-def test_every_interval_covers_about_as_often_as_it_says():
-    place = Path(__file__).parents[2] / "bench/coverage.py"
-    spec = importlib.util.spec_from_file_location("coverage_of_intervals", place)
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
-    found = bench.simulate(samples=40, texts=60, each=6, width=8)
+def test_every_interval_covers_about_as_often_as_it_says(benchmark):
+    found = benchmark("coverage").simulate(samples=40, texts=60, each=6, width=8)
     covered = {name: share for name, (share, _) in found.items()}
     made = {what.split(" ")[0] for what, _ in covered}
     assert made >= set(ESTIMANDS)  # no interval is left out

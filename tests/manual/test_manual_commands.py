@@ -248,14 +248,11 @@ def check_states(words):
 
 
 @pytest.fixture(scope="module")
-def models(sandbox):
+def models(sandbox, benchmark):
     """A small model at every place where the manual's commands look for one."""
-    spec = importlib.util.spec_from_file_location("bench_training", ROOT / "bench" / "training.py")
-    bench = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(bench)
     place = sandbox / "path" / "to"
     place.mkdir(parents=True)
-    bench.make_backbone(place / "model", layers=2, width=32, longest=128)
+    benchmark("training").make_backbone(place / "model", layers=2, width=32, longest=128)
     return sandbox
 
 
