@@ -227,17 +227,24 @@ def test_stopped_and_killed_and_resumed_is_never_stopped_bit_for_bit(whole, tmp_
     assert make_manifest(run.place / "checkpoints").hash == make_manifest(whole.place / "checkpoints").hash
 
 
+def resumed_as_never_stopped(place, backbone, dataset, settings):
+    """One training left alone and one disturbed, which must end alike; gives the first."""
+    runs = []
+    for name in ("undisturbed", "disturbed"):
+        (place / name).mkdir()
+        runs.append(Run(place / name, backbone, dataset, **settings))
+    undisturbed, disturbed = runs
+    undisturbed.finish()
+    disturb(disturbed, random.Random())
+    assert disturbed.model() == undisturbed.model()
+    return undisturbed
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_half_precision_with_masters_resumes_bit_for_bit(tmp_path, tiny_backbone, dataset):
     more = {"recipe.precision": "bf16", "recipe.hardware.zero_stage": 1}
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    undisturbed = Run(tmp_path / "a", tiny_backbone, dataset, **more)
-    undisturbed.finish()
-    disturbed = Run(tmp_path / "b", tiny_backbone, dataset, **more)
-    disturb(disturbed, random.Random())
-    assert disturbed.model() == undisturbed.model()
+    undisturbed = resumed_as_never_stopped(tmp_path, tiny_backbone, dataset, more)
     assert undisturbed.losses()[-1] < undisturbed.losses()[0]
 
 
@@ -253,13 +260,7 @@ def test_resumed_bit_for_bit_on_two_processes_and_close_to_one(
     whole, tmp_path, tiny_backbone, dataset, stage
 ):
     more = {"recipe.hardware.processes": 2, "recipe.hardware.zero_stage": stage, "recipe.checkpoints": [4]}
-    (tmp_path / "a").mkdir()
-    (tmp_path / "b").mkdir()
-    undisturbed = Run(tmp_path / "a", tiny_backbone, dataset, **more)
-    undisturbed.finish()
-    disturbed = Run(tmp_path / "b", tiny_backbone, dataset, **more)
-    disturb(disturbed, random.Random())
-    assert disturbed.model() == undisturbed.model()
+    undisturbed = resumed_as_never_stopped(tmp_path, tiny_backbone, dataset, more)
     close(undisturbed.weights(), whole.weights(), 1e-3)
 
 
