@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import threading
 import time
@@ -120,9 +121,13 @@ def test_many_machines_need_an_allocation(tmp_path, monkeypatch):
 
 def test_many_machines_meet_at_the_first_of_the_allocation(tmp_path, monkeypatch):
     monkeypatch.setattr(launching, "_allocation", lambda nodes: ("42", "node7"))
-    words = command_line("m", tmp_path / "s", 4, nodes=2)
-    assert words[0] == "srun"
-    assert {"--nnodes=2", "--nproc-per-node=4", "--rdzv-endpoint=node7:20042", "--rdzv-id=42"} <= set(words)
+    one, again, other = (command_line("m", tmp_path / name, 4, nodes=2) for name in ("s", "s", "t"))
+    assert one[0] == "srun"
+    assert {"--nnodes=2", "--nproc-per-node=4"} <= set(one)
+    assert one == again  # every machine is told the same
+    meetings = [[w for w in words if w.startswith("--rdzv-")] for words in (one, other)]
+    assert all(any(re.fullmatch(r"--rdzv-endpoint=node7:[23]\d{4}", w) for w in words) for words in meetings)
+    assert set(meetings[0]) & set(meetings[1]) == {"--rdzv-backend=c10d"}
 
 
 def test_leaving_gives_the_handlers_back():

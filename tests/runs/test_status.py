@@ -97,6 +97,7 @@ def test_a_run_is_alive_until_it_is_killed(toy, capsys):
     status.main([])
     said = capsys.readouterr().out
     assert "is dead: its Snakemake was killed" in said
+    assert "queue" not in said
     assert "Was running:\n  slow" in said
 
 
@@ -155,3 +156,25 @@ def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
     with place.open("a") as stream:
         stream.write('{"event": "fini')
     assert read_journal(place).success is False
+
+
+def test_a_dead_run_names_its_jobs_that_the_cluster_still_has(toy, capsys, tmp_path, monkeypatch):
+    process = toy(60)
+    records = tmp_path / "results" / "toy" / ".runs"
+    while not list(records.glob("*.journal.jsonl")):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    (records / "20260101-000000-1.json").write_text('{"queue": "realign_1"}')
+    squeue = tmp_path / "squeue"
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for answer, word in (
+        ("echo '17|RUNNING|rule_slow'", "scancel 17"),
+        ("echo 'no answer' >&2; exit 1", "the queue can't be asked for jobs of earlier runs: no answer"),
+    ):
+        squeue.write_text(f"#!/bin/sh\n{answer}\n")
+        squeue.chmod(0o755)
+        status.main([])
+        said = capsys.readouterr().out
+        assert "is dead" in said
+        assert word in said

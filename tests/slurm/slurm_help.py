@@ -48,6 +48,7 @@ STUDY = {
         "tasks": {"Topics": {"type": "retrieval", "path": "given/topics", "benchmark": "Words"}},
     },
 }
+WIDTH = 32  # of the models that the study is given
 TARGETS = ["all_train", "all_scores", "all_measures", "results/micro/figures/figure_3.svg"]
 
 
@@ -94,7 +95,7 @@ def save_backbone(folder: Path, seed: int) -> None:
     fast.save_pretrained(folder)
     config = Qwen3Config(
         vocab_size=len(vocabulary),
-        hidden_size=32,
+        hidden_size=WIDTH,
         intermediate_size=48,
         num_hidden_layers=2,
         num_attention_heads=4,
@@ -140,6 +141,11 @@ class Place:
         told = self.said()[before:]
         assert (code == 0) == well, told[-6000:]
         return told
+
+    def status(self) -> str:
+        """What `realign status` says of the study's latest run."""
+        words = [sys.executable, "-m", "realign.cli", "status"]
+        return subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=True).stdout
 
     def said(self) -> str:
         path = self.folder / "said.txt"

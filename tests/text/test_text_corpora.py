@@ -10,6 +10,8 @@ from realign.study.text import SHAPES, TASKS, CorporaJob, Text, corpora_job, out
 from realign.text.build import read_packages
 from realign.text.docstrings import Entry
 from realign.text.pairs import read_pairs
+from realign.text.prompts import instruct
+from realign.text.shapes import INSTRUCTIONS
 from realign.text.tasks import linked
 
 # few and small packages, so that a build takes seconds
@@ -112,7 +114,7 @@ def test_training_pairs_fit_their_shape(built):
         rows = list(read_pairs(built / output_of(shape)))
         assert len(rows) == 150, shape
         assert len({r.query for r in rows}) == 150
-        assert all(r.instruction.startswith("Instruct: Given ") and not r.negatives for r in rows)
+        assert all(r.instruction == instruct(INSTRUCTIONS[shape]) and not r.negatives for r in rows)
         assert all(len(t) <= SMALL.max_characters for r in rows for t in r.positives)
 
 

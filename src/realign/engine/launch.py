@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from realign.engine.zygote import is_warm
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
+FIRST_PORT, PORTS = 20000, 12000  # where machines meet: below what systems give out by themselves
 
 
 class WorkerFailed(RuntimeError):
@@ -89,15 +91,18 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
     if nodes == 1:
         return [*torchrun, "--standalone", *worker]
     job, head = _allocation(nodes)
+    # One allocation may run several launches side by side: each meets under a name and a port of its own.
+    meeting = f"{job}-{zlib.crc32(str(spec.resolve()).encode()):08x}"
+    port = FIRST_PORT + zlib.crc32(meeting.encode()) % PORTS
     return [
         *("srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"),
         *("--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=1"),  # all that the allocation has
         *((f"--cpus-per-task={cores}",) if (cores := os.environ.get("SLURM_CPUS_PER_TASK")) else ()),
         *torchrun,
         f"--nnodes={nodes}",
-        f"--rdzv-id={job}",
+        f"--rdzv-id={meeting}",
         "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={head}:{20000 + int(job) % 20000}",
+        f"--rdzv-endpoint={head}:{port}",
         *worker,
     ]
 

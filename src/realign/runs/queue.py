@@ -8,6 +8,7 @@ is refused. Elsewhere than on SLURM there is nothing to find.
 import json
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,12 +35,17 @@ def refuse_doubles(records: Path) -> None:
     """Stop a run that would submit again what an earlier run still has in the queue."""
     jobs = left_in_queue(records)
     if jobs:
-        listed = "\n".join(f"  {job.number} {job.state.lower()}: {job.what}" for job in jobs)
-        raise UserError(
-            f"{len(jobs)} jobs of an earlier run of this study are still in the queue:\n{listed}\n"
-            "Wait until they are done (what they finish is kept and published in seconds), or cancel them: "
-            f"scancel {' '.join(job.number for job in jobs)}"
-        )
+        raise UserError("\n".join(say_left(jobs)))
+
+
+def say_left(jobs: Sequence[QueuedJob]) -> list[str]:
+    """The lines that tell a person of jobs left in the queue, and what to do about them."""
+    return [
+        f"{len(jobs)} jobs of an earlier run of this study are still in the queue:",
+        *(f"  {job.number} {job.state.lower()}: {job.what}" for job in jobs),
+        "Wait until they are done (what they finish is kept and published in seconds), or cancel them: "
+        f"scancel {' '.join(job.number for job in jobs)}",
+    ]
 
 
 def left_in_queue(records: Path) -> list[QueuedJob]:

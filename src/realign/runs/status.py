@@ -12,6 +12,7 @@ from realign.artifacts.command import UserError
 from realign.commands import STAGES
 from realign.runs.flow import backbone_in, choose_study, find_snakefile
 from realign.runs.journal import Story, Told, read_journal
+from realign.runs.queue import left_in_queue, say_left
 from realign.study.load import load_study
 
 # What a job or the cluster says when it fails → what a user does about it. `{}` is where the study
@@ -54,7 +55,17 @@ def render(results: Path, story: Story) -> str:
         if told:
             lines += ["", f"{title if story.alive or state != 'running' else 'Was running'}:"]
             lines += [line for one in told for line in _job(one, story)]
+    if not story.alive and (left := _left(results / ".runs")):
+        lines += ["", *left]
     return "\n".join(lines)
+
+
+def _left(records: Path) -> list[str]:
+    try:
+        jobs = left_in_queue(records)
+    except UserError as error:  # how the run stands is known all the same
+        return [str(error)]
+    return say_left(jobs) if jobs else []
 
 
 def _standing(story: Story) -> str:

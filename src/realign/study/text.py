@@ -117,11 +117,16 @@ class Text(Section):
     max_characters: int = setting(
         1200, "Longer passages are cut at the end of a sentence or line.", unit="characters", ge=200
     )
-    queries: int = setting(200, "Queries in each retrieval and reranking set.", unit="queries", ge=1)
+    queries: int = setting(400, "Queries in each retrieval set.", unit="queries", ge=1)
     corpus: int = setting(
         600, "Passages in each retrieval corpus, the answers included.", unit="passages", ge=1
     )
-    items: int = setting(400, "Items in each of the other evaluation sets.", unit="items", ge=20)
+    items: int = setting(
+        400,
+        "Items in each of the other evaluation sets; half as many in reranking sets, with ten passages each.",
+        unit="items",
+        ge=20,
+    )
     topics: int = setting(6, "Topics in the classification and clustering sets.", unit="topics", ge=2)
     problems: Problems = Field(Problems(), description="Reasoning problems.")
     probes: dict[Name, ProbeCorpus] = Field(
@@ -160,7 +165,7 @@ class CorporaJob(Section):
     pretrain_code_share: float = setting(0.15, "The share of code in it.", ge=0, le=1)
     pairs: int = setting(3000, "Pairs at most in each set.", unit="rows", ge=1)
     max_characters: int = setting(1200, "Longer passages are cut.", unit="characters", ge=200)
-    queries: int = setting(200, "Queries in each retrieval set.", unit="queries", ge=1)
+    queries: int = setting(400, "Queries in each retrieval set.", unit="queries", ge=1)
     corpus: int = setting(600, "Passages in each retrieval corpus.", unit="passages", ge=1)
     items: int = setting(400, "Items in each other set.", unit="items", ge=20)
     topics: int = setting(6, "Topics in classification and clustering.", unit="topics", ge=2)

@@ -7,11 +7,12 @@ from realign.text.pairs import PairRow, text_key
 from realign.text.prompts import instruct
 from realign.text.select import cut, cut_lines, deal, first_of_each, shuffled
 
+# Short, since a toy's tokenizer makes many tokens of them, which every query pays for.
 INSTRUCTIONS = {
-    "summary-description": "Given the summary of a function, retrieve its full description",
-    "description-code": "Given the description of a function, retrieve the code that does it",
-    "parameters-function": "Given the meaning of some parameters, retrieve the function that takes them",
-    "example-function": "Given a code example, retrieve the documentation of the function it shows",
+    "summary-description": "Find the description",
+    "description-code": "Find the code",
+    "parameters-function": "Find the function",
+    "example-function": "Find the documentation",
 }
 
 Pair = tuple[str, str]

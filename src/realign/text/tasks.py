@@ -42,10 +42,10 @@ ABOUT = {
 TASK_INSTRUCTIONS = {
     "DocsRetrieval": INSTRUCTIONS["summary-description"],
     "CodeRetrieval": INSTRUCTIONS["description-code"],
-    "DocsSTS": "Retrieve text that says the same",
-    "DocsPairClassification": "Retrieve text about the same function",
-    "TopicClassification": "Classify the topic of the documentation",
-    "TopicClustering": "Identify the topic of the summary",
+    "DocsSTS": "Find text that says the same",
+    "DocsPairClassification": "Find text about the same function",
+    "TopicClassification": "Find the topic",
+    "TopicClustering": "Find the topic",
     "DocsReranking": INSTRUCTIONS["summary-description"],
 }
 
@@ -214,9 +214,10 @@ def clustering(entries: Sequence[Entry], job: CorporaJob) -> Files:
 def reranking(entries: Sequence[Entry], job: CorporaJob, others: int = 9) -> Files:
     """A summary, its description, and descriptions of other entries of the package, near ones first."""
     mixed = described(entries, "reranking", seed=job.seed)
-    enough(mixed, job.queries, "descriptions", "queries")
+    queries = job.items // 2
+    enough(mixed, queries, "descriptions", "items")
     rows = []
-    for i, entry in enumerate(mixed[: job.queries]):
+    for i, entry in enumerate(mixed[:queries]):
         rest = mixed[i + 1 :] + mixed[:i]
         near = [e for e in rest if e.package == entry.package and e.topic == entry.topic]
         far = [e for e in rest if e.package == entry.package and e.topic != entry.topic]
