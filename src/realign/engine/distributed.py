@@ -15,8 +15,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from realign.engine.memory import keep_freed_memory
-
 
 @dataclass(frozen=True)
 class World:
@@ -91,8 +89,6 @@ def shares(count: int, processes: int) -> list[slice]:
 def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[World]:
     """Join the process group that the launcher's variables describe; a lone process is one of its own."""
     world = _place()
-    if world.device.type == "cpu":
-        keep_freed_memory()
     if not dist.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         waiting = timedelta(seconds=timeout_seconds)

@@ -140,7 +140,7 @@ class Hardware(Section):
         unit="tokens",
         ge=1,
     )
-    zero_stage: Literal[0, 1, 2, 3] = setting(2, "DeepSpeed's ZeRO stage.")
+    zero_stage: Literal[0, 1, 2, 3] = setting(2, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
     reduce_once: bool = setting(
         False,
         "At ZeRO 2 and 3, reduce gradients once a step rather than once a chunk; "
