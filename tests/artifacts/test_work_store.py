@@ -9,11 +9,12 @@ import subprocess
 import sys
 import textwrap
 import time
+from unittest.mock import Mock
 
 import pytest
 
 from realign.artifacts import command as commands
-from realign.artifacts.command import Command, Input, Job, Output, UserError, execute
+from realign.artifacts.command import Command, Input, Interrupted, Job, Output, UserError, execute
 from realign.artifacts.manifest import (
     ManifestError,
     content_hash,
@@ -254,6 +255,19 @@ def test_scratch_survives_a_failure_and_goes_with_success(toy, monkeypatch):
     monkeypatch.setattr(commands, "_function", lambda reference: continues)
     toy()
     assert not list((toy.root / ".work").glob("*/scratch"))
+
+
+def test_the_cost_of_work_is_that_of_all_its_attempts(toy, monkeypatch):
+    clock = iter([100, 130, 200, 270, 300, 305, 400, 401])  # attempts of 30, 70, 5 and 1 seconds
+    monkeypatch.setattr("realign.artifacts.store.time", Mock(monotonic=lambda: next(clock)))
+    for end in (Interrupted("saved"), KeyboardInterrupt()):
+        monkeypatch.setattr(commands, "_function", lambda reference, end=end: Mock(side_effect=end))
+        with pytest.raises(type(end)):
+            toy()
+    monkeypatch.setattr(commands, "_function", lambda reference: run)
+    assert json.loads(provenance_path(toy()["model"]).read_text())["seconds"] == 105
+    toy(force=True)  # done anew: what the first time took is no part of it
+    assert json.loads(provenance_path(toy.outputs["model"]).read_text())["seconds"] == 1
 
 
 def test_prune_takes_old_work_and_leaves_what_is_published(toy):

@@ -146,10 +146,10 @@ def execute(
             log.info("%s: working in %s", command.name, work.folder)
             work.begin()
             job = Job(command, settings, inputs, work, threads)
-            started = time.monotonic()
-            _function(command.run)(job)
+            with work.timed():
+                _function(command.run)(job)
             made = {name: job.output(name) for name in outputs}
-            seal = work.seal(made, _provenance(job, hashes, key, time.monotonic() - started))
+            seal = work.seal(made, _provenance(job, hashes, key))
         else:
             log.info("%s: already made, publishing from %s", command.name, work.folder)
         missing = sorted(set(outputs) - set(seal.outputs))
@@ -164,7 +164,7 @@ def _function(reference: str) -> Any:
     return getattr(importlib.import_module(module), name)
 
 
-def _provenance(job: Job[Any], hashes: dict[str, list[str]], key: str, seconds: float) -> dict[str, Any]:
+def _provenance(job: Job[Any], hashes: dict[str, list[str]], key: str) -> dict[str, Any]:
     given = {
         name: [
             {"path": os.path.relpath(path), "hash": value}
@@ -183,7 +183,7 @@ def _provenance(job: Job[Any], hashes: dict[str, list[str]], key: str, seconds: 
         "libraries": installed_versions(),
         "host": host_class(),
         "threads": job.threads,
-        "seconds": round(seconds, 3),
+        "seconds": round(job.work.seconds(), 3),  # of all attempts, however many jobs they were
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **job.notes,
     }

@@ -58,6 +58,7 @@ class Work:
         self.out = folder / "out"
         self.scratch = folder / "scratch"
         self._seal = folder / "sealed.json"
+        self._seconds = self.scratch / ".seconds"  # in scratch, to go with the attempts that it counts
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -93,6 +94,26 @@ class Work:
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True)
         self.scratch.mkdir(exist_ok=True)
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        """Add the time of what is done within to `seconds`, also where it ends with an error.
+
+        An attempt that is killed outright has no time to write its own down, and is left out.
+        """
+        before, started = self.seconds(), time.monotonic()
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # a full disk must not hide why the attempt ended
+                _write_whole(self._seconds, json.dumps(before + time.monotonic() - started))
+
+    def seconds(self) -> float:
+        """How long the attempts took so far, from the first one on."""
+        try:
+            return float(json.loads(self._seconds.read_text(encoding="utf-8")))
+        except (OSError, ValueError):
+            return 0.0
 
     def seal(self, outputs: Mapping[str, Path], provenance: Mapping[str, Any]) -> Seal:
         """Declare the result whole: flush it, describe it, and only then write the seal."""
