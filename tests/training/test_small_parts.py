@@ -235,6 +235,17 @@ def test_an_attempt_that_gained_nothing_is_not_repeated_for_ever(tmp_path, monke
     train_command.train({}, order, tmp_path, 1)  # with more time, say
 
 
+def test_an_attempt_with_more_memory_is_no_repetition(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_command, "launch", Machine(memory=10**9))
+    order = Train(recipe=Recipe(hardware=Hardware(processes=1)))
+    (tmp_path / "checkpoints" / "step-000000100").mkdir(parents=True)
+    for memory in ("8000", "12000", "18000", "18000"):
+        monkeypatch.setenv("SLURM_MEM_PER_NODE", memory)
+        train_command.train({}, order, tmp_path, 1)
+    with pytest.raises(UserError, match="two attempts went on from step 100 and gained nothing"):
+        train_command.train({}, order, tmp_path, 1)
+
+
 def test_gpus_are_counted_without_torch(monkeypatch):
     for given, count in (("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-ab12", 1)):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)

@@ -134,12 +134,15 @@ def last_step(scratch: Path) -> int:
 def _note_attempt(scratch: Path) -> None:
     """Fail when two attempts of a run went on from where this one would: they gained no step.
 
-    Every later attempt of the same run fails at once; another run, with more time, may try.
+    Every later attempt of the same run fails at once; another run, with more time, may try. So may an
+    attempt with more memory than the one before it: a job that was killed for lack of it gets more.
     """
     place, step, run = scratch / "attempts.json", last_step(scratch), os.environ.get(RUN_VARIABLE)
     before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
     same = bool(step) and (before.get("step"), before.get("run")) == (step, run)
-    again = before["count"] + 1 if same else 1
+    memory = _memory_given()
+    more = memory > before.get("memory", 0)
+    again = before["count"] + 1 if same and not more else 1
     if again > 2:
         if run is None:
             place.unlink()  # no run ends here: a person tries again, with more time
@@ -147,7 +150,13 @@ def _note_attempt(scratch: Path) -> None:
             f"two attempts went on from step {step} and gained nothing; give the job more time or lower "
             "hardware.save_every"
         )
-    place.write_text(canonical_json({"step": step, "count": again, "run": run}), encoding="utf-8")
+    attempt = {"step": step, "count": again, "run": run, "memory": memory}
+    place.write_text(canonical_json(attempt), encoding="utf-8")
+
+
+def _memory_given() -> int:
+    """The megabytes on each node that SLURM gave this job; elsewhere memory never grows, so nothing."""
+    return int(os.environ.get("SLURM_MEM_PER_NODE") or 0)
 
 
 def visible_gpus() -> int:
