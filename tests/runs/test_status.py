@@ -1,14 +1,18 @@
 """The status of runs that are alive, ended, and killed, as their journals tell it."""
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -170,7 +174,7 @@ def test_a_dead_run_names_its_jobs_that_the_cluster_still_has(toy, capsys, tmp_p
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for answer, word in (
         ("echo '17|RUNNING|rule_slow'", "scancel 17"),
-        ("echo 'no answer' >&2; exit 1", "the queue can't be asked for jobs of earlier runs: no answer"),
+        ("echo 'no answer' >&2; exit 1", "the queue can't be asked: no answer"),
     ):
         squeue.write_text(f"#!/bin/sh\n{answer}\n")
         squeue.chmod(0o755)
@@ -178,3 +182,72 @@ def test_a_dead_run_names_its_jobs_that_the_cluster_still_has(toy, capsys, tmp_p
         said = capsys.readouterr().out
         assert "is dead" in said
         assert word in said
+
+
+@pytest.fixture
+def submitted(tmp_path, monkeypatch):
+    """A run that is alive and has given jobs 1 and 2 and the group of 3 and 4 to a queue; 5 runs beside it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: True)
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    journal = Journal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 6})
+    members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (3, 4)]
+    say = [{"event": "group_info", "group_id": "train", "jobs": members}]
+    for number in range(1, 6):
+        wildcards = {"backbone": f"b{number}"}
+        job = {"jobid": number, "rule_name": "train", "wildcards": wildcards, "log": [f"{number}.log"]}
+        say.append({"event": "job_info", **job})
+    for job, number in (("1", 17), ("2", 18), ("unique-4", 19)):
+        say.append({"msg": f"Job {job} has been submitted with SLURM jobid {number} (log: x/{number}.log)."})
+    for record in say:
+        journal.emit(logging.makeLogRecord(record))
+
+    def ask(shell, *words):
+        (tmp_path / "squeue").write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\n{shell}\n')
+        (tmp_path / "squeue").chmod(0o755)
+        assert status.main(["--configfile", "config.yaml", *words]) == 0
+
+    return ask
+
+
+def states(said):
+    return [job["state"] for job in json.loads(said)["jobs"]]
+
+
+def test_jobs_that_wait_in_the_queue_are_told_from_those_that_run(submitted, tmp_path, capsys):
+    submitted("echo 17; echo 19; echo 99")
+    said = capsys.readouterr().out
+    assert rows(said)["train"] == [0, 2, 4, 0]
+    running, queued = said.split("Running:")[1].split("Waiting in the queue:")
+    assert "train(backbone=b2)  submitted as 18, 0 s ago; log: 2.log" in running
+    assert "train(backbone=b5)  for 0 s; log: 5.log" in running
+    assert [line.split()[0][-3:-1] for line in queued.strip().splitlines()] == ["b1", "b3", "b4"]
+    assert (tmp_path / "asked").read_text() == "--me --noheader --states=PENDING --format=%i\n"
+    submitted("echo 17", "--json")
+    assert states(capsys.readouterr().out) == ["queued", *["running"] * 4]
+
+
+@pytest.mark.parametrize("shell", ["echo 'no answer' >&2; exit 1", "sleep 5"])
+def test_a_queue_that_does_not_answer_leaves_jobs_running(submitted, capsys, monkeypatch, shell):
+    monkeypatch.setattr("realign.runs.queue.PATIENCE", 1)
+    submitted(shell, "--json")
+    told = capsys.readouterr()
+    assert states(told.out) == ["running"] * 5
+    assert "the queue can't be asked: " in told.err
+
+
+def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    submitted("exit 1", "--json")
+    told = capsys.readouterr()
+    assert states(told.out) == ["running"] * 5
+    assert not told.err
+
+
+def test_the_executor_still_says_what_it_has_submitted():
+    plugin = importlib.util.find_spec("snakemake_executor_plugin_slurm")
+    if plugin is None:
+        pytest.skip("the SLURM executor is not installed")
+    text = Path(plugin.origin).read_text()
+    assert re.search(r'f"Job \{job.jobid\} has been submitted with SLURM jobid "\s+f"\{slurm_jobid\} ', text)

@@ -7,6 +7,7 @@ a reader can tell a run that goes on from one that was killed.
 import fcntl
 import json
 import logging
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from realign.runs.dag import PlannedJob
+
+# What the SLURM executor says when it has submitted a job; it sends no event. A group's is by its last job.
+SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\d+)")
 
 
 def journal_of(record: Path) -> Path:
@@ -28,6 +32,7 @@ class Journal(logging.Handler):
     def __init__(self, place: Path, jobs: dict[str, int]):
         super().__init__()
         place.parent.mkdir(parents=True, exist_ok=True)
+        self._groups: dict[str, list[int]] = {}  # the members of a job's group, by the job's unique name
         self._stream = place.open("a", encoding="utf-8")
         fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by the end of the process
         self.write("began", jobs=jobs)
@@ -51,6 +56,13 @@ class Journal(logging.Handler):
                 self.write("finished", job=said["job_id"])
             case "job_error":
                 self.write("failed", job=said["jobid"], message=said["rule_msg"], log=said["log"])
+            case "group_info":
+                members = [job.jobid for job in said["jobs"]]
+                self._groups |= {job.uuid(): members for job in said["jobs"]}
+            case _ if found := SUBMITTED.match(record.getMessage()):
+                job, number = found.groups()
+                members = self._groups.get(job) or ([int(job)] if job.isdigit() else [])
+                self.write("submitted", jobs=members, number=number)
 
 
 def keep_journal(record: Path, dag: Any) -> None:
@@ -79,9 +91,10 @@ class Told:
     wildcards: dict[str, str]
     logs: list[str]
     since: float
-    state: str = "running"  # or done, failed
+    state: str = "running"  # or done, failed; queued where a cluster was asked
     message: str = ""
     attempts: int = 1
+    number: str = ""  # in a cluster's queue
 
 
 @dataclass
@@ -111,6 +124,10 @@ def read_journal(place: Path) -> Story:
                 told = Told(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
                 told.attempts = earlier.attempts + 1 if earlier else 1
                 story.jobs[line["job"]] = told
+            case "submitted":
+                for job in line["jobs"]:
+                    if job in story.jobs:
+                        story.jobs[job].number = line["number"]
             case "finished" if line["job"] in story.jobs:
                 story.jobs[line["job"]].state = "done"
             case "failed" if line["job"] in story.jobs:

@@ -1,4 +1,4 @@
-"""Jobs that a run left in a cluster's queue when its Snakemake was killed.
+"""What a cluster's queue says: which jobs wait, and which a run left there when its Snakemake was killed.
 
 The SLURM executor can't take up such jobs again; a new run would submit every one of them a second
 time. Jobs carry their run's name, which the run's record holds, so they are found and doubling them
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
+
+PATIENCE = 60.0  # seconds that a queue has for its answer
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,24 @@ def left_in_queue(records: Path) -> list[QueuedJob]:
     names = [name for name in names if name]
     if not names or shutil.which("squeue") is None:
         return []
-    words = ["squeue", "--me", "--noheader", f"--name={','.join(names)}", "--format=%i|%T|%k"]
-    said = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+    said = _ask(f"--name={','.join(names)}", "--format=%i|%T|%k")
+    return [QueuedJob(*line.split("|", 2)) for line in said]
+
+
+def pending_in_queue() -> set[str]:
+    """The numbers of this user's jobs that the queue has not started yet; none where there is no queue."""
+    if shutil.which("squeue") is None:
+        return set()
+    return set(_ask("--states=PENDING", "--format=%i"))
+
+
+def _ask(*words: str) -> list[str]:
+    """The lines that the queue answers with."""
+    asked = ["squeue", "--me", "--noheader", *words]
+    try:
+        said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"the queue can't be asked: {error}") from None
     if said.returncode != 0:
-        raise UserError(f"the queue can't be asked for jobs of earlier runs: {said.stderr.strip()}")
-    return [QueuedJob(*line.split("|", 2)) for line in said.stdout.splitlines()]
+        raise UserError(f"the queue can't be asked: {said.stderr.strip()}")
+    return said.stdout.splitlines()

@@ -3,6 +3,7 @@
 import argparse
 import json
 import re
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,7 @@ from realign.artifacts.command import UserError
 from realign.commands import STAGES
 from realign.runs.flow import backbone_in, choose_study, find_snakefile
 from realign.runs.journal import Story, Told, read_journal
-from realign.runs.queue import left_in_queue, say_left
+from realign.runs.queue import left_in_queue, pending_in_queue, say_left
 from realign.study.load import load_study
 
 # What a job or the cluster says when it fails → what a user does about it. `{}` is where the study
@@ -42,15 +43,30 @@ def main(words: Sequence[str]) -> int:
     if not journals:
         raise UserError(f"no run below {results} yet; realign plan says what one would do")
     story = read_journal(journals[-1])
+    try:
+        mark_queued(story)
+    except UserError as error:  # how the run stands is known all the same
+        print(f"{error}; jobs that wait there are told as running", file=sys.stderr)
     print(as_json(story) if arguments.json else render(results, story))
     return int(any(told.state == "failed" for told in story.jobs.values()))
 
 
+def mark_queued(story: Story) -> None:
+    """Tell jobs that wait in a cluster's queue from those that run: to Snakemake both have started."""
+    submitted = [told for told in story.jobs.values() if told.state == "running" and told.number]
+    if not (story.alive and submitted):
+        return
+    pending = pending_in_queue()
+    for told in submitted:
+        if told.number in pending:
+            told.state = "queued"
+
+
 def render(results: Path, story: Story) -> str:
-    """A run as a person reads it: how it stands, a table by rule, what runs, what failed and why."""
+    """A run as a person reads it: how it stands, a table by rule, what runs, is queued, failed and why."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(story.began))
     lines = [f"{results}: the run that began {began} {_standing(story)}", "", *_table(story)]
-    for state, title in (("running", "Running"), ("failed", "Failed")):
+    for state, title in (("running", "Running"), ("queued", "Waiting in the queue"), ("failed", "Failed")):
         told = sorted((t for t in story.jobs.values() if t.state == state), key=lambda t: t.since)
         if told:
             lines += ["", f"{title if story.alive or state != 'running' else 'Was running'}:"]
@@ -102,9 +118,11 @@ def _row(name: str, counts: Counter[str]) -> str:
 
 def _job(told: Told, story: Story) -> Iterator[str]:
     again = f", attempt {told.attempts}" if told.attempts > 1 else ""
-    if told.state == "running":
-        until = time.time() if story.alive else story.last
-        yield f"  {told.name}  for {_span(until - told.since)}{again}; log: {', '.join(told.logs)}"
+    if told.state in ("running", "queued"):
+        span = _span((time.time() if story.alive else story.last) - told.since)
+        # A queue is not asked when it started a job; so the time is that since it was submitted.
+        since = f"submitted as {told.number}, {span} ago" if told.number else f"for {span}"
+        yield f"  {told.name}  {since}{again}; log: {', '.join(told.logs)}"
         return
     why = reason(told)
     yield f"  {told.name}{again}"
@@ -156,6 +174,6 @@ def as_json(story: Story) -> str:
         job = {"name": told.name, "rule": told.rule, "wildcards": told.wildcards, "state": told.state}
         if told.state == "failed":
             job |= {"reason": (why := reason(told)), "change": remedy_of(told, why)}
-        jobs.append({**job, "attempts": told.attempts, "logs": told.logs})
+        jobs.append({**job, "number": told.number, "attempts": told.attempts, "logs": told.logs})
     run = {"began": story.began, "alive": story.alive, "success": story.success, "planned": story.planned}
     return json.dumps({**run, "jobs": jobs}, indent=1)
