@@ -79,7 +79,7 @@ def seconds_a_step(place):
 def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, place):
     names = ("limited", "unlimited")
     step = seconds_a_step(place("probe", study_of(names, {SHORT: 40})))
-    study = study_of(names, {LONG: round(75 / step)})
+    study = study_of(names, {LONG: round(110 / step)})
     study["recipes"][LONG]["hardware"]["save_every"] = 10**6  # only a signal makes it save
     study["resources"]["backbones"] = {"limited": {"train": {"hours": LIMIT_MINUTES / 60}}}
     there = place("there", study)
