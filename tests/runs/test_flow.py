@@ -177,7 +177,10 @@ def test_where_one_backbone_has_a_partition_the_others_keep_the_profiles(tmp_pat
         },
     }
     study = open_study(write(tmp_path / "mine.yaml", **given), [], {})
-    for defaults, expected in ((Resources.parse(["slurm_partition=gpu"], allow_expressions=True), "gpu"), (None, "")):
+    for defaults, expected in (
+        (Resources.parse(["slurm_partition=gpu"], allow_expressions=True), "gpu"),
+        (None, ""),
+    ):
         limits = Flow(study, None, defaults).limits("train", memory_gb=4)
         assert limits["slurm_partition"]({"backbone": "big"}) == "long"
         assert limits["slurm_partition"]({"backbone": "small"}) == expected
