@@ -125,9 +125,12 @@ def test_many_machines_meet_at_the_first_of_the_allocation(tmp_path, monkeypatch
     assert one[0] == "srun"
     assert {"--nnodes=2", "--nproc-per-node=4"} <= set(one)
     assert one == again  # every machine is told the same
-    meetings = [[w for w in words if w.startswith("--rdzv-")] for words in (one, other)]
-    assert all(any(re.fullmatch(r"--rdzv-endpoint=node7:[23]\d{4}", w) for w in words) for words in meetings)
-    assert set(meetings[0]) & set(meetings[1]) == {"--rdzv-backend=c10d"}
+    assert "--master-addr=node7" in one
+    # launches side by side in one allocation do not meet each other
+    for start, told in (("--rdzv-id=42-", r"[0-9a-f]{8}"), ("--master-port=", r"[23]\d{4}")):
+        mine, theirs = ([w for w in words if w.startswith(start)] for words in (one, other))
+        assert re.fullmatch(told, mine[0].removeprefix(start))
+        assert mine != theirs
 
 
 def test_leaving_gives_the_handlers_back():

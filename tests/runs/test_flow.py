@@ -166,6 +166,29 @@ def test_memory_grows_only_where_a_lack_of_it_was_recorded(tmp_path):
     assert ask(2) == 12000
 
 
+def test_where_one_backbone_has_a_partition_the_others_keep_the_profiles(tmp_path):
+    from snakemake.resources import Resources
+
+    given = {
+        "backbones": {"big": {"path": "x"}, "small": {"path": "x"}},
+        "resources": {
+            "rules": {"train": {"gpus": 1, "gpu_model": "h100", "hours": 0.001}},
+            "backbones": {"big": {"train": {"partition": "long", "gpus": 0}}},
+        },
+    }
+    study = open_study(write(tmp_path / "mine.yaml", **given), [], {})
+    for defaults, expected in (
+        (Resources.parse(["slurm_partition=gpu"], allow_expressions=True), "gpu"),
+        (None, ""),
+    ):
+        limits = Flow(study, None, defaults).limits("train", memory_gb=4)
+        assert limits["slurm_partition"]({"backbone": "big"}) == "long"
+        assert limits["slurm_partition"]({"backbone": "small"}) == expected
+    # no kind of GPU for a job without one, and no time limit of 0, which would be none
+    assert [limits["gpu_model"]({"backbone": b}) for b in ("big", "small")] == ["", "h100"]
+    assert limits["runtime"]({"backbone": "small"}) == 1
+
+
 @pytest.mark.parametrize("name", ["base+full+s0", "Qwen2.5-0.5B+lora_r16+s12+step200"])
 def test_embedder_names_read_back(name):
     import re

@@ -35,6 +35,11 @@ def work():
     if how == "waits":
         (place / "ready").touch()
         time.sleep(60)
+    if how == "works":
+        (place / "ready").touch()
+        while not (place / "enough").exists():
+            time.sleep(0.01)
+        return 0
     return int(how)
 
 if how == "memory":
@@ -75,6 +80,15 @@ def test_a_signal_reaches_the_job_which_saves_and_leaves(job, tmp_path, number):
     process = signalled(job, tmp_path, "leaves", number)
     process.communicate()
     assert process.returncode == 75
+
+
+def test_a_warning_does_not_end_work_that_has_nothing_to_save(job, tmp_path):
+    process = signalled(job, tmp_path, "works", signal.SIGUSR1)
+    time.sleep(0.3)
+    assert process.poll() is None
+    (tmp_path / "enough").touch()
+    process.communicate()
+    assert process.returncode == 0
 
 
 def test_a_job_that_answers_no_signal_is_told_of_with_the_setting_to_change(job, tmp_path):

@@ -195,6 +195,17 @@ class Cluster:
     def node_of(self, job: str) -> str:
         return self.ask("squeue", "-h", "-j", job, "-o", "%N")[0]
 
+    def hold_still(self) -> list[str]:
+        """Suspend the running jobs, so that a test can look around for as long as it likes; their numbers."""
+        running = list(self.jobs("RUNNING"))
+        for number in running:
+            self.ask("scontrol", "suspend", number)
+        return running
+
+    def let_go(self, jobs: list[str]) -> None:
+        for number in jobs:
+            self.ask("scontrol", "resume", number)
+
     def wait_until_empty(self, seconds: float = 240.0) -> None:
         until(lambda: not self.jobs(), "an empty queue", seconds)
 

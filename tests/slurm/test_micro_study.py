@@ -63,7 +63,7 @@ def test_a_study_on_slurm(cluster, place):
     until(lambda: cluster.running("rule_train"), "a running training")
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    left = cluster.jobs()
+    left = cluster.hold_still()
     assert left
     stands = there.status()
     assert "is dead: its Snakemake was killed" in stands
@@ -75,6 +75,7 @@ def test_a_study_on_slurm(cluster, place):
     assert "jobs of an earlier run of this study are still in the queue" in told
     assert all(number in told for number in left)
     assert "has been submitted" not in told
+    cluster.let_go(left)
     cluster.wait_until_empty()
     there.run(*THROUGH_SLURM, "--", *TARGETS)
     assert "ended well" in there.status()

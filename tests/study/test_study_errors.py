@@ -104,6 +104,10 @@ def test_the_good_study_is_good(tmp_path):
             "resources.rules.trian: no rule 'trian' (did you mean 'train'?)",
         ),
         (changed(resources={"backbones": {"bsae": {}}}), "no backbone 'bsae' (did you mean 'base'?)"),
+        (
+            changed(resources={"rules": {"extract": {"nodes": 2}}}),
+            "resources.rules.extract.nodes: only train works on several nodes",
+        ),
         ("? [a]\n: 1\n", "not usable as YAML"),
         ("study: 2024-13-45\n", "not usable as YAML"),
         ("study: [\n", "line 2, column 1: "),

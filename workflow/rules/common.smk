@@ -13,6 +13,7 @@ STUDY = open_study(
 FLOW = Flow(
     STUDY,
     lambda rule, wildcards: Path(workflow.get_rule(rule).expand_log(wildcards)[0]),
+    workflow.resource_settings.default_resources,
 )
 R = FLOW.results
 RUN_RECORD = FLOW.record()
@@ -59,12 +60,14 @@ onstart:
     from realign.runs.guard import guard
     from realign.runs.journal import keep_journal
     from realign.runs.queue import name_in_queue, refuse_doubles
+    from realign.runs.states import read_states_as_ended
 
     refuse_doubles(RUN_RECORD.parent)
     guard(workflow.dag, STUDY, workflow.config_settings.config)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
+    read_states_as_ended()
     keep_journal(RUN_RECORD, workflow.dag)
 
 

@@ -23,6 +23,8 @@ VECTORS_GB = STUDY.evaluation.vectors.limit_gb
 
 localrules:
     fetch_task,
+    collect_scores,
+    collect_partial,
 
 
 # What it fills is the hub's cache, of which the work store knows nothing: whenever it runs, it looks.

@@ -13,6 +13,10 @@ include: "../helpers/traces.smk"
 TRACES = f"{R}/traces"
 
 
+localrules:
+    fetch_traces,
+
+
 rule fetch_traces:
     output:
         table=f"{TRACES}/released/{{dataset}}.parquet",

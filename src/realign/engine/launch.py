@@ -27,6 +27,7 @@ from realign.engine.zygote import is_warm
 
 log = logging.getLogger(__name__)
 POLL_SECONDS = 0.05
+SAVING_SECONDS = 3600  # torchrun would kill after 30 s what saves its work; a cluster has limits of its own
 FIRST_PORT, PORTS = 20000, 12000  # where machines meet: below what systems give out by themselves
 
 
@@ -87,6 +88,7 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
         f"--nproc-per-node={processes}",
         "--max-restarts=0",
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1",
+        f"--shutdown-timeout={SAVING_SECONDS}",
     ]
     if nodes == 1:
         return [*torchrun, "--standalone", *worker]
@@ -98,11 +100,12 @@ def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> lis
         *("srun", "--overlap", f"--nodes={nodes}", f"--ntasks={nodes}", "--ntasks-per-node=1"),
         *("--mem=0", "--cpu-bind=none", "--kill-on-bad-exit=1"),  # all that the allocation has
         *((f"--cpus-per-task={cores}",) if (cores := os.environ.get("SLURM_CPUS_PER_TASK")) else ()),
+        # Addresses as SLURM knows them: any other way of meeting asks what names the network knows.
+        *("sh", "-c", 'PET_NODE_RANK=$SLURM_NODEID exec "$@"', "sh"),
         *torchrun,
         f"--nnodes={nodes}",
-        f"--rdzv-id={meeting}",
-        "--rdzv-backend=c10d",
-        f"--rdzv-endpoint={head}:{port}",
+        *("--rdzv-backend=static", f"--rdzv-id={meeting}"),
+        *(f"--master-addr={head}", f"--master-port={port}"),
         *worker,
     ]
 

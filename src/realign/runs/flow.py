@@ -1,6 +1,7 @@
 """The workflow's side of a study: which file it is, and what the Snakefile needs to know of it."""
 
 import functools
+import math
 import os
 import shutil
 import sys
@@ -102,8 +103,10 @@ LogOf = Callable[[str, Mapping[str, str]], Path]  # where a rule's job with thes
 class Flow:
     """What the rules share: the study, the root of its results, and how a rule calls its command."""
 
-    def __init__(self, study: Study, log_of: LogOf | None = None):
+    def __init__(self, study: Study, log_of: LogOf | None = None, defaults: Mapping[str, Any] | None = None):
         self.study = study
+        # A rule's own word replaces the profile's also where it is empty, so it must repeat it.
+        self._partition = getattr((defaults or {}).get("slurm_partition"), "raw", None) or ""
         self.results = f"results/{study.study.name}"
         self._log_of = log_of
         self._code: dict[str, str] = {}
@@ -137,20 +140,18 @@ class Flow:
 
         limits: dict[str, Any] = {
             "mem_mb": memory,  # a function of the attempt, so that it is asked anew for each
-            "runtime": self._asked(rule, lambda asked: round((asked.over(own).hours or 0) * 60)),
+            "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
             "nodes": self._asked(rule, lambda asked: asked.over(own).nodes),
         }
         named = self.study.resources.named(rule)
         if gpus or any(r.gpus for r in named):
             limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
-            limits["gpu_model"] = self._asked(
-                rule, lambda asked: _on_one_node(asked.over(own)).gpu_model or ""
-            )
+            limits["gpu_model"] = self._asked(rule, lambda asked: _gpu_model(asked.over(own)))
         if any((r.nodes or 1) > 1 for r in named):
             limits["gres"] = self._asked(rule, lambda asked: _gpus_of_each_node(asked.over(own)))
             limits["tasks"] = self._asked(rule, lambda asked: _tasks(asked.over(own)))
         if any(r.partition for r in named):
-            limits["slurm_partition"] = self._asked(rule, lambda asked: asked.partition or "")
+            limits["slurm_partition"] = self._asked(rule, lambda asked: asked.partition or self._partition)
         return limits
 
     def _asked(self, rule: str, value: Callable[[RuleResources], Any]) -> Any:
@@ -175,6 +176,17 @@ class Flow:
     def record(self) -> Path:
         """Where this run's study and code are frozen when it starts; its jobs are told by environment."""
         return name_run(Path(self.results) / ".runs")
+
+
+def _minutes(asked: RuleResources) -> int:
+    """A time limit as SLURM takes it; 0 would be none."""
+    return max(1, math.ceil((asked.hours or 0) * 60 - 1e-6))
+
+
+def _gpu_model(asked: RuleResources) -> str:
+    """The kind of GPU where one is asked for at all."""
+    asked = _on_one_node(asked)
+    return (asked.gpu_model or "") if asked.gpus else ""
 
 
 def _on_one_node(asked: RuleResources) -> RuleResources:

@@ -47,6 +47,8 @@ def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
 def _as_child(work: Callable[[], int]) -> int:
     try:
         leave_with_parent()
+        # A warning before a time limit is for work that can save and leave; other work uses the time left.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
         code = work()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1

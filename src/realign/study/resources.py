@@ -56,6 +56,8 @@ class Resources(Section):
             for rule in rules:
                 if rule not in STAGES:
                     yield f"resources.{where}.{rule}: no rule '{rule}'{nearest(rule, STAGES)}"
+                elif rule != "train" and (rules[rule].nodes or 1) > 1:
+                    yield f"resources.{where}.{rule}.nodes: only train works on several nodes"
         for name in self.backbones:
             if name not in study.backbones:
                 yield f"resources.backbones.{name}: no backbone '{name}'{nearest(name, study.backbones)}"
