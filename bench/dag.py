@@ -67,6 +67,8 @@ def made_up_study(jobs: int) -> dict:
     study["backbones"] = {n: {"path": f"models/{n}"} for pair in names for n in pair}
     study["pairs"] = [{"left": a, "right": b, "kind": "rlvr"} for a, b in names]
     study.pop("claims", None)
+    for recipe in study["recipes"].values():
+        recipe.pop("backbones", None)
     return study
 
 
