@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+import snakemake_executor_plugin_slurm as executor
 
 from realign.runs.states import as_ended, read_states_as_ended, telling_the_ended
 
@@ -33,7 +34,6 @@ def test_answers_are_put_right_and_a_failed_question_stays_one():
 
 
 def test_the_executor_asks_through_us_once(monkeypatch):
-    executor = pytest.importorskip("snakemake_executor_plugin_slurm")
     monkeypatch.setattr(executor, "query_job_status", executor.query_job_status)
     read_states_as_ended()
     ours = executor.query_job_status

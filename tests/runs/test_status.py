@@ -1,7 +1,6 @@
 """The status of runs that are alive, ended, and killed, as their journals tell it."""
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import snakemake_executor_plugin_slurm
 
 from realign.artifacts.command import UserError
 from realign.runs import status
@@ -246,8 +246,5 @@ def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):
 
 
 def test_the_executor_still_says_what_it_has_submitted():
-    plugin = importlib.util.find_spec("snakemake_executor_plugin_slurm")
-    if plugin is None:
-        pytest.skip("the SLURM executor is not installed")
-    text = Path(plugin.origin).read_text()
+    text = Path(snakemake_executor_plugin_slurm.__file__).read_text()
     assert re.search(r'f"Job \{job.jobid\} has been submitted with SLURM jobid "\s+f"\{slurm_jobid\} ', text)

@@ -155,6 +155,5 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
 
 
 def has_saved(place, name):
-    log = place.results / "logs" / "train" / f"{name}+{SHORT}+s0.log"
-    works = re.findall(r"train: working in (\S+)", log.read_text()) if log.exists() else []
+    works = re.findall(r"train: working in (\S+)", log_of(place, name, SHORT))
     return bool(works) and any((place.folder / works[-1] / "scratch" / "checkpoints").glob("step-*"))
