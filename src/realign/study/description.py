@@ -8,12 +8,14 @@ import functools
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from realign.study.base import Section, setting
 from realign.study.claims import Claims
 from realign.study.figures import Figures
 from realign.study.names import EmbedderId, is_embedder
+
+ORDERED = ("backbones", "recipes", "corpora", "datasets", "benchmarks")
 
 
 class PairEntry(Section):
@@ -76,6 +78,21 @@ class Description(Section):
     mined: tuple[str, ...] = setting((), "Data sets whose negatives were mined.")
     figures: Figures = Field(default_factory=Figures, description="Style and views.")
     claims: Claims = Field(default_factory=Claims, description="What is tested.")
+    order: dict[str, tuple[str, ...]] = setting(
+        {}, "The names of each section in the study's order, which JSON with sorted names does not keep."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_order(cls, data: dict[str, Any]) -> dict[str, Any]:
+        """What comes first is drawn and judged as the main one, so the study's order must survive files."""
+        order = data.get("order") or {name: tuple(data[name]) for name in ORDERED if data.get(name)}
+        sorted_out = {
+            name: {key: data[name][key] for key in (*(n for n in names if n in data[name]), *data[name])}
+            for name, names in order.items()
+            if name in data
+        }
+        return {**data, **sorted_out, "order": order}
 
     @functools.cached_property
     def parts(self) -> tuple[Part, ...]:
