@@ -53,3 +53,13 @@ def test_mistakes_are_named(random):
         compare(x[0], x[0])
     with pytest.raises(AttributeError, match="compared"):
         realign.hrsa.compared  # noqa: B018
+
+
+def test_files_of_pooled_states_bring_their_labels(random, make_file, tmp_path):
+    values, labels = random.standard_normal((2, 120, 6)), [f"c{i % 3}" for i in range(120)]
+    files = [
+        make_file(tmp_path / f"{name}.h5", values + i, np.arange(120), labels=labels, pooled=True)
+        for i, name in enumerate("ab")
+    ]
+    told = compare(*files, families=["probe"], seeds=1)
+    pd.testing.assert_frame_equal(told, compare(*files, labels=labels, families=["probe"], seeds=1))

@@ -122,13 +122,17 @@ def test_what_is_no_states_file_is_named(run, files, tmp_path, capsys):
     assert "its format is None" in said(capsys)
 
 
-def test_values_that_are_not_finite_are_named(run, files, pair, text_index, tmp_path, make_file, capsys):
+@pytest.mark.parametrize("command", ["hrsa_linear", "hrsa_neighbours", "hrsa_extra"])
+def test_values_that_are_not_finite_are_named(
+    run, files, pair, text_index, tmp_path, make_file, capsys, command
+):
     values = pair[1].copy()
     values[1, 3, 2] = np.nan
     broken = make_file(tmp_path / "c.h5", values, text_index)
-    assert run("hrsa_linear", files[0], broken, outputs=("measures", "matrices")) == 1
+    outputs = ("measures", "matrices") if command == "hrsa_linear" else ("measures",)
+    assert run(command, files[0], broken, outputs=outputs) == 1
     assert "c.h5: layer 1 holds values that are not finite" in said(capsys)
-    assert not (tmp_path / "hrsa_linear.parquet").exists()
+    assert not (tmp_path / f"{command}.parquet").exists()
 
 
 @pytest.mark.parametrize("command", ["hrsa_linear", "hrsa_neighbours", "hrsa_extra"])

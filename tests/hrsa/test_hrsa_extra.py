@@ -130,10 +130,18 @@ def value_of_intrinsic_dimension(x):
     return extra.intrinsic_dimension(near(x), Groups(np.zeros(len(x), int)))[0]
 
 
-def test_intrinsic_dimension_leaves_out_twins(random):
-    x = random.uniform(size=(1000, 2))
-    assert value_of_intrinsic_dimension(np.concatenate([x, x[:300]])) == pytest.approx(2, rel=0.15)
+def test_intrinsic_dimension_counts_equal_tokens_once(random):
+    for x in (random.uniform(size=(1000, 2)), random.standard_normal((400, 300)).astype(np.float32)):
+        twice = np.concatenate([x, x[:300]]).astype(np.float64)
+        assert value_of_intrinsic_dimension(twice) == pytest.approx(value_of_intrinsic_dimension(x), rel=1e-6)
     assert np.isnan(value_of_intrinsic_dimension(np.ones((9, 2))))
+
+
+def test_twins_are_known_in_wide_states_too(random):
+    x = (random.uniform(size=(700, 3)) @ random.standard_normal((3, 512))).astype(np.float32)
+    twice = near(np.concatenate([x, x[:300]]).astype(np.float64))
+    assert (twice[np.arange(300), np.arange(300) + 700] == 0).all()
+    assert (np.partition(twice + np.diag(np.full(1000, np.inf)), 1, axis=1)[300:700, 0] > 0).all()
 
 
 def test_dimension_cosine_and_isotropy_of_even_and_of_flat_states(random):

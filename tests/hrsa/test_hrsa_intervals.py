@@ -33,6 +33,31 @@ def test_every_token_is_in_one_block_of_its_group(random):
         assert len(np.unique(groups.of_row[text_index == text])) == 1
 
 
+@pytest.mark.parametrize("labels", [2, 4, 5, 14])
+def test_labels_that_a_corpus_lists_in_turn_are_mixed_in_every_group(labels):
+    label = np.arange(400) % labels
+    groups = Groups(np.arange(400), 20)
+    assert set(groups.sizes) == {20}
+    for group in range(20):
+        inside = np.bincount(label[groups.of_row == group], minlength=labels)
+        assert inside.max() < 20
+        assert (inside > 0).sum() > labels / 2
+
+
+def test_an_interval_of_a_mean_is_honest_where_labels_differ_and_take_turns(random):
+    hits, widths = 0, []
+    for seed in range(300):
+        x = np.arange(200) % 4 * 5.0 + random.standard_normal(200)
+        groups = Groups(np.arange(200), 20, seed)
+        found = groups.one(groups.leave_out(np.bincount(groups.of_row, x)) / groups.left_out)
+        hits += found.low <= 7.5 <= found.high
+        widths.append(found.high - found.low)
+    assert hits / 300 > 0.95  # the labels' shares are fixed, so an interval for drawn texts is wide
+    # 200 texts drawn at random spread by their labels too
+    expected = 2 * 2.09 * np.sqrt((np.var(np.arange(4) * 5.0) + 1) / 200)
+    assert np.median(widths) == pytest.approx(expected, rel=0.15)
+
+
 def test_few_texts_are_groups_of_their_own_and_one_text_has_no_interval():
     assert Groups(np.repeat([3, 5, 9], 4), 20).count == 3
     alone = Groups(np.zeros(8, int), 20)
@@ -86,7 +111,7 @@ def test_intervals_of_linear_measures_cover_the_truth(prepared):
         left, right, groups, products = prepared(x, y, text_index)
         sums = p.layer_sums(left, right, (0, 0), groups, products)
         everyone = np.arange(groups.count)
-        fits = [p.fit(sums), *(p.fit(sums, everyone != g) for g in everyone)]
+        fits = [p.fit(sums), *(p.fit(sums, [g]) for g in everyone)]
         held = groups.leave_out(
             np.array([p.misfit(sums, f, np.array([g])) for g, f in zip(everyone, fits[1:], strict=True)])
         )

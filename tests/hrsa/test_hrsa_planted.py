@@ -89,3 +89,16 @@ def test_the_floor_of_a_random_rotation(states):
     assert found["cka"] == pytest.approx(1, abs=1e-9)
     assert found["overlap"] == 1
     assert found["entropy"] == pytest.approx(haar_inverse_row_entropy(WIDTH), rel=0.05)
+
+
+@pytest.mark.parametrize("floor", ["rotated", "shuffled"])
+def test_a_floor_is_made_of_the_left_model_alone(states, random, floor):
+    other = random.standard_normal(np.shape(states[0]))
+    assert numbers(states[0], other, floor=floor) == numbers(states[0], states[0], floor=floor)
+
+
+def test_a_layer_of_equal_tokens_has_no_rotation(states):
+    x = states[0]
+    found = compare(np.stack([np.ones_like(x), x]), np.stack([x, x]), TEXTS, families=["linear"])
+    of_first = found[(found.measure == "procrustes") & (found.layer_left == 0)]
+    assert dict(zip(of_first.statistic, of_first.value, strict=True)) == {"rank": 0}

@@ -129,7 +129,8 @@ def resources_of(tmp_path, rule, log_of=None, attempt=1, **wildcards):
     flow = Flow(open_study(write(tmp_path / "mine.yaml", **given), [], {}), log_of)
     limits = flow.limits(rule, memory_gb=4)
     of = Wildcards(fromdict=wildcards)
-    return {k: (v(of, attempt) if k == "mem_mb" else v(of)) if callable(v) else v for k, v in limits.items()}
+    grows = {"mem_mb"} if log_of else set()
+    return {k: (v(of, attempt) if k in grows else v(of)) if callable(v) else v for k, v in limits.items()}
 
 
 def test_resources_are_those_of_the_jobs_own_backbone(tmp_path):

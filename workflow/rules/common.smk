@@ -12,7 +12,13 @@ STUDY = open_study(
 )
 FLOW = Flow(
     STUDY,
-    lambda rule, wildcards: Path(workflow.get_rule(rule).expand_log(wildcards)[0]),
+    (
+        None
+        if workflow.dryrun
+        else lambda rule, wildcards: Path(
+            workflow.get_rule(rule).expand_log(wildcards)[0]
+        )
+    ),
     workflow.resource_settings.default_resources,
 )
 R = FLOW.results

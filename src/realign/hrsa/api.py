@@ -54,9 +54,9 @@ def compare(
     `left` and `right` are state files or arrays, (layers, tokens, width) or (tokens, width) for a
     single layer. `text_index` says which text each token of an array is of: intervals are over
     texts; without it each row counts as a text of its own. The family `probe` compares pooled
-    states, one row a text, and needs a label for each row. `floor` compares the left model with
-    itself made unlike instead. All other settings are those of the families' commands: `k`,
-    `groups`, `seed`, `precision`, ….
+    states, one row a text, and needs a label for each row; files may hold them. `floor` compares
+    the left model with itself made unlike instead. All other settings are those of the families'
+    commands: `k`, `groups`, `seed`, `precision`, ….
 
     The result has one row a number: `measure`, `statistic`, the layers, `value`, and `ci_low` and
     `ci_high` where there is an interval; `attrs["estimands"]` says what each interval is about.
@@ -67,6 +67,8 @@ def compare(
     with ExitStack() as stack:
         a, b = _states(stack, left, text_index, "left"), _states(stack, right, text_index, "right")
         attributes = a.attributes if isinstance(a, StateFile) else {}
+        if labels is None and isinstance(a, StateFile) and "probe" in families:
+            labels = a.labels()
         if isinstance(a, StateFile) and isinstance(b, StateFile):
             a, b = align(a, b, settings.get("alignment", "ids"))
         for family in families:

@@ -17,6 +17,7 @@ from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
 from realign.study.hrsa import ExtraJob
 
+TWINS = 1e-12  # rows whose squared distance is below this share of their lengths are equal
 NEAREST_RATIOS = 0.9  # share of the ratios of neighbour distances that TwoNN keeps, as its authors do
 
 # Measures of one model's states and their squared distances for which no sums are known: each is
@@ -70,10 +71,12 @@ def _without_each(describe: Callable[[Array, Array], float], x: Array, near: Arr
 def squared_distances(x: Array) -> Array:
     """Squared Euclidean distances between all rows."""
     x = x - x.mean(0)
-    squares = (x * x).sum(1)
-    near = squares[:, None] + squares - 2 * (x @ x.T)
+    products = x @ x.T
+    lengths = products.diagonal()[:, None] + products.diagonal()
+    near = lengths - 2 * products
+    near[near < TWINS * lengths] = 0  # what rounding leaves between equal rows
     np.fill_diagonal(near, 0)
-    return np.maximum(near, 0)
+    return near
 
 
 # --- Two models -----------------------------------------------------------------------------------
@@ -164,19 +167,20 @@ def _kernel_sums(left: Array, right: Array, groups: Groups) -> tuple[KernelSums,
 def intrinsic_dimension(near: Array, groups: Groups) -> Array:
     """TwoNN (Facco et al. 2017) with groups left out: how fast the second neighbour falls behind the first.
 
-    Tokens with an equal twin say nothing of it and are left out; NaN where nothing is left. A group
-    is left out to first order: its own tokens go, and those that stay keep their neighbours, since
-    looking for new ones counts a group twice and makes intervals up to 1.8 times too wide.
+    Of equal tokens the first counts; NaN where fewer than three differ. A group is left out to first
+    order: its own tokens go, and those that stay keep their neighbours, since looking for new ones
+    counts a group twice and makes intervals up to 1.8 times too wide.
     """
-    far = near + np.diag(np.full(len(near), np.inf))
-    two = np.sqrt(np.partition(far, 1, axis=1)[:, :2])
-    return first_order(
-        np.array([_two_nearest_dimension(two[~np.isin(groups.of_row, lost)]) for lost in groups.lost])
-    )
+    first = ~(np.tril(near == 0, -1).any(1))
+    distinct, group = near[np.ix_(first, first)], groups.of_row[first]
+    if len(distinct) < 3:
+        return np.full(len(groups.lost), np.nan)
+    np.fill_diagonal(distinct, np.inf)
+    two = np.sqrt(np.partition(distinct, 1, axis=1)[:, :2])
+    return first_order(np.array([_two_nearest_dimension(two[~np.isin(group, lost)]) for lost in groups.lost]))
 
 
 def _two_nearest_dimension(two: Array) -> float:
-    two = two[two[:, 0] > 0]
     ratios = np.sort(np.log(two[:, 1] / two[:, 0]))
     kept = ratios[: int(len(ratios) * NEAREST_RATIOS)]
     # the maximum-likelihood estimate of a Pareto law, of which the largest values are not seen

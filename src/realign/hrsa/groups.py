@@ -1,7 +1,8 @@
 """Groups of texts, and intervals from leaving one group out at a time.
 
 Tokens of one text are not independent, so the unit of every interval is the text. Texts are dealt
-into groups in turn, and a statistic is computed again without each group: no text is ever repeated,
+into groups at random (a corpus may list its labels in turn, and a group of one label is no small sample
+of it), and a statistic is computed again without each group: no text is ever repeated,
 which would make it its own neighbour, as resampling does. The same groups order all reading, so
 that sums over a group are sums over blocks.
 """
@@ -47,13 +48,14 @@ class Interval(NamedTuple):
 class Groups:
     """The texts of a sample, dealt into groups."""
 
-    def __init__(self, text_index: Array, groups: int = 20):
+    def __init__(self, text_index: Array, groups: int = 20, seed: int = 0):
         texts, of_row = np.unique(np.asarray(text_index), return_inverse=True)
         self.texts = len(texts)
         self.count = min(groups, self.texts)
-        self.of_row: Array = of_row % self.count
+        of_text = np.random.default_rng(seed).permutation(self.texts) % self.count
+        self.of_row: Array = of_text[of_row]
         self.sizes = np.bincount(self.of_row, minlength=self.count)  # tokens in each group
-        self.shares = np.bincount(np.arange(self.texts) % self.count) / self.texts  # of the texts
+        self.shares = np.bincount(of_text, minlength=self.count) / self.texts  # of the texts
         self.tokens = len(of_row)
 
     def blocks(self, limit: int) -> list[Block]:

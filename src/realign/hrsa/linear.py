@@ -80,6 +80,8 @@ def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array, bounds:
 
 def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, float]) -> None:
     """The mean over corresponding layers: ours leaves out the embedding output, the published counts it."""
+    if values.shape[1] != values.shape[2]:
+        return  # of models of different depth no layers correspond
     same = np.diagonal(values, axis1=1, axis2=2)
     blocks = same[:, min(1, same.shape[1] - 1) :]
     rows.add_jackknifed(measure, "mean_over_layers", blocks.mean(1), bounds=bounds)
@@ -96,6 +98,10 @@ def add_procrustes(
     ranks: list[int] = []
     matrices: Matrices = {}
     for pair in follow(pairs, "rotations", unit="layers"):
+        if left.constant[pair[0]] or right.constant[pair[1]]:
+            ranks.append(0)
+            rows.add("procrustes", "rank", 0.0, pair)  # any rotation carries one point onto another
+            continue
         sums = procrustes.layer_sums(left, right, pair, groups, products)
         whole = procrustes.fit(sums)
         ranks.append(whole.rank)
@@ -135,10 +141,10 @@ def _add_jackknifed(
     groups: Groups,
 ) -> None:
     """Numbers with intervals, and the rotation judged on each group by a fit without that group."""
-    everyone, blocks = np.arange(groups.count), groups.blocks(rows_at_once(left.width))
+    blocks = groups.blocks(rows_at_once(left.width))
     numbers, unseen = [_numbers(whole)], []
     for lost in groups.lost[1:]:
-        fitted = procrustes.fit(sums, ~np.isin(everyone, lost))
+        fitted = procrustes.fit(sums, lost)
         numbers.append(_numbers(fitted))
         if len(lost) > 1:
             continue

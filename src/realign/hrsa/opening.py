@@ -39,17 +39,18 @@ def open_pair(left: Path, right: Path, settings: Comparing) -> Iterator[Opened]:
 def pair_up(left: States, right: States, settings: Comparing, attributes: dict[str, Any]) -> Opened:
     """Two sides with a sample of tokens taken, if the settings ask for one, and the floor made."""
     check_sample(left, right)
-    groups = Groups(left.text_index, settings.groups)
+    dealing = derive_seed(settings.seed, "hrsa", "groups")
+    groups = Groups(left.text_index, settings.groups, dealing)
     most = getattr(settings, "max_tokens", None)
     if most is not None and most < left.tokens:
         chosen = sample_tokens(groups, most, derive_seed(settings.seed, "hrsa", "tokens"))
         left, right = Picked(left, chosen), Picked(right, chosen)
-        groups = Groups(left.text_index, settings.groups)
+        groups = Groups(left.text_index, settings.groups, dealing)
     seed = derive_seed(settings.seed, "hrsa", "floor", settings.context.floor)
     if settings.context.floor == "shuffled":
-        right = shuffled(right, seed)
+        right = shuffled(left, seed)
     elif settings.context.floor == "rotated":
-        right = Rotated(right, seed)
+        right = Rotated(left, seed)
     rows = Rows(settings.context, attributes, groups, settings.confidence)
     rows.add_sample()
     return Opened(left, right, groups, rows)

@@ -76,13 +76,17 @@ def layer_sums(
     return sums
 
 
-def fit(sums: LayerSums, keep: Array | slice = slice(None)) -> Fit:
-    """The best rotation for the groups that are kept."""
-    n = sums.counts[keep].sum()
-    x, y = sums.x[keep].sum(0), sums.y[keep].sum(0)
-    u, s, v = np.linalg.svd(sums.xy[keep].sum(0) - np.outer(x, y) / n)
+def fit(sums: LayerSums, lost: Sequence[int] | Array = ()) -> Fit:
+    """The best rotation for all groups but those that are lost."""
+    lost = np.asarray(lost, int)
+
+    def kept(by_group: Array) -> Array:  # the many that stay are not copied: they may be gigabytes
+        return np.asarray(by_group.sum(0) - by_group[lost].sum(0))
+
+    n, x, y = kept(sums.counts), kept(sums.x), kept(sums.y)
+    u, s, v = np.linalg.svd(kept(sums.xy) - np.outer(x, y) / n)
     rank = int((s > s[0] * max(len(u), len(v)) * np.finfo(np.float32).eps).sum()) if s[0] > 0 else 0
-    xx, yy = sums.xx[keep].sum() - x @ x / n, sums.yy[keep].sum() - y @ y / n
+    xx, yy = kept(sums.xx) - x @ x / n, kept(sums.yy) - y @ y / n
     return Fit(u @ v, (u, s, v), x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
 
 
@@ -99,8 +103,7 @@ def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
 
 def held_out(sums: LayerSums, folds: Sequence[Array]) -> Array:
     """|XO − Y|² and |Y|² of each fold under the rotation fitted on all other folds: (folds, 2)."""
-    everyone = np.arange(len(sums.counts))
-    return np.array([misfit(sums, fit(sums, np.setdiff1d(everyone, fold)), fold) for fold in folds])
+    return np.array([misfit(sums, fit(sums, fold), fold) for fold in folds])
 
 
 def uncentred_residual(sums: LayerSums, fitted: Fit, shift_x: Array, shift_y: Array) -> float:

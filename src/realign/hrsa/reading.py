@@ -178,5 +178,8 @@ def runs(rows: Array) -> list[slice]:
 
 
 def read_all(states: States, layer: int) -> Array:
-    """One whole layer."""
-    return states.read(layer, [slice(0, states.tokens)])
+    """One whole layer; what is not finite in it is an error that names the layer."""
+    values = states.read(layer, [slice(0, states.tokens)])
+    if not np.isfinite(values).all():
+        raise UserError(f"{states.name}: layer {layer} holds values that are not finite")
+    return values

@@ -134,12 +134,13 @@ class Flow:
 
         def memory(wildcards: Any, attempt: int) -> int:
             mb = stated(wildcards) if callable(stated) else stated
-            if self._log_of is None or (attempt == 1 and not self._lacked_memory):
+            if not self._log_of or (attempt == 1 and not self._lacked_memory):
                 return mb
             return enough_memory(self._log_of(rule, wildcards), mb)
 
         limits: dict[str, Any] = {
-            "mem_mb": memory,  # a function of the attempt, so that it is asked anew for each
+            # a function of the attempt, so that it is asked anew for each; a plan has no attempts
+            "mem_mb": memory if self._log_of else stated,
             "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
             "nodes": self._asked(rule, lambda asked: asked.over(own).nodes),
         }
