@@ -5,7 +5,6 @@ run of words with a held-out package is left out of training.
 """
 
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 
 RUN = 13
@@ -18,21 +17,12 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
-def runs_of(text: str, length: int = RUN) -> Iterator[int]:
-    """Every run of `length` words as a number; a shorter text is one run, if it has five words."""
+def runs_of(text: str, length: int = RUN) -> Iterator[tuple[str, ...]]:
+    """Every run of `length` words; a shorter text is one run, if it has five words."""
     words = words_of(text)
-    if len(words) < length:
-        if len(words) >= 5:
-            yield _number(words)
-        return
-    for start in range(len(words) - length + 1):
-        yield _number(words[start : start + length])
-
-
-def _number(words: list[str]) -> int:
-    # Python's own hash of strings differs from process to process; a clash costs one training text
-    joined = " ".join(words).encode()
-    return zlib.crc32(joined) << 32 | zlib.adler32(joined)
+    if len(words) >= length:
+        return zip(*(words[start:] for start in range(length)), strict=False)
+    return iter([tuple(words)] if len(words) >= 5 else [])
 
 
 class Overlap:
