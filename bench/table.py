@@ -19,13 +19,13 @@ same work within one run on one machine; its parts are medians. Absolute times h
 The load is that of the machine just before: a load near 0 means that nothing else ran.
 """
 TITLES = {
+    "coverage": "Coverage of intervals",
     "dag": "Planning",
     "evaluation": "Evaluation",
     "extraction": "Extraction of states",
     "footprint": "Import times and memory",
     "hrsa": "Similarity analysis",
     "mining": "Mining",
-    "rlvr_trl": "GRPO",
     "scale": "Past one machine",
     "single_measures": "Single measures",
     "training": "Training",

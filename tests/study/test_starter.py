@@ -27,6 +27,19 @@ def test_every_section_stands_in_it_and_uncommented_it_still_loads(tmp_path):
     assert yaml.safe_load(text)["study"]["name"] == "mine"
 
 
+def test_its_training_loads_when_the_marks_before_it_are_taken_away(tmp_path):
+    lines = starter("mine.yaml", "mine").splitlines()
+    start = lines.index("# data:")
+    end = next(i for i in range(start, len(lines)) if not lines[i].startswith("# "))
+    lines[start:end] = [line.removeprefix("# ") for line in lines[start:end]]
+    file = tmp_path / "mine.yaml"
+    file.write_text("\n".join(lines))
+    study = load_study(file)
+    assert study.data.datasets["questions"].file == "questions.jsonl"
+    assert study.recipes["full"].batches.steps == 500
+    assert study.evaluation.mteb_tasks == ("STS12", "SciFact")
+
+
 def test_a_file_that_is_there_is_left_alone(tmp_path):
     file = tmp_path / "mine.yaml"
     file.write_text("precious")

@@ -28,18 +28,45 @@ study:
 
 # Where each backbone comes from: a hub (pin the revision), a folder, or a recipe that makes it here.
 backbones:
-  base: {{hub: Qwen/Qwen2.5-0.5B}}
-  reasoning: {{hub: hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo}}
+  base: {{hub: Qwen/Qwen2.5-0.5B, revision: 060db6499f32faf8b98477b0a26969ef7d8b9987}}
+  reasoning: {{hub: hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo}} # no commit is known: pin what the log names
 
 # What is compared with what; kind is sft, rlvr or control.
 pairs:
   - {{left: base, right: reasoning, kind: rlvr}}
+
+# So far only the backbones are compared. To train embedders from them and judge these, take away the '#'
+# of the lines from 'data' to 'evaluation': your pairs, where negatives come from, a recipe, some tasks.
+{training}
+# Every other setting, with its default. A section that stands above is there once: add to it.
+
+"""
+
+# What makes embedders of the starter's backbones; it stands in the file as comments.
+TRAINING = """\
+data:
+  datasets:
+    questions:
+      file: questions.jsonl # or .parquet, or a dataset of the hub
+      columns: {query: question, positive: answer}
+      instruction: Given a question, retrieve its answer
+mining:
+  lexical: {} # by words, without a model; or teacher: {path: folder of a sentence-transformers model}
+  negatives: 3
+recipes:
+  full:
+    batches: {size: 64, negatives: 3, steps: 500}
+    optimizer: {learning_rate: 2.0e-5}
+evaluation:
+  mteb_tasks: [STS12, SciFact]
+  backbones: true # also without training, which shows what training gains
 """
 
 
 def starter(file: str, name: str) -> str:
     """The text of a starter study."""
-    lines = [HEAD.format(file=file, name=name)]
+    training = "".join(f"# {line}\n" for line in TRAINING.splitlines())
+    lines = [HEAD.format(file=file, name=name, training=training)]
     for key, info in Study.model_fields.items():
         if key in ("study", "backbones", "pairs"):
             continue

@@ -215,7 +215,7 @@ def reranking(entries: Sequence[Entry], job: CorporaJob, others: int = 9) -> Fil
     """A summary, its description, and descriptions of other entries of the package, near ones first."""
     mixed = described(entries, "reranking", seed=job.seed)
     queries = job.items // 2
-    enough(mixed, queries, "descriptions", "items")
+    enough(mixed, queries, "descriptions", "items (half of it, for reranking)")
     rows = []
     for i, entry in enumerate(mixed[:queries]):
         rest = mixed[i + 1 :] + mixed[:i]
