@@ -204,6 +204,15 @@ def test_a_job_that_failed_continues(tmp_path, problems, solver):
     assert len(solver.asked) - before == 6 - kept
 
 
+def test_what_was_written_is_not_paid_for_again_when_the_judge_fails(tmp_path, problems, solver, judge):
+    asked = settings(problems, solver, judge, endpoint={"attempts": 1})
+    judge.failures = [401]
+    with pytest.raises(UserError, match="401"):
+        make(tmp_path, asked, problems)
+    rows, _ = make(tmp_path, asked, problems)
+    assert len(rows) == len(solver.asked) == 6
+
+
 def test_the_key_comes_from_the_environment_and_stays_there(tmp_path, problems, solver, monkeypatch):
     asked = settings(problems, solver, endpoint={"key_variable": "TRACES_KEY"})
     with pytest.raises(UserError, match="TRACES_KEY"):
@@ -257,6 +266,14 @@ def test_a_backbone_of_ones_own_writes_by_seed(tmp_path, problems, backbone):
         ("\\boxed{1} no, \\boxed{2}", "2"),
         ("\\boxed{\\text{Monday}}", "monday"),
         ("\\boxed{(3, 4)}", "(3,4)"),
+        ("The answer is 18 dollars.", "18"),
+        ("Final answer: 18 eggs", "18"),
+        ("The answer is 42. Let me double-check the answer to be safe.", "42"),
+        ("The answer is 3 + 4 = 7 apples", "7"),
+        ("\\boxed{1{,}000}", "1000"),
+        ("\\boxed{\\frac12}", "1/2"),
+        ("\\boxed{x^{2}}", "x^2"),
+        ("\\boxed{\\text{(B)}}", "B"),
     ],
 )
 def test_equal_answers(left, right):
@@ -265,7 +282,16 @@ def test_equal_answers(left, right):
 
 @pytest.mark.parametrize(
     ("left", "right"),
-    [("\\boxed{1/3}", "0.33"), ("\\boxed{12}", "2"), ("", "3"), ("no number", "3"), ("(4,3)", "(3,4)")],
+    [
+        ("\\boxed{1/3}", "0.33"),
+        ("\\boxed{12}", "2"),
+        ("", "3"),
+        ("no number", "3"),
+        ("(4,3)", "(3,4)"),
+        ("The answer is 18. No, the answer is 19 eggs", "18"),
+        ("\\boxed{(A)}", "B"),
+        ("the answer is 2x", "2y"),
+    ],
 )
 def test_different_answers(left, right):
     assert not same_answer(left, right)

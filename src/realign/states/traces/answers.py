@@ -1,18 +1,22 @@
 """Whether an answer is the right one, by rule: the last one stated, compared as a number or as text.
 
 The rule looks for the last `\\boxed{…}`, then for what follows `####` or `Answer:`, then for the last
-number. Numbers are compared exactly as fractions, so 0.5 and 1/2 are one answer; everything else is
-compared after layout is taken out of it.
+number. Numbers are compared exactly as fractions, so 0.5 and 1/2 are one answer, and where a number is
+asked for, the first one of what is stated counts ("18 dollars"); everything else is compared after
+layout is taken out of it.
 """
 
 import re
 from fractions import Fraction
 
-_MARKED = re.compile(r"(?:####|[Aa]nswer(?:\s+is)?\s*:?)\s*([^\n]+)")
+_MARK = r"####|[Aa]nswer(?:\s+is)?\s*:?"
+_MARKED = re.compile(rf"(?:{_MARK})\s*([^\n]+?)(?={_MARK}|\n|$)")
 _NUMBER = re.compile(r"[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|\d)(?:\s*/\s*\d+(?:\.\d+)?)?|[-+−]?\d+")
 _LAYOUT = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s)|[\s$]|\\%|%|°|\^\\circ")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
-_FRACTION = re.compile(r"\\[dt]?frac\{([^{}]+)\}\{([^{}]+)\}")
+_FRACTION = re.compile(r"\\[dt]?frac(?:\{([^{}]+)\}|(\d))(?:\{([^{}]+)\}|(\d))")
+_NEEDLESS = re.compile(r"\{(\w|,)\}")  # x^{2}, 1{,}000
+_CHOICE = re.compile(r"\((\w)\)")
 
 
 def stated_answer(text: str) -> str | None:
@@ -20,8 +24,12 @@ def stated_answer(text: str) -> str | None:
     boxed = _last_boxed(text)
     if boxed is not None:
         return boxed.strip()
-    marked = _MARKED.findall(text)
-    return marked[-1].strip().rstrip(".").strip("*$ ") if marked else None
+    marked = _marked(text)
+    return marked[-1] if marked else None
+
+
+def _marked(text: str) -> list[str]:
+    return [found.strip().rstrip(".").strip("*$ ") for found in _MARKED.findall(text)]
 
 
 def final_answer(text: str) -> str:
@@ -35,7 +43,23 @@ def final_answer(text: str) -> str:
 def same_answer(answer: str, reference: str) -> bool:
     """Whether an answer is the right one; a reference that marks nothing is the answer itself."""
     right = _plain(stated_answer(reference) or reference)
-    return bool(right) and any(_equal(_plain(found), right) for found in (final_answer(answer), answer))
+    found = [final_answer(answer), answer]
+    if _value(right) is not None:
+        found += _stated_number(answer)
+    return bool(right) and any(_equal(_plain(each), right) for each in found)
+
+
+def _stated_number(text: str) -> list[str]:
+    """The first number of the last statement that has one: "the answer is 18 dollars"."""
+    boxed = _last_boxed(text)
+    for stated in reversed(_marked(text) if boxed is None else [boxed]):
+        if number := _NUMBER.search(_plain_number(stated)):
+            return [number.group()]
+    return []
+
+
+def _plain_number(stated: str) -> str:
+    return _NEEDLESS.sub(r"\1", stated).rpartition("=")[2]
 
 
 def _equal(left: str, right: str) -> bool:
@@ -57,10 +81,12 @@ def _last_boxed(text: str) -> str | None:
 
 
 def _plain(answer: str) -> str:
-    answer = _WORDS.sub(r"\1", _FRACTION.sub(r"(\1)/(\2)", answer.replace("−", "-")))
+    answer = _FRACTION.sub(r"(\1\2)/(\3\4)", answer.replace("−", "-"))
+    answer = _NEEDLESS.sub(r"\1", _WORDS.sub(r"\1", answer))
     answer = _LAYOUT.sub("", answer).replace("{", "(").replace("}", ")")
-    answer = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", answer)
-    return answer.removesuffix(".").lower()
+    answer = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", answer).removesuffix(".").lower()
+    choice = _CHOICE.fullmatch(answer)
+    return choice.group(1) if choice else answer
 
 
 def _value(answer: str) -> Fraction | None:

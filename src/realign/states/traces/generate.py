@@ -1,7 +1,7 @@
 """The command `traces`: reasoning traces for a set of problems, checked by reference and by a judge.
 
-Every finished trace is a line in the job's journal, flushed at once, so that a job that is killed or
-loses its endpoint pays for nothing twice.
+Every trace is a line in the job's journal, flushed at once, and one more when it is judged, so that a job
+that is killed or loses an endpoint pays for nothing twice.
 """
 
 import json
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def run(job: Job[TraceJob]) -> None:
         generator = make_generator(paths[0] if paths else None, settings)
         judge = EndpointWriter(settings.judge.endpoint, {"temperature": 0}) if settings.judge else None
         at_once = settings.at_once if isinstance(generator, EndpointWriter) else 1
-        _work_off(left, Tracer(settings, generator, judge), journal, at_once)
+        _work_off(left, Tracer(settings, generator, judge, journal), journal, at_once)
     rows = [journal.done[row["id"]] for row in problems]
     write_objects(job.output("traces"), rows)
     write_counts(job.output("counts"), [count_traces(settings.set, rows)])
@@ -92,11 +93,20 @@ def _problems(source: Path, settings: TraceJob) -> Iterator[Row]:
 class Tracer:
     """Makes the trace of one problem: writes it, checks it, has it judged."""
 
-    def __init__(self, settings: TraceJob, generator: Writer, judge: Writer | None):
-        self.settings, self.generator, self.judge = settings, generator, judge
+    def __init__(self, settings: TraceJob, generator: Writer, judge: Writer | None, journal: "Journal"):
+        self.settings, self.generator, self.judge, self.journal = settings, generator, judge, journal
 
     def trace(self, row: Row) -> Row:
-        """The problem's finished row."""
+        """The problem's finished row; what is written is kept before the judge is asked."""
+        written = self.journal.written.get(row["id"])
+        if written is None:
+            written = self._written(row)
+            if self.judge is not None:
+                self.journal.add(written)
+        judged = None if written["skipped"] else self._judged(row, written["answer"])
+        return {**written, "judged_correct": judged, "judge": self.judge.name if self.judge else None}
+
+    def _written(self, row: Row) -> Row:
         how, cap = self.settings.generator, self.settings.source.max_characters
         reply = self.generator.write(how.system, how.user.format(problem=row["problem"]), row["id"])
         # A model that does not think apart writes one text: its steps and its answer.
@@ -111,8 +121,6 @@ class Tracer:
             "answer": reply.answer,
             "skipped": skipped,
             "matches_reference": same_answer(reply.answer or reasoning, row["reference"]),
-            "judged_correct": None if skipped or self.judge is None else self._judged(row, reply.answer),
-            "judge": self.judge.name if self.judge else None,
         }
 
     def _judged(self, row: Row, answer: str) -> bool | None:
@@ -126,26 +134,32 @@ class Tracer:
 
 
 class Journal:
-    """Finished traces, a line each; a line that a kill cut short does not count."""
+    """Traces, a line when they are written and one when they are judged; a line cut short does not count."""
 
     def __init__(self, path: Path):
+        self.written: dict[str, Row] = {}  # not judged yet
         self.done: dict[str, Row] = {}
+        self._lock = Lock()
         whole = 0
         if path.is_file():
             for line in path.read_bytes().splitlines(keepends=True):
                 if not line.endswith(b"\n"):
                     break
                 row = json.loads(line)
-                self.done[row["id"]] = row
+                self._take(row)
                 whole += len(line)
         self._stream = path.open("ab")
         self._stream.truncate(whole)
 
     def add(self, row: Row) -> None:
-        """Keep a finished trace."""
-        self._stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
-        self._stream.flush()
-        self.done[row["id"]] = row
+        """Keep a trace, judged or not; several threads may."""
+        with self._lock:
+            self._stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+            self._stream.flush()
+            self._take(row)
+
+    def _take(self, row: Row) -> None:
+        (self.done if "judged_correct" in row else self.written)[row["id"]] = row
 
 
 def _work_off(rows: list[Row], tracer: Tracer, journal: Journal, at_once: int) -> None:

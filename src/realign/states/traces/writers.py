@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -90,7 +91,7 @@ class EndpointWriter:
                 problem = f"{error.code} {error.reason}: {error.read(300).decode('utf-8', 'replace')}"
                 if error.code not in BUSY:
                     raise UserError(f"{url}: {problem}") from None
-            except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+            except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
                 problem = str(getattr(error, "reason", error))
             except json.JSONDecodeError as error:
                 problem = f"the answer is not JSON ({error})"
