@@ -97,6 +97,9 @@ def test_tokens_of_other_tokenizers_meet_where_they_are_the_same_characters(writ
     nothing = write("c", values, offsets=FACTS["offsets"] + 90)
     with pytest.raises(UserError, match="share no token"):
         aligned(a, nothing, "offsets")
+    elsewhere = write("e", values, names=("gsm8k-1", "agnews-7"))
+    with pytest.raises(UserError, match="different texts"):
+        aligned(a, elsewhere, "offsets")
     silent = write("d", values, offsets=np.full((7, 2), -1))
     with pytest.raises(UserError, match=r"d\.h5 does not say which characters"):
         aligned(a, silent, "offsets")

@@ -109,7 +109,7 @@ def test_intervals_of_linear_measures_cover_the_truth(prepared):
     for _ in range(rounds):
         x, y, text_index = world.draw(120, 6)
         left, right, groups, products = prepared(x, y, text_index)
-        sums = p.layer_sums(left, right, (0, 0), groups, products)
+        sums = p.layer_sums(left, right, (0, 0), groups)
         everyone = np.arange(groups.count)
         fits = [p.fit(sums), *(p.fit(sums, [g]) for g in everyone)]
         held = groups.leave_out(
@@ -133,12 +133,35 @@ def test_intervals_of_the_entropy_cover_its_mean_over_samples(prepared, texts):
     world, found = World(1), []
     for _ in range(200):
         x, y, text_index = world.draw(texts, 6)
-        left, right, groups, products = prepared(x, y, text_index)
-        sums = p.layer_sums(left, right, (0, 0), groups, products)
+        left, right, groups, _ = prepared(x, y, text_index)
+        sums = p.layer_sums(left, right, (0, 0), groups)
         found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
     values, low, high = np.array(found).T
     covered = ((low <= values.mean()) & (values.mean() <= high)).mean()
     assert 0.90 <= covered <= 0.98, covered
+
+
+def test_massive_activations_do_not_feign_certainty_of_the_entropy(prepared):
+    world, found = World(1), []
+    for _ in range(100):
+        x, y, text_index = world.draw(60, 6)
+        x[::6, 0], y[::6, 0] = x[::6, 0] + 2e4, y[::6, 0] + 2e4
+        left, right, groups, _ = prepared(x, y, text_index)
+        sums = p.layer_sums(left, right, (0, 0), groups)
+        found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
+    values, low, high = np.array(found).T
+    assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.88
+    assert (high - low).min() > values.std()
+
+
+def test_of_directions_that_nothing_fixes_no_interval_is_known(random, prepared):
+    x = np.zeros((90, 6))
+    x[:, :3] = random.standard_normal((90, 3))
+    left, right, groups, _ = prepared(x, x, np.arange(90) % 30)
+    sums = p.layer_sums(left, right, (0, 0), groups)
+    whole = p.fit(sums)
+    assert whole.rank == 3
+    assert np.isnan(groups.one(p.entropy_without_each(sums, whole, groups)).low)
 
 
 def test_tokens_taken_for_independent_would_not_cover(prepared):

@@ -68,6 +68,8 @@ def _same_texts(left: StateFile, right: StateFile) -> tuple[States, States]:
 
 def _same_characters(left: StateFile, right: StateFile) -> tuple[States, States]:
     """The rows whose characters are a token in both files, in the order of the first."""
+    if left.text_ids != right.text_ids:
+        raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
     base = 1 + max(int(_offsets(side).max(initial=0)) for side in (left, right))
     (rows, keys), (other_rows, other_keys) = (_by_characters(side, base) for side in (left, right))
     _, here, there = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)

@@ -157,8 +157,7 @@ def _kernel_sums(left: Array, right: Array, groups: Groups) -> tuple[KernelSums,
     pairs = [
         (of_group.T @ (a * b) @ of_group)[..., None] for a, b in ((left, right), (left, left), (right, right))
     ]
-    diagonals = [np.diagonal(k)[None] for k in (left, right)]
-    return sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows, diagonals)
+    return sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows)
 
 
 # --- One model ------------------------------------------------------------------------------------

@@ -23,27 +23,62 @@ class KernelSums:
     tokens: Array  # how many remain
     products: Array  # Σ K_ij L_ij
     rows: Array  # Σ R_i S_i
-    diagonals: Array  # Σ K_ii L_ii
-    diagonal_rows: Array  # Σ K_ii S_i
-    rows_diagonal: Array  # Σ R_i L_ii
     totals: Array  # Σ K_ij · Σ L_ij
-    off_diagonal_totals: Array  # the same without the diagonals
+    debiased: Array  # the unbiased estimate of HSIC, over tokens of different groups
 
     def hsic(self) -> Array:
         """tr(KHLH), the biased estimate up to a factor that CKA divides out."""
-        n = self._count()
+        n = self.tokens.reshape(-1, *[1] * (self.products.ndim - 1)).astype(np.float64)
         return self.products - 2 / n * self.rows + self.totals / n**2
 
     def debiased_hsic(self) -> Array:
-        """The unbiased estimate (Song et al. 2012): diagonals left out, factors for what that takes."""
-        n = self._count()
-        products = self.products - self.diagonals
-        rows = self.rows - self.diagonal_rows - self.rows_diagonal + self.diagonals
-        total = products + self.off_diagonal_totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows
-        return total / (n * (n - 3))
+        """The unbiased estimate; NaN where fewer than four groups remain."""
+        return self.debiased.copy()
 
-    def _count(self) -> Array:
-        return self.tokens.reshape(-1, *[1] * (self.products.ndim - 1)).astype(np.float64)
+
+class Apart:
+    """The unbiased estimate of HSIC (Song et al. 2012) with groups of texts in the place of samples.
+
+    It is the mean of K_ij L_ij + K_ij L_kl - 2 K_ij L_ik over tokens i, j, k, l of four different groups.
+    Tokens of one text are not independent: leaving out only i = j finds likeness where there is none.
+    """
+
+    def __init__(self, groups: Groups):
+        keep = np.array([~np.isin(np.arange(groups.count), lost) for lost in groups.lost])
+        self.pairs = keep[:, :, None] & keep[:, None] & ~np.eye(groups.count, dtype=bool)
+        sizes = np.where(keep, groups.sizes, 0).astype(np.float64)
+        n, square = sizes.sum(1)[:, None, None], (sizes**2).sum(1)[:, None, None]
+        two = sizes[:, :, None] + sizes[:, None]
+        # how many pairs of tokens of two more groups go with each pair, and single tokens with each triple
+        more = (n - two) ** 2 - square + sizes[:, :, None] ** 2 + sizes[:, None] ** 2
+        self._with_pair = np.where(self.pairs, more, 0)
+        self._with_triple = n[..., None] - two[:, :, :, None] - sizes[:, None, None, :]
+        self._with_triple *= self.pairs[:, :, :, None] & self.pairs[:, :, None, :] & self.pairs[:, None]
+        self._count = (self._with_pair * sizes[:, :, None] * sizes[:, None]).sum((1, 2))
+
+    def triples(self, group: int, sums: Array) -> Array:
+        """What one group's Σ_i R_i^h S_i^l, by the groups h and l (first axes), adds to the third term."""
+        return np.tensordot(self._with_triple[:, group], sums, 2)
+
+    def estimate(self, products: Array, triples: Array, totals: Array) -> Array:
+        """HSIC with groups left out from Σ K_ij L_ij by pairs of groups and the other two terms."""
+        first = np.tensordot(self._with_pair, products, 2)
+        count = self._count.reshape(-1, *[1] * (first.ndim - 1))
+        whole = np.full_like(first, np.nan)
+        # groups of unequal size leave a count that is 0 only up to rounding
+        return np.divide(first - 2 * triples + totals, count, out=whole, where=count > 0.5)
+
+    def totals(self, left: Array, right: Array, own: bool = False) -> Array:
+        """Σ K_ij L_kl over four different groups, from sums of K and L by pairs of groups, (layers, g, h)."""
+        return np.stack([self._totals(left * mask, right * mask, own) for mask in self.pairs])
+
+    @staticmethod
+    def _totals(left: Array, right: Array, own: bool) -> Array:
+        how = "a...,a...->a" if own else "a...,b...->ab"
+        whole = np.einsum(how, left.sum((1, 2)), right.sum((1, 2)))
+        shared = np.einsum(how.replace("...", "g"), left.sum(2), right.sum(2))
+        both = np.einsum(how.replace("...", "gh"), left, right, optimize=True)
+        return np.asarray(whole - 4 * shared + 2 * both)
 
 
 @dataclass
@@ -62,54 +97,51 @@ class CkaSums:
         across, left, right = (of(sums) for sums in (self.across, self.left, self.right))
         left[:, self.constant_left], right[:, self.constant_right] = 0, 0
         lengths = np.sqrt(np.maximum(left, 0))[:, :, None] * np.sqrt(np.maximum(right, 0))[:, None, :]
-        value = np.divide(across, lengths, out=np.zeros_like(across), where=lengths > 0)
+        value = np.divide(across, lengths, out=np.zeros_like(across), where=~(lengths <= 0))
         return np.clip(value, -1.0 if debiased else 0.0, 1.0)
 
 
 def sums_of_grams(
-    groups: Groups, of_row: Array, across: Array, own: list[Array], rows: list[Array], diagonals: list[Array]
+    groups: Groups, of_row: Array, across: Array, own: list[Array], rows: list[Array]
 ) -> tuple[KernelSums, KernelSums, KernelSums]:
     """The sums of two kernels with each other, of the left with itself, and of the right with itself.
 
-    `across` and `own` are sums of products by pairs of groups (first two axes), `rows` each token's
-    row sums by group, (layers, tokens, groups), and `diagonals` its own entry, (layers, tokens).
+    `across` and `own` are sums of products by pairs of groups (first two axes), and `rows` each token's
+    row sums by group, (layers, tokens, groups).
     """
+    apart = Apart(groups)
+    by_pair = [np.stack([r[:, of_row == g].sum(1) for g in range(groups.count)], 1) for r in rows]
+    both = _sums_of(groups, of_row, apart, across, rows, by_pair, own=False)
+    left, right = (
+        _sums_of(groups, of_row, apart, own[s], [rows[s]] * 2, [by_pair[s]] * 2, own=True) for s in (0, 1)
+    )
+    return both, left, right
 
-    parts: dict[str, list[dict[str, Array]]] = {"across": [], "left": [], "right": []}
+
+def _sums_of(
+    groups: Groups,
+    of_row: Array,
+    apart: Apart,
+    products: Array,
+    rows: list[Array],
+    by_pair: list[Array],
+    own: bool,
+) -> KernelSums:
+    """The sums of two kernels of all layers, or with `own` of each layer's with itself."""
+    how = "ai,ai->a" if own else "ai,bi->ab"
+    row_sums, totals = [], []
     whole = [r.sum(2) for r in rows]
     for lost in groups.lost:
         keep = ~np.isin(of_row, lost)
-        row = [w[:, keep] - r[:, :, lost].sum(2)[:, keep] for w, r in zip(whole, rows, strict=True)]
-        diagonal = [d[:, keep] for d in diagonals]
-        total, trace = [r.sum(1) for r in row], [d.sum(1) for d in diagonal]
-        off = [a - b for a, b in zip(total, trace, strict=True)]
-        parts["across"].append(
-            {
-                "rows": row[0] @ row[1].T,
-                "diagonals": diagonal[0] @ diagonal[1].T,
-                "diagonal_rows": diagonal[0] @ row[1].T,
-                "rows_diagonal": row[0] @ diagonal[1].T,
-                "totals": np.outer(total[0], total[1]),
-                "off_diagonal_totals": np.outer(off[0], off[1]),
-            }
-        )
-        for side, name in enumerate(("left", "right")):
-            mixed = (diagonal[side] * row[side]).sum(1)
-            parts[name].append(
-                {
-                    "rows": (row[side] ** 2).sum(1),
-                    "diagonals": (diagonal[side] ** 2).sum(1),
-                    "diagonal_rows": mixed,
-                    "rows_diagonal": mixed,
-                    "totals": total[side] ** 2,
-                    "off_diagonal_totals": off[side] ** 2,
-                }
-            )
-    pairs = {"across": across, "left": own[0], "right": own[1]}
-    both, one, other = (_collect(groups, groups.leave_out_pairs(pairs[name]), parts[name]) for name in parts)
-    return both, one, other
-
-
-def _collect(groups: Groups, products: Array, parts: list[dict[str, Array]]) -> KernelSums:
-    stacked = {key: np.stack([p[key] for p in parts]) for key in parts[0]}
-    return KernelSums(tokens=groups.left_out, products=products, **stacked)
+        left, right = (w[:, keep] - r[:, :, lost].sum(2)[:, keep] for w, r in zip(whole, rows, strict=True))
+        row_sums.append(np.einsum(how, left, right, optimize=True))
+        totals.append(np.einsum(how.replace("i", ""), left.sum(1), right.sum(1)))
+    triples = np.zeros((len(groups.lost), *products.shape[2:]))
+    how = "aih,ail->hla" if own else "aih,bil->hlab"
+    for group in range(groups.count):
+        here = of_row == group
+        triples += apart.triples(group, np.einsum(how, *(r[:, here] for r in rows), optimize=True))
+    debiased = apart.estimate(products, triples, apart.totals(by_pair[0], by_pair[1], own))
+    return KernelSums(
+        groups.left_out, groups.leave_out_pairs(products), np.stack(row_sums), np.stack(totals), debiased
+    )

@@ -14,7 +14,6 @@ from scipy.special import digamma
 
 from realign.hrsa.centred import Side, rows_at_once
 from realign.hrsa.groups import Groups, first_order
-from realign.hrsa.products import Products
 from realign.hrsa.reading import Array
 
 
@@ -55,10 +54,11 @@ class Fit:
         return float((self.xx + self.yy - 2 * self.nuclear) / self.yy) if self.yy > 0 else 0.0
 
 
-def layer_sums(
-    left: Side, right: Side, pair: tuple[int, int], groups: Groups, products: Products
-) -> LayerSums:
-    """Read one layer of both models once."""
+def layer_sums(left: Side, right: Side, pair: tuple[int, int], groups: Groups) -> LayerSums:
+    """Read one layer of both models once, and sum in float64.
+
+    A dimension of massive activations would drown all others in float32: its rounding is as large as they.
+    """
     g = groups.count
     sums = LayerSums(
         groups.sizes.astype(np.float64),
@@ -69,10 +69,10 @@ def layer_sums(
         np.zeros((g, left.width, right.width)),
     )
     for block in groups.blocks(rows_at_once(left.width)):
-        x, y = left.read(pair[0], block), right.read(pair[1], block)
-        sums.xx[block.group] += np.einsum("ij,ij->", x, x, dtype=np.float64)
-        sums.yy[block.group] += np.einsum("ij,ij->", y, y, dtype=np.float64)
-        sums.xy[block.group] += products.cross(x, y)
+        x, y = (s.read(i, block).astype(np.float64) for s, i in zip((left, right), pair, strict=True))
+        sums.xx[block.group] += np.vdot(x, x)
+        sums.yy[block.group] += np.vdot(y, y)
+        sums.xy[block.group] += x.T @ y
     return sums
 
 
@@ -85,9 +85,14 @@ def fit(sums: LayerSums, lost: Sequence[int] | Array = ()) -> Fit:
 
     n, x, y = kept(sums.counts), kept(sums.x), kept(sums.y)
     u, s, v = np.linalg.svd(kept(sums.xy) - np.outer(x, y) / n)
-    rank = int((s > s[0] * max(len(u), len(v)) * np.finfo(np.float32).eps).sum()) if s[0] > 0 else 0
+    rank = int((s > _rounding(s)).sum())
     xx, yy = kept(sums.xx) - x @ x / n, kept(sums.yy) - y @ y / n
     return Fit(u @ v, (u, s, v), x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
+
+
+def _rounding(s: Array) -> float:
+    """What a singular value or a sum of two must exceed to be more than rounding."""
+    return float(s[0] * len(s) * np.finfo(np.float64).eps)
 
 
 def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
@@ -143,14 +148,15 @@ def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
     Fitting anew without a group lets directions jump that the sample hardly fixes; one such jump
     makes a jackknife's variance several times too large. The derivative is known: a change K of
     UᵀMV turns the rotation by (K − Kᵀ)/(sᵢ + sⱼ), so a group adds an inner product with its sums.
+    Where two directions or more are not fixed at all, no interval is known (NaN).
     """
     rotation, (u, s, v) = whole.rotation, whole.factors
     width = len(rotation)
     logs = np.log(rotation**2, out=np.zeros_like(rotation), where=rotation != 0)
     slope = u.T @ (2 * rotation * (logs + 1) / (width * np.log(width))) @ v.T
     stretch = np.add.outer(s, s)
-    known = stretch > s[0] * width * np.finfo(np.float32).eps
-    weights = u @ np.divide(slope - slope.T, stretch, out=np.zeros_like(slope), where=known) @ v
+    np.fill_diagonal(stretch, np.inf)  # a direction does not turn into itself
+    weights = u @ ((slope - slope.T) / stretch) @ v if stretch.min() > _rounding(s) else np.nan * slope
     added = np.array([np.vdot(weights, of_group) for of_group in sums.xy])
     value = inverse_row_entropies(rotation).mean()
     kept = np.maximum(1 - groups.shares, 1 / groups.texts)  # a lone group has no interval anyway

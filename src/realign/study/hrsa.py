@@ -104,9 +104,7 @@ class Probe(Section):
 class Extra(Section):
     """Other measures of the literature, on a sample of tokens."""
 
-    max_tokens: int = setting(
-        1000, "Take at most this many tokens, drawn by seed, evenly from all texts.", unit="tokens", ge=20
-    )
+    max_tokens: int = setting(1000, "Take at most this many tokens, drawn by seed.", unit="tokens", ge=20)
     variance: float = setting(0.99, "Share of the variance that SVCCA and PWCCA keep.", gt=0, le=1)
     rbf: float | None = setting(
         0.5, "Width of RBF CKA's kernel, times the median distance; nothing leaves it out.", gt=0
