@@ -47,6 +47,12 @@ def test_a_queue_that_does_not_answer_is_no_empty_queue(records):
         refuse_doubles(records)
 
 
+def test_a_local_run_starts_though_the_queue_of_an_earlier_one_is_gone(records, caplog):
+    answer(records, "echo 'Unknown host' >&2; exit 1")
+    refuse_doubles(records, queued=False)
+    assert "Unknown host" in caplog.text
+
+
 def test_without_earlier_runs_or_without_slurm_nothing_is_asked(records, tmp_path, monkeypatch):
     answer(records, "exit 1")
     refuse_doubles(tmp_path / "other")

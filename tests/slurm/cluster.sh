@@ -151,6 +151,10 @@ stop() { # a daemon by its file of the process's number; returns when it is gone
 }
 
 down() {
+    if ! grep -q "^ClusterName=fake$" /etc/slurm/slurm.conf 2>/dev/null; then
+        echo "no cluster of this script is configured here: nothing is stopped"
+        return 0
+    fi
     for n in $NODES; do stop "/run/slurmd-$n.pid"; done
     stop /run/slurmctld.pid
     stop /run/slurmdbd.pid

@@ -68,7 +68,7 @@ onstart:
     from realign.runs.queue import name_in_queue, refuse_doubles
     from realign.runs.states import read_states_as_ended
 
-    refuse_doubles(RUN_RECORD.parent)
+    refuse_doubles(RUN_RECORD.parent, queued=not workflow.local_exec)
     guard(workflow.dag, STUDY, workflow.config_settings.config)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:

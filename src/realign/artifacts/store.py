@@ -227,8 +227,11 @@ class Entry:
 
     @classmethod
     def read(cls, folder: Path) -> "Entry":
-        """Measure a folder of the store."""
-        stats = [(folder / name).stat() for name in files_below(folder)]
+        """Measure a folder of the store; a job at work may take files away meanwhile."""
+        stats = []
+        for name in files_below(folder):
+            with contextlib.suppress(FileNotFoundError):
+                stats.append((folder / name).stat())
         return cls(
             folder,
             folder.name.rsplit("-", 1)[0],

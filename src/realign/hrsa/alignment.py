@@ -12,6 +12,7 @@ import numpy as np
 
 from realign.artifacts.command import UserError
 from realign.hrsa.reading import Array, Picked, StateFile, States
+from realign.hrsa.rows import BEFORE_NORM, layer_names
 from realign.study.hrsa import Alignment
 
 log = logging.getLogger(__name__)
@@ -26,6 +27,11 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     """Both files' states at the rows that are compared; an error names the first difference."""
     if left.level != right.level:
         raise UserError(f"{left.path} holds {left.level} states and {right.path} {right.level} states")
+    if _before_norm(left) != _before_norm(right):
+        raise UserError(
+            f"one of {left.path} and {right.path} holds the last block before its norm as well "
+            "(states.before_norm); extract both alike"
+        )
     if alignment == "offsets":
         return _same_texts(left, right) if left.level == "text" else _same_characters(left, right)
     _check(left, right, "text_tokens", "text {at} has {value} tokens", _OTHER_TOKENIZER)
@@ -36,6 +42,10 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     if alignment == "ids":
         _check(left, right, "token_ids", "row {at} is token {value}", _OTHER_TOKENIZER)
     return left, right
+
+
+def _before_norm(side: StateFile) -> bool:
+    return any(name.endswith(BEFORE_NORM) for name in layer_names(side.attributes))
 
 
 def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str) -> None:

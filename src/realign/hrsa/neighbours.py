@@ -204,6 +204,7 @@ def _add(
 
 
 def _add_means(rows: Rows, by_layer: list[Overlap], k: int) -> None:
-    """The mean over layers: ours leaves out the embedding output, the published counts it."""
-    _add(rows, mean_of(by_layer[1:] or by_layer), k, None, "mean_over_layers")
-    _add(rows, mean_of(by_layer), k, None, "mean_over_layers", preset=PUBLISHED)
+    """The means over layers, ours and the published."""
+    ours, published = rows.layers_for_means(len(by_layer))
+    _add(rows, mean_of([by_layer[i] for i in ours]), k, None, "mean_over_layers")
+    _add(rows, mean_of([by_layer[i] for i in published]), k, None, "mean_over_layers", preset=PUBLISHED)

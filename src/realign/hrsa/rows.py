@@ -43,7 +43,13 @@ SCHEMA = pa.schema(
         ("n", WHOLE),
     ]
 )
+BEFORE_NORM = "before the norm"
 PUBLISHED = "published"  # rows that the authors' code computes in another way than we do
+
+
+def layer_names(attributes: dict[str, Any]) -> list[str]:
+    """What each layer of a file is; nothing for plain arrays."""
+    return [str(name) for name in attributes.get("layer_names", ())]
 
 
 class Rows:
@@ -61,6 +67,15 @@ class Rows:
         self._common["corpus"] = context.corpus or _text(attributes.get("corpus"))
         self._common["attention"] = _text(attributes.get("attention"))
         self._common["token_rule"] = _token_rule(attributes)
+        self._seen_twice = {i for i, name in enumerate(layer_names(attributes)) if name.endswith(BEFORE_NORM)}
+
+    def layers_for_means(self, layers: int) -> tuple[list[int], list[int]]:
+        """Which layers a mean is over: ours leaves out the embedding output, the published counts it.
+
+        A last block that a file holds before its norm as well is counted once.
+        """
+        counted = [i for i in range(layers) if i not in self._seen_twice]
+        return counted[1:] or counted, counted
 
     def add(
         self,

@@ -6,6 +6,7 @@ is refused. Elsewhere than on SLURM there is nothing to find.
 """
 
 import json
+import logging
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Any
 
 from realign.artifacts.command import UserError
 
+log = logging.getLogger(__name__)
 PATIENCE = 60.0  # seconds that a queue has for its answer
 
 
@@ -33,9 +35,19 @@ def name_in_queue(workflow: Any) -> str | None:
     return getattr(executor, "run_uuid", None)
 
 
-def refuse_doubles(records: Path) -> None:
-    """Stop a run that would submit again what an earlier run still has in the queue."""
-    jobs = left_in_queue(records)
+def refuse_doubles(records: Path, queued: bool = True) -> None:
+    """Stop a run that would submit again what an earlier run still has in the queue.
+
+    A run without a queue of its own (`queued` is false) starts also where the queue of an earlier one can't
+    be asked any more, as on a machine that was part of a cluster once.
+    """
+    try:
+        jobs = left_in_queue(records)
+    except UserError as error:
+        if queued:
+            raise
+        log.warning("whether an earlier run left jobs in a cluster's queue is not known: %s", error)
+        return
     if jobs:
         raise UserError("\n".join(say_left(jobs)))
 

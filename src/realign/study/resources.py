@@ -14,8 +14,8 @@ from realign.study.errors import nearest
 class RuleResources(Section):
     """The resources of one rule's jobs; what is left out keeps the rule's own default."""
 
-    threads: int | None = setting(None, "CPU threads of a job.", unit="threads", ge=1)
-    memory_gb: float | None = setting(None, "Memory of a job.", unit="GB", gt=0)
+    threads: int | None = setting(None, "CPU threads of a job, on each of its nodes.", unit="threads", ge=1)
+    memory_gb: float | None = setting(None, "Memory of a job, on each of its nodes.", unit="GB", gt=0)
     gpus: int | None = setting(None, "GPUs of a job, on each of its nodes.", unit="GPUs", ge=0)
     gpu_model: str | None = setting(None, "The kind of GPU to ask for, as the cluster names it.")
     nodes: int | None = setting(None, "Nodes of a job (training only).", unit="nodes", ge=1)
