@@ -1,6 +1,7 @@
 """Linear CKA against its formula, its invariances, what it must not forgive, and itself by another way."""
 
 from dataclasses import fields
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -23,17 +24,24 @@ def dense_cka(x, y):
     return (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
 
 
-def dense_debiased_cka(x, y):
-    """The unbiased estimate of HSIC (Song et al. 2012, equation 5) for each of the three, written out."""
+def song(a, b):
+    """The unbiased estimate of HSIC of independent tokens (Song et al. 2012, equation 5), written out."""
+    n, ones = len(a), np.ones(len(a))
+    a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
+    middle = (ones @ a @ ones) * (ones @ b @ ones) / ((n - 1) * (n - 2))
+    return (np.trace(a @ b) + middle - 2 / (n - 2) * ones @ a @ b @ ones) / (n * (n - 3))
 
-    def hsic(a, b):
-        n, ones = len(a), np.ones(len(a))
-        a, b = a - np.diag(np.diag(a)), b - np.diag(np.diag(b))
-        middle = (ones @ a @ ones) * (ones @ b @ ones) / ((n - 1) * (n - 2))
-        return (np.trace(a @ b) + middle - 2 / (n - 2) * ones @ a @ b @ ones) / (n * (n - 3))
 
+def over_fours(a, b, of_token):
+    """The same over tokens of different groups: the mean over all fours of them, one by one."""
+    fours = [f for f in permutations(range(len(a)), 4) if len(set(of_token[list(f)])) == 4]
+    i, j, k, m = np.array(fours).T
+    return (a[i, j] * b[i, j] - 2 * a[i, j] * b[i, k] + a[i, j] * b[k, m]).mean()
+
+
+def dense_debiased_cka(x, y, hsic, *more):
     k, m = x @ x.T, y @ y.T
-    return hsic(k, m) / np.sqrt(hsic(k, k) * hsic(m, m))
+    return hsic(k, m, *more) / np.sqrt(hsic(k, k, *more) * hsic(m, m, *more))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -41,14 +49,64 @@ def test_equals_the_formula_for_every_pair_of_layers_and_every_group_left_out(
     pair, text_index, prepared, form
 ):
     left, right, groups, products = prepared(*pair, text_index)
-    sums = FORMS[form](left, right, groups, products)
-    biased, debiased = sums.cka(), sums.cka(debiased=True)
+    biased = FORMS[form](left, right, groups, products).cka()
     for place in (0, 1, 8, 20):
         keep = ~np.isin(groups.of_row, groups.lost[place])
         for i, j in np.ndindex(3, 3):
-            x, y = pair[0][i][keep], pair[1][j][keep]
-            assert biased[place, i, j] == pytest.approx(dense_cka(x, y), abs=1e-10)
-            assert debiased[place, i, j] == pytest.approx(dense_debiased_cka(x, y), abs=1e-10)
+            expected = dense_cka(pair[0][i][keep], pair[1][j][keep])
+            assert biased[place, i, j] == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_debiased_equals_the_published_estimate_where_each_token_is_a_group(random, prepared, form):
+    x = random.standard_normal((2, 40, 5)) + 3
+    y = x[:, :, :4] + random.standard_normal((2, 40, 4))
+    debiased = FORMS[form](*prepared(x, y, groups=40)).cka(debiased=True)
+    groups = prepared(x, y, groups=40)[2]
+    for place in (0, 1, 17, 40):
+        keep = ~np.isin(groups.of_row, groups.lost[place])
+        for i, j in np.ndindex(2, 2):
+            expected = dense_debiased_cka(x[i][keep], y[j][keep], song)
+            assert debiased[place, i, j] == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_debiased_is_the_mean_over_fours_of_different_groups_whatever_is_left_out(random, prepared, form):
+    text_index = np.repeat(np.arange(8), [1, 3, 2, 1, 1, 2, 1, 3])  # groups of unequal size
+    x = random.standard_normal((1, 14, 3)) + 2
+    y = 2 * x + random.standard_normal((1, 14, 3))
+    left, right, groups, products = prepared(x, y, text_index, groups=6)
+    found = FORMS[form](left, right, groups, products).cka(debiased=True)[:, 0, 0]
+    for value, lost in zip(found, groups.lost, strict=True):
+        keep = ~np.isin(groups.of_row, lost)
+        expected = dense_debiased_cka(x[0][keep], y[0][keep], over_fours, groups.of_row[keep])
+        assert value == pytest.approx(expected, abs=1e-10)
+
+
+@pytest.mark.parametrize("texts", [3, 4])
+def test_debiased_needs_four_groups(random, prepared, texts):
+    x = random.standard_normal((1, 5 * texts, 3))
+    for make in FORMS.values():
+        found = make(*prepared(x, x, np.repeat(np.arange(texts), 5))).cka(debiased=True)
+        assert np.isnan(found[1:]).all()
+        assert np.isnan(found[0]).all() == (texts < 4)
+
+
+def test_unrelated_models_that_share_nothing_but_the_texts_are_unlike(prepared):
+    random, text_index = np.random.default_rng(0), np.repeat(np.arange(57), 20)
+
+    def model():  # half of its variance is the text's
+        of_text = np.repeat(random.standard_normal((57, 128)), 20, axis=0)
+        return of_text + random.standard_normal(of_text.shape)
+
+    found = []
+    for _ in range(10):
+        left, right, groups, products = prepared(model(), model(), text_index)
+        sums = cka_sums(left, right, groups, products)
+        found.append(groups.one(sums.cka(debiased=True)[:, 0, 0]))
+    value, low, high = np.array(found).T
+    assert abs(value.mean()) < 0.02
+    assert ((low <= 0) & (high >= 0)).sum() >= 8
 
 
 def test_both_forms_and_both_libraries_give_the_same_sums(pair, text_index, prepared):
@@ -77,7 +135,7 @@ def test_blocks_and_tiles_of_any_size_give_the_same(pair, text_index, prepared, 
 
 
 def similarity(prepared, x, y, debiased=False):
-    return cka_sums(*prepared(x, y, groups=2)).cka(debiased)[0, 0, 0]
+    return cka_sums(*prepared(x, y)).cka(debiased)[0, 0, 0]
 
 
 @settings(max_examples=25, deadline=None)
@@ -90,7 +148,7 @@ def test_forgives_rotation_scale_and_shift(seed, scale, width):
     random, products = np.random.default_rng(seed), NumpyProducts("float64")
     x, y = random.standard_normal((40, width)), random.standard_normal((40, width + 1))
     moved = scale * (x @ haar_rotation(width, seed)) + random.standard_normal(width)
-    groups = Groups(np.arange(40), 4)
+    groups = Groups(np.arange(40), 8)
 
     def of(a, b):
         sides = [Side(ArrayStates(v), groups, products) for v in (a, b)]

@@ -5,15 +5,12 @@ HSIC needs only a few sums over pairs of tokens. With many tokens they come from
 stream, and both give the sums by group, so that the jackknife costs almost nothing more.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
-
 import numpy as np
 
 from realign.engine.progress import Progress
 from realign.hrsa.centred import Side, rows_at_once, tiles
 from realign.hrsa.groups import Groups
-from realign.hrsa.kernel_sums import CkaSums, KernelSums, sums_of_grams
+from realign.hrsa.kernel_sums import CkaSums, GroupSums, KernelSums, sums_of_grams
 from realign.hrsa.products import Products
 from realign.hrsa.reading import Array
 
@@ -48,12 +45,10 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
     size = min(size, GRAM_BYTES // (2 * item * (left.layers * left.width + right.layers * right.width)))
     blocks = groups.blocks(max(16, size))
     starts = np.concatenate([[0], np.cumsum([b.size for b in blocks])])
-    of_row = np.repeat([b.group for b in blocks], [b.size for b in blocks])
     count, tokens = groups.count, groups.tokens
     across = np.zeros((count, count, left.layers, right.layers))
     own = [np.zeros((count, count, s.layers)) for s in (left, right)]
     rows = [np.zeros((s.layers, tokens, count)) for s in (left, right)]
-    diagonals = [np.zeros((s.layers, tokens)) for s in (left, right)]
     sides = (left, right)
     with Progress("Gram blocks", len(blocks) * (len(blocks) + 1) // 2, "blocks") as progress:
         for i, first in enumerate(blocks):
@@ -75,17 +70,8 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
                     rows[side][:, here, second.group] += by_row
                     if i != j:
                         rows[side][:, there, first.group] += by_column
-                    else:
-                        diagonals[side][:, here] = _diagonals(gram)
                 progress.advance()
-    kernels = sums_of_grams(groups, of_row, across, own, rows, diagonals)
-    return CkaSums(*kernels, left.constant, right.constant)
-
-
-def _diagonals(gram: Any) -> Array:
-    if isinstance(gram, np.ndarray):
-        return gram.diagonal(axis1=1, axis2=2)
-    return gram.diagonal(dim1=1, dim2=2).double().cpu().numpy()
+    return CkaSums(*sums_of_grams(groups, across, own, rows), left.constant, right.constant)
 
 
 # --- Feature form ---------------------------------------------------------------------------------
@@ -99,85 +85,35 @@ def feature_sums(left: Side, right: Side, groups: Groups, products: Products) ->
 
 
 def _feature_pairs(a: Side, b: Side, groups: Groups, products: Products, own: bool = False) -> KernelSums:
-    pair_bytes = groups.count * a.width * b.width * products.dtype.itemsize
+    pair_bytes = 8 * groups.count * a.width * b.width
     size = max(1, int(np.sqrt(TILE_BYTES / pair_bytes))) if not own else max(1, TILE_BYTES // pair_bytes)
-    shape = (len(groups.lost), a.layers) if own else (len(groups.lost), a.layers, b.layers)
-    result = KernelSums(groups.left_out, *(np.zeros(shape) for _ in fields(KernelSums)[1:]))
+    result = KernelSums.of_shape(groups, *((a.layers,) if own else (a.layers, b.layers)))
     what = f"products of {a.name}" + ("" if own else f" and {b.name}")
     with Progress(what, a.layers * (1 if own else b.layers), "pairs") as progress:
         for left_tile in tiles(a.layers, size):
             for right_tile in [left_tile] if own else tiles(b.layers, size):
                 pairs = [(i, j) for i in left_tile for j in right_tile if i == j or not own]
-                for (i, j), sums in zip(pairs, _tile(a, b, pairs, groups, products), strict=True):
-                    where = (slice(None), i) if own else (slice(None), i, j)
-                    for name, value in sums.items():
-                        getattr(result, name)[where] = value
+                for (i, j), cross in zip(pairs, _crosses(a, b, pairs, groups, products), strict=True):
+                    sums = _from_features(cross, a.sums[:, i], b.sums[:, j])
+                    result.fill((i,) if own else (i, j), sums, groups)
                 progress.advance(len(pairs))
     return result
 
 
-@dataclass
-class _PairSums:
-    """One layer pair's sums by group, of centred x and y."""
-
-    cross: Array  # Σ x yᵀ
-    weighted_left: Array  # Σ |y|² x
-    weighted_right: Array  # Σ |x|² y
-    squares: Array  # Σ |x|² |y|²
-    left_squares: Array  # Σ |x|²
-    right_squares: Array  # Σ |y|²
-
-
-def _tile(
+def _crosses(
     a: Side, b: Side, pairs: list[tuple[int, int]], groups: Groups, products: Products
-) -> list[dict[str, Array]]:
-    g, p, q = groups.count, a.width, b.width
-    sums = [
-        _PairSums(np.zeros((g, p, q), products.dtype), np.zeros((g, p)), np.zeros((g, q)), *np.zeros((3, g)))
-        for _ in pairs
-    ]
-    for block in groups.blocks(rows_at_once(max(p, q), 4)):
+) -> list[Array]:
+    """Each layer pair's Σ x yᵀ by group, of centred x and y."""
+    sums = [np.zeros((groups.count, a.width, b.width)) for _ in pairs]
+    for block in groups.blocks(rows_at_once(max(a.width, b.width), 4)):
         xs = {i: a.read(i, block) for i, _ in pairs}
         ys = xs if a is b else {j: b.read(j, block) for _, j in pairs}
-        left = {i: np.einsum("ij,ij->i", x, x, dtype=np.float64) for i, x in xs.items()}
-        right = left if a is b else {j: np.einsum("ij,ij->i", y, y, dtype=np.float64) for j, y in ys.items()}
-        for (i, j), s in zip(pairs, sums, strict=True):
-            s.cross[block.group] += products.cross(xs[i], ys[j])
-            s.weighted_left[block.group] += right[j] @ xs[i]
-            s.weighted_right[block.group] += left[i] @ ys[j]
-            s.squares[block.group] += left[i] @ right[j]
-            s.left_squares[block.group] += left[i].sum()
-            s.right_squares[block.group] += right[j].sum()
-    return [
-        _from_features(s, a.sums[:, i], b.sums[:, j], groups) for (i, j), s in zip(pairs, sums, strict=True)
-    ]
+        for (i, j), cross in zip(pairs, sums, strict=True):
+            cross[block.group] += products.cross(xs[i], ys[j])
+    return sums
 
 
-def _from_features(s: _PairSums, sum_left: Array, sum_right: Array, groups: Groups) -> dict[str, Array]:
-    """The kernels' sums of one layer pair from sums of its features."""
-    x, y = groups.leave_out(sum_left), groups.leave_out(sum_right)
-    total = s.cross.sum(0, dtype=np.float64)
-    rows = np.einsum("gi,gi->g", x @ total, y)
-    for i, lost in enumerate(groups.lost):
-        rows[i] -= sum(x[i] @ (s.cross[group] @ y[i]) for group in lost)
-    totals = (x * x).sum(1), (y * y).sum(1)
-    traces = groups.leave_out(s.left_squares), groups.leave_out(s.right_squares)
-    return {
-        "products": groups.leave_out_pairs(_inner(s.cross)),
-        "rows": rows,
-        "diagonals": groups.leave_out(s.squares),
-        "diagonal_rows": np.einsum("gi,gi->g", groups.leave_out(s.weighted_right), y),
-        "rows_diagonal": np.einsum("gi,gi->g", groups.leave_out(s.weighted_left), x),
-        "totals": totals[0] * totals[1],
-        "off_diagonal_totals": (totals[0] - traces[0]) * (totals[1] - traces[1]),
-    }
-
-
-def _inner(cross: Array) -> Array:
-    """Inner products of the groups' matrices, summed in float64 whatever they are held in."""
+def _from_features(cross: Array, x: Array, y: Array) -> GroupSums:
+    """The kernels' sums of one layer pair from sums of its features, all by group."""
     flat = cross.reshape(len(cross), -1)
-    inner = np.zeros((len(cross), len(cross)))
-    for part in tiles(flat.shape[1], 1 << 18):
-        piece = flat[:, part.start : part.stop].astype(np.float64, copy=False)
-        inner += piece @ piece.T
-    return inner
+    return GroupSums(flat @ flat.T, x @ cross @ y.T, x @ x.T, y @ y.T)

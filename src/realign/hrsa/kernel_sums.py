@@ -1,10 +1,12 @@
 """Sums over pairs of tokens from which CKA follows, for the whole sample and with groups left out.
 
-HSIC needs only a few sums over two kernels. Held by pairs of groups, they give every value with
-groups left out by subtraction, so that the jackknife costs almost nothing more than the value itself.
+HSIC needs only a few sums over two kernels. Held by pairs and triples of groups, they give every
+value with groups left out by subtraction, so that the jackknife costs almost nothing more than the
+value itself.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -23,27 +25,69 @@ class KernelSums:
     tokens: Array  # how many remain
     products: Array  # Σ K_ij L_ij
     rows: Array  # Σ R_i S_i
-    diagonals: Array  # Σ K_ii L_ii
-    diagonal_rows: Array  # Σ K_ii S_i
-    rows_diagonal: Array  # Σ R_i L_ii
     totals: Array  # Σ K_ij · Σ L_ij
-    off_diagonal_totals: Array  # the same without the diagonals
+    unbiased: Array  # HSIC of the population, estimated from tokens of different groups
+
+    @classmethod
+    def of_shape(cls, groups: Groups, *shape: int) -> "KernelSums":
+        """Sums to be filled pair by pair of layers."""
+        empty = (np.zeros((len(groups.lost), *shape)) for _ in fields(cls)[1:])
+        return cls(groups.left_out, *empty)
 
     def hsic(self) -> Array:
         """tr(KHLH), the biased estimate up to a factor that CKA divides out."""
-        n = self._count()
+        n = self.tokens.reshape(-1, *[1] * (self.products.ndim - 1)).astype(np.float64)
         return self.products - 2 / n * self.rows + self.totals / n**2
 
-    def debiased_hsic(self) -> Array:
-        """The unbiased estimate (Song et al. 2012): diagonals left out, factors for what that takes."""
-        n = self._count()
-        products = self.products - self.diagonals
-        rows = self.rows - self.diagonal_rows - self.rows_diagonal + self.diagonals
-        total = products + self.off_diagonal_totals / ((n - 1) * (n - 2)) - 2 / (n - 2) * rows
-        return total / (n * (n - 3))
+    def fill(self, at: tuple[int, ...], by_group: "GroupSums", groups: Groups) -> None:
+        """Put in one pair of layers."""
+        where: tuple[slice | int, ...] = (slice(None), *at)
+        self.products[where] = groups.leave_out_pairs(by_group.products)
+        self.rows[where] = groups.leave_out_triples(by_group.rows)
+        self.totals[where] = groups.leave_out_pairs(by_group.left) * groups.leave_out_pairs(by_group.right)
+        self.unbiased[where] = unbiased_hsic(by_group, groups)
 
-    def _count(self) -> Array:
-        return self.tokens.reshape(-1, *[1] * (self.products.ndim - 1)).astype(np.float64)
+
+@dataclass
+class GroupSums:
+    """Sums of one pair of layers' kernels by the groups of the tokens."""
+
+    products: Array  # Σ K_ij L_ij, by the groups of i, j
+    rows: Array  # Σ K_ij L_ik, by the groups of i, j, k
+    left: Array  # Σ K_ij, by the groups of i, j
+    right: Array  # Σ L_ij
+
+
+def unbiased_hsic(sums: GroupSums, groups: Groups) -> Array:
+    """The mean of K_ij L_ij − 2 K_ij L_ik + K_ij L_kl over tokens of four different groups.
+
+    Tokens of one text resemble each other in any model: where two of the four were of the same
+    text, unrelated models would look alike. Groups hold whole texts, so no two of them are. The
+    kernels may be shifted as one likes, since every term is a mean over the same fours. NaN where
+    fewer than four groups remain.
+    """
+    others, fours = groups.fours
+    apart = 1 - np.eye(groups.count)
+    products = (others * sums.products).sum((1, 2))
+
+    rows = sums.rows * apart[:, :, None] * apart[:, None, :] * apart
+    used = groups.sizes[:, None, None] + groups.sizes[:, None] + groups.sizes
+    rows = groups.left_out * groups.leave_out_triples(rows) - groups.leave_out_triples(rows * used)
+
+    # of all pairs of pairs, those that share a group go
+    left, right = sums.left * apart, sums.right * apart
+    touching = groups.leave_out_pairs(left * right), _shared(left, right)
+    totals = groups.leave_out_pairs(left) * groups.leave_out_pairs(right) - 4 * touching[1] + 2 * touching[0]
+    enough = np.array([groups.count - len(lost) >= 4 for lost in groups.lost])
+    return np.divide(products - 2 * rows + totals, fours, out=np.full(len(fours), np.nan), where=enough)
+
+
+def _shared(left: Array, right: Array) -> Array:
+    """Σ_g (Σ_h left_gh)(Σ_h right_gh), whole and without each group."""
+    a, b = (np.vstack([k.sum(1), k.sum(1) - k]) for k in (left, right))
+    products = a * b
+    np.fill_diagonal(products[1:], 0)
+    return np.asarray(products.sum(1))
 
 
 @dataclass
@@ -58,58 +102,36 @@ class CkaSums:
 
     def cka(self, debiased: bool = False) -> Array:
         """CKA with groups left out: (left out, layers, layers); 0 where a layer does not vary."""
-        of = KernelSums.debiased_hsic if debiased else KernelSums.hsic
-        across, left, right = (of(sums) for sums in (self.across, self.left, self.right))
+        both = (self.across, self.left, self.right)
+        across, left, right = (s.unbiased.copy() if debiased else s.hsic() for s in both)
         left[:, self.constant_left], right[:, self.constant_right] = 0, 0
         lengths = np.sqrt(np.maximum(left, 0))[:, :, None] * np.sqrt(np.maximum(right, 0))[:, None, :]
-        value = np.divide(across, lengths, out=np.zeros_like(across), where=lengths > 0)
+        value = np.divide(across, lengths, out=np.zeros_like(across), where=lengths != 0)
         return np.clip(value, -1.0 if debiased else 0.0, 1.0)
 
 
 def sums_of_grams(
-    groups: Groups, of_row: Array, across: Array, own: list[Array], rows: list[Array], diagonals: list[Array]
+    groups: Groups, across: Array, own: Sequence[Array], rows: Sequence[Array]
 ) -> tuple[KernelSums, KernelSums, KernelSums]:
     """The sums of two kernels with each other, of the left with itself, and of the right with itself.
 
-    `across` and `own` are sums of products by pairs of groups (first two axes), `rows` each token's
-    row sums by group, (layers, tokens, groups), and `diagonals` its own entry, (layers, tokens).
+    `across` and `own` are sums of products by pairs of groups (first two axes), and `rows` each
+    token's row sums by group, (layers, tokens, groups), the tokens in the order of their groups.
     """
+    ends = np.cumsum(groups.sizes)[:-1]
+    a, b = (np.split(side, ends, axis=1) for side in rows)
 
-    parts: dict[str, list[dict[str, Array]]] = {"across": [], "left": [], "right": []}
-    whole = [r.sum(2) for r in rows]
-    for lost in groups.lost:
-        keep = ~np.isin(of_row, lost)
-        row = [w[:, keep] - r[:, :, lost].sum(2)[:, keep] for w, r in zip(whole, rows, strict=True)]
-        diagonal = [d[:, keep] for d in diagonals]
-        total, trace = [r.sum(1) for r in row], [d.sum(1) for d in diagonal]
-        off = [a - b for a, b in zip(total, trace, strict=True)]
-        parts["across"].append(
-            {
-                "rows": row[0] @ row[1].T,
-                "diagonals": diagonal[0] @ diagonal[1].T,
-                "diagonal_rows": diagonal[0] @ row[1].T,
-                "rows_diagonal": row[0] @ diagonal[1].T,
-                "totals": np.outer(total[0], total[1]),
-                "off_diagonal_totals": np.outer(off[0], off[1]),
-            }
-        )
-        for side, name in enumerate(("left", "right")):
-            mixed = (diagonal[side] * row[side]).sum(1)
-            parts[name].append(
-                {
-                    "rows": (row[side] ** 2).sum(1),
-                    "diagonals": (diagonal[side] ** 2).sum(1),
-                    "diagonal_rows": mixed,
-                    "rows_diagonal": mixed,
-                    "totals": total[side] ** 2,
-                    "off_diagonal_totals": off[side] ** 2,
-                }
-            )
-    pairs = {"across": across, "left": own[0], "right": own[1]}
-    both, one, other = (_collect(groups, groups.leave_out_pairs(pairs[name]), parts[name]) for name in parts)
-    return both, one, other
+    def pair(one: list[Array], i: int, other: list[Array], j: int, products: Array) -> GroupSums:
+        triples = np.stack([x[i].T @ y[j] for x, y in zip(one, other, strict=True)])
+        left, right = (np.stack([x[k].sum(0) for x in side]) for side, k in ((one, i), (other, j)))
+        return GroupSums(products, triples, left, right)
 
-
-def _collect(groups: Groups, products: Array, parts: list[dict[str, Array]]) -> KernelSums:
-    stacked = {key: np.stack([p[key] for p in parts]) for key in parts[0]}
-    return KernelSums(tokens=groups.left_out, products=products, **stacked)
+    both = KernelSums.of_shape(groups, *across.shape[2:])
+    for i, j in np.ndindex(across.shape[2:]):
+        both.fill((i, j), pair(a, i, b, j, across[:, :, i, j]), groups)
+    alone = []
+    for side, products in zip((a, b), own, strict=True):
+        alone.append(KernelSums.of_shape(groups, products.shape[2]))
+        for i in range(products.shape[2]):
+            alone[-1].fill((i,), pair(side, i, side, i, products[:, :, i]), groups)
+    return both, alone[0], alone[1]
