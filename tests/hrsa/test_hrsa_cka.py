@@ -201,17 +201,14 @@ def test_a_layer_that_does_not_vary_is_like_nothing(random, prepared, form):
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("make", [NumpyProducts, TorchProducts])
-def test_float32_products_are_exact_to_1e6_on_large_matrices_with_massive_activations(form, make, prepared):
-    random = np.random.default_rng(0)
-    x = random.standard_normal((3000, 128)).astype(np.float32) + 5
-    x[:, 3] *= 300  # one dimension dwarfs all others, as massive activations do
-    x[::50, 3] *= 10
-    y = x @ random.standard_normal((128, 128)).astype(np.float32) / 12
-    y += random.standard_normal(y.shape).astype(np.float32) * 20
+def test_float32_products_are_exact_on_large_matrices_with_massive_activations(form, make, prepared, massive):
+    x, y = massive
     exact = FORMS["features"](*prepared(x, y))
     single = FORMS[form](*prepared(x, y, products=make("float32")))
     for debiased in (False, True):
-        np.testing.assert_allclose(single.cka(debiased), exact.cka(debiased), atol=1e-6)
+        assert 0.4 < exact.cka(debiased)[0, 0, 0] < 0.6
+        # in float32 throughout, a thousand times as much would be lost
+        np.testing.assert_allclose(single.cka(debiased), exact.cka(debiased), atol=1e-7)
 
 
 def test_the_cheaper_form_follows_the_shape(random, prepared):

@@ -5,14 +5,15 @@ import pytest
 import scipy.linalg
 import scipy.spatial
 
+from realign.hrsa import compare
 from realign.hrsa import procrustes as p
 from realign.hrsa.groups import FIRST_ORDER
 from realign.hrsa.reading import haar_rotation
 
 
 def sums_of(prepared, x, y, groups=20, text_index=None):
-    left, right, dealt, products = prepared(x, y, text_index, groups)
-    return p.layer_sums(left, right, (0, 0), dealt, products)
+    left, right, dealt, _ = prepared(x, y, text_index, groups)
+    return p.layer_sums(left, right, (0, 0), dealt)
 
 
 def test_rotation_angle_and_residual_equal_scipy(random, prepared):
@@ -47,8 +48,8 @@ def test_is_not_blind_to_shear(random, prepared):
 
 def test_held_out_residual_is_what_it_says(pair, text_index, prepared):
     x, y = pair[0][1], pair[1][1]
-    left, right, groups, products = prepared(x, y, text_index)
-    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    left, right, groups, _ = prepared(x, y, text_index)
+    sums = p.layer_sums(left, right, (0, 0), groups)
     for group in (0, 13):
         keep = groups.of_row != group
         mx, my = x[keep].mean(0), y[keep].mean(0)
@@ -69,8 +70,8 @@ def test_unrelated_states_do_worse_than_the_mean_on_unseen_texts_and_better_on_s
 
 def test_uncentred_residual_is_the_published_computation(pair, text_index, prepared):
     x, y = pair[0][2], pair[1][2]
-    left, right, groups, products = prepared(x, y, text_index)
-    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    left, right, groups, _ = prepared(x, y, text_index)
+    sums = p.layer_sums(left, right, (0, 0), groups)
     fitted = p.fit(sums)
     expected = ((x @ fitted.rotation - y) ** 2).sum() / (y**2).sum()
     assert p.uncentred_residual(sums, fitted, left.shift[0], right.shift[0]) == pytest.approx(
@@ -81,6 +82,48 @@ def test_uncentred_residual_is_the_published_computation(pair, text_index, prepa
 def test_rank_says_how_much_of_the_rotation_is_real(random, prepared):
     x = random.standard_normal((300, 3)) @ random.standard_normal((3, 10))
     assert p.fit(sums_of(prepared, x, x)).rank == 3
+
+
+def test_rank_counts_no_rounding_and_no_direction_that_is_small_beside_massive_activations(random, prepared):
+    few = random.standard_normal((2, 40, 64)).astype(np.float32)
+    assert p.fit(sums_of(prepared, *few)).rank == 39
+    x, y = random.standard_normal((2, 300, 8))
+    y += x
+    for values in (x, y):
+        values[::6, 2] *= 2e4
+    assert p.fit(sums_of(prepared, x, y)).rank == 8
+
+
+def test_an_entropy_of_directions_that_nothing_fixes_has_no_interval(random, prepared):
+    x, y = random.standard_normal((2, 40, 64))
+    left, right, groups, _ = prepared(x, y)
+    sums = p.layer_sums(left, right, (0, 0), groups)
+    found = p.entropy_without_each(sums, p.fit(sums), groups)
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1:]).all()
+
+
+def test_the_default_precision_is_exact_with_massive_activations(massive):
+    x, y = massive
+    found = compare(x, y, families=["linear"])
+    found = found[(found.measure == "procrustes") & (found.preset == "")].set_index("statistic").value
+    a, b = (v.astype(np.float64) - v.mean(0, dtype=np.float64) for v in massive)
+    rotation, nuclear = scipy.linalg.orthogonal_procrustes(a, b)
+    angle = np.arccos(nuclear / (np.linalg.norm(a) * np.linalg.norm(b)))
+    assert 0.5 < angle < 1.2
+    assert found["angular_distance"] == pytest.approx(angle, abs=1e-8)
+    residual = ((a @ rotation - b) ** 2).sum() / (b**2).sum()
+    assert found["residual_in_sample"] == pytest.approx(residual, abs=1e-8)
+    entropy = p.inverse_row_entropies(rotation).mean()
+    assert found["inverse_row_entropy"] == pytest.approx(entropy, abs=1e-8)
+
+
+def test_equal_states_are_at_no_angle_and_intervals_end_at_zero(massive):
+    found = compare(massive[0], massive[0], families=["linear"])
+    found = found[(found.measure == "procrustes") & (found.preset == "")].set_index("statistic")
+    for statistic in ("angular_distance", "residual", "residual_in_sample"):
+        row = found.loc[statistic]
+        assert 0 <= row.ci_low <= row.value <= row.ci_high < 2e-7, statistic
 
 
 def test_inverse_row_entropy_of_known_rotations(random):
@@ -96,8 +139,8 @@ def test_inverse_row_entropy_of_known_rotations(random):
 def test_what_a_group_adds_to_the_entropy_is_the_derivative(random, prepared):
     x = random.standard_normal((4000, 12)) * np.linspace(2, 1, 12)
     y = x @ haar_rotation(12, 4) @ np.diag(np.linspace(1, 2, 12)) + random.standard_normal((4000, 12))
-    left, right, groups, products = prepared(x, y, np.repeat(np.arange(100), 40), 100)
-    sums = p.layer_sums(left, right, (0, 0), groups, products)
+    left, right, groups, _ = prepared(x, y, np.repeat(np.arange(100), 40), 100)
+    sums = p.layer_sums(left, right, (0, 0), groups)
     found = p.entropy_without_each(sums, p.fit(sums), groups)
     again = [p.inverse_row_entropies(p.fit(sums, [g]).rotation).mean() for g in range(100)]
     assert found[0] == pytest.approx(p.inverse_row_entropies(p.fit(sums).rotation).mean())

@@ -21,6 +21,11 @@ from realign.study.hrsa import LinearJob
 
 log = logging.getLogger(__name__)
 Matrices = dict[str, Array]
+BOUNDS = {
+    "angular_distance": (0.0, np.pi / 2),
+    "residual": (0.0, np.inf),
+    "residual_in_sample": (0.0, np.inf),
+}
 
 
 def run(job: Job[LinearJob]) -> None:
@@ -43,7 +48,7 @@ def measure(pair: Opened, settings: LinearJob, products: Products | None = None)
         )  # fmt: skip
         return matrices
     matrices |= add_correlation(pair.rows, left, right, pair.groups, products)
-    matrices |= add_procrustes(pair.rows, left, right, pair.groups, products, settings)
+    matrices |= add_procrustes(pair.rows, left, right, pair.groups, settings)
     return matrices
 
 
@@ -88,9 +93,7 @@ def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, flo
     rows.add_jackknifed(measure, "mean_over_layers", same.mean(1), bounds=bounds, preset=PUBLISHED)
 
 
-def add_procrustes(
-    rows: Rows, left: Side, right: Side, groups: Groups, products: Products, settings: LinearJob
-) -> Matrices:
+def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings: LinearJob) -> Matrices:
     """Rotations of corresponding layers, and everything asked of the final one."""
     layers = range(left.layers) if left.layers == right.layers else range(0)
     final = left.layers - 1, right.layers - 1
@@ -102,7 +105,7 @@ def add_procrustes(
             ranks.append(0)
             rows.add("procrustes", "rank", 0.0, pair)  # any rotation carries one point onto another
             continue
-        sums = procrustes.layer_sums(left, right, pair, groups, products)
+        sums = procrustes.layer_sums(left, right, pair, groups)
         whole = procrustes.fit(sums)
         ranks.append(whole.rank)
         entropies = procrustes.entropy_without_each(sums, whole, groups)
@@ -150,13 +153,14 @@ def _add_jackknifed(
             continue
         total = 0.0
         for block in (b for b in blocks if b.group in lost):
-            x, y = left.read(pair[0], block), right.read(pair[1], block)
+            x, y = left.exact(pair[0], block), right.exact(pair[1], block)
             total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
         unseen.append([*procrustes.misfit(sums, fitted, np.array(lost)), total, groups.sizes[lost[0]]])
     for statistic in numbers[0]:
-        rows.add_jackknifed("procrustes", statistic, np.array([n[statistic] for n in numbers]), pair)
+        values = np.array([n[statistic] for n in numbers])
+        rows.add_jackknifed("procrustes", statistic, values, pair, BOUNDS[statistic])
     misfit, size, cosine, count = groups.leave_out(np.array(unseen)).T
-    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair)
+    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair, BOUNDS["residual"])
     rows.add_jackknifed("procrustes", "cosine", cosine / count, pair, (-1, 1))
 
 
@@ -205,7 +209,7 @@ def _add_published(
     shift_x, shift_y = left.shift[pair[0]], right.shift[pair[1]]
     found = []
     for block in groups.blocks(rows_at_once(left.width)):
-        x, y = left.read(pair[0], block) + shift_x, right.read(pair[1], block) + shift_y
+        x, y = left.exact(pair[0], block) + shift_x, right.exact(pair[1], block) + shift_y
         found.append(procrustes.cosines(x @ whole.rotation, y))
     cosines = np.concatenate(found)
     residual = procrustes.uncentred_residual(sums, whole, shift_x, shift_y)

@@ -54,7 +54,8 @@ class Linear(Section):
     """Correlation, CKA and Procrustes: what one pass over moments gives."""
 
     precision: Literal["float32", "float64"] = setting(
-        "float32", "Precision of products; sums over many products are always in float64."
+        "float32",
+        "Precision of correlation's and CKA's products; their sums, and all of Procrustes, are in float64.",
     )
     procrustes_intervals: Literal["final", "all"] = setting(
         "final",
