@@ -26,7 +26,14 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     """Both files' states at the rows that are compared; an error names the first difference."""
     if left.level != right.level:
         raise UserError(f"{left.path} holds {left.level} states and {right.path} {right.level} states")
+    if (left.before_norm is None) != (right.before_norm is None):
+        raise UserError(
+            f"only one of {left.path} and {right.path} keeps the last block before the final norm, so "
+            "their layers do not correspond; extract both with the same states.before_norm"
+        )
     if alignment == "offsets":
+        if left.text_ids != right.text_ids:
+            raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
         return _same_texts(left, right) if left.level == "text" else _same_characters(left, right)
     _check(left, right, "text_tokens", "text {at} has {value} tokens", _OTHER_TOKENIZER)
     if left.tokens != right.tokens:
@@ -61,8 +68,6 @@ def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str)
 def _same_texts(left: StateFile, right: StateFile) -> tuple[States, States]:
     """Pooled states of the same texts, however many tokens these have in either model."""
     _check(left, right, "text_index", "row {at} belongs to text {value}", _ADVICE)
-    if left.text_ids != right.text_ids:
-        raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
     return left, right
 
 

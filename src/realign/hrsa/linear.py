@@ -84,13 +84,13 @@ def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array, bounds:
 
 
 def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, float]) -> None:
-    """The mean over corresponding layers: ours leaves out the embedding output, the published counts it."""
+    """The mean over corresponding layers, of either preset."""
     if values.shape[1] != values.shape[2]:
         return  # of models of different depth no layers correspond
     same = np.diagonal(values, axis1=1, axis2=2)
-    blocks = same[:, min(1, same.shape[1] - 1) :]
-    rows.add_jackknifed(measure, "mean_over_layers", blocks.mean(1), bounds=bounds)
-    rows.add_jackknifed(measure, "mean_over_layers", same.mean(1), bounds=bounds, preset=PUBLISHED)
+    for preset, layers in rows.layers_of_means(same.shape[1]).items():
+        mean = same[:, layers].mean(1)
+        rows.add_jackknifed(measure, "mean_over_layers", mean, bounds=bounds, preset=preset)
 
 
 def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings: LinearJob) -> Matrices:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from realign.hrsa.estimands import estimand
 from realign.hrsa.groups import Groups, Interval
-from realign.hrsa.reading import Array
+from realign.hrsa.reading import Array, before_norm
 from realign.study.hrsa import Context
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
@@ -53,6 +53,7 @@ class Rows:
         self, context: Context, attributes: dict[str, Any], groups: Groups, confidence: float = 0.95
     ):
         self.groups, self.confidence = groups, confidence
+        self._before_norm = before_norm(attributes)
         self._rows: list[dict[str, Any]] = []
         self.estimands: dict[str, str] = {}
         self._common = context.as_slice()
@@ -104,6 +105,14 @@ class Rows:
         interval = self.groups.one(values, self.confidence, bounds, excess)
         self.estimands[f"{measure}.{statistic}"] = estimand(measure, statistic)
         self.add(measure, statistic, interval, layers, **more)
+
+    def layers_of_means(self, layers: int) -> dict[str, list[int]]:
+        """The layers that means are over, by preset: ours leave the embedding output out.
+
+        The last block stands in both once, after the final norm.
+        """
+        blocks = [layer for layer in range(layers) if layer != self._before_norm]
+        return {"": blocks[1:] or blocks, PUBLISHED: blocks}
 
     def add_sample(self) -> None:
         """How much the measures rest on."""
