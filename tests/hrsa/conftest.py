@@ -68,6 +68,19 @@ def make_file():
 
 
 @pytest.fixture
+def massive():
+    """Half like: far from 0, and one dimension is massive for some tokens, not all of them in both models."""
+    random = np.random.default_rng(0)
+    x = random.standard_normal((3000, 128)) + 5
+    y = 0.7 * x + 0.8 * random.standard_normal(x.shape)
+    x[::50, 3] += 30
+    y[::50, 3] += 30
+    x[25::100, 3] += 30
+    y[75::100, 3] += 30
+    return x.astype(np.float32), y.astype(np.float32)
+
+
+@pytest.fixture
 def prepared(random):
     """Two sides ready to be measured, in float64 on the processor unless told otherwise."""
     from realign.hrsa.centred import Side

@@ -7,6 +7,7 @@ from realign.artifacts.command import UserError
 from realign.hrsa import compare
 from realign.hrsa.alignment import align
 from realign.hrsa.reading import StateFile, read_all
+from realign.states.capture import layer_names
 
 TEXTS = np.array([0, 0, 0, 0, 1, 1, 1])
 FACTS = {
@@ -94,12 +95,11 @@ def test_tokens_of_other_tokenizers_meet_where_they_are_the_same_characters(writ
     assert {"cka"} <= set(d.measure)
     with pytest.raises(UserError, match="text 1 has 3 tokens"):
         aligned(a, b)
+    with pytest.raises(UserError, match="are of different texts"):  # though the same characters are tokens
+        aligned(a, write("e", values, names=("first", "third")), "offsets")
     nothing = write("c", values, offsets=FACTS["offsets"] + 90)
     with pytest.raises(UserError, match="share no token"):
         aligned(a, nothing, "offsets")
-    elsewhere = write("e", values, names=("gsm8k-1", "agnews-7"))
-    with pytest.raises(UserError, match="different texts"):
-        aligned(a, elsewhere, "offsets")
     silent = write("d", values, offsets=np.full((7, 2), -1))
     with pytest.raises(UserError, match=r"d\.h5 does not say which characters"):
         aligned(a, silent, "offsets")
@@ -116,3 +116,43 @@ def test_pooled_states_align_by_their_texts(write, random):
         aligned(a, write("c", values, texts, ("first", "third"), pooled=True), "offsets")
     with pytest.raises(UserError, match=r"holds text states and .* token states"):
         aligned(a, write("d", values, texts), "ids")
+
+
+@pytest.fixture
+def kept_before_norm(tmp_path, make_file):
+    """Writes a file that names its layers, with or without the last block before the final norm."""
+    import h5py
+
+    def write(name, layers, before_norm):
+        names = layer_names(layers.shape[0] - 1 - before_norm, before_norm)
+        path = make_file(tmp_path / f"{name}.h5", layers, np.repeat(np.arange(30), 8))
+        with h5py.File(path, "r+") as file:
+            file.attrs["layer_names"] = names
+        return path
+
+    return write
+
+
+def test_the_last_block_counts_once_in_means(kept_before_norm, draw):
+    left = draw(layers=4)
+    right = left[:, :, ::-1] + draw(layers=4)
+    right[2] = left[2]
+    a, b = (kept_before_norm(n, v, True) for n, v in zip("ab", (left, right), strict=True))
+    found = compare(a, b, families=["linear", "neighbours"], k=(5,)).fillna({"k": 0})
+    for measure in ("cka", "cka_debiased", "correlation", "knn_overlap"):
+        rows = found[(found.measure == measure) & (found.layer_left == found.layer_right)]
+        by_layer = rows[rows.statistic.isin(["value", "mean"])].set_index("layer_left").value
+        means = found[(found.measure == measure) & (found.statistic == "mean_over_layers")]
+        means = means.set_index("preset").value
+        assert means[""] == pytest.approx(by_layer[[1, 3]].mean())
+        assert means["published"] == pytest.approx(by_layer[[0, 1, 3]].mean())
+
+
+def test_files_of_which_one_alone_keeps_a_layer_before_the_norm_are_refused(kept_before_norm, draw):
+    with_it, without = (
+        kept_before_norm("a", draw(layers=4), True),
+        kept_before_norm("b", draw(layers=3), False),
+    )
+    for alignment in ("ids", "counts", "offsets"):
+        with pytest.raises(UserError, match=r"only one of .* before the final norm"):
+            aligned(with_it, without, alignment)

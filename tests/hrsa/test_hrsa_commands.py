@@ -5,9 +5,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from realign.artifacts.command import UserError
 from realign.cli import main
-from realign.hrsa import compare
 from realign.hrsa.rows import SCHEMA
 from realign.paper.tidy import COLUMNS
 
@@ -164,30 +162,3 @@ def test_one_familys_code_is_no_part_of_anothers_identity():
         strangers = set().union(*(own[f] for f in own if f != family)) - own[family]
         assert reached & strangers == set(), family
         assert family in reached
-
-
-def test_a_last_block_held_before_its_norm_too_counts_once_in_means(tmp_path, random, make_file):
-    values, index = random.standard_normal((4, 60, 5)), np.arange(60) // 3
-    other = values + random.standard_normal(values.shape) * np.array([0, 1, 2, 2])[:, None, None]
-    names = ["embedding", "block 1", "block 2 before the norm", "block 2"]
-    files = [make_file(tmp_path / f"{n}.h5", v, index) for n, v in (("a", values), ("b", other))]
-    for file in files:
-        with h5py.File(file, "r+") as opened:
-            opened.attrs["layer_names"] = names
-    found = compare(*files, families=["linear", "neighbours"], k=(5,))
-    for measure in ("cka", "knn_overlap"):
-        rows = found[found.measure == measure]
-        each = rows[rows.statistic.isin(["value", "mean"]) & (rows.layer_left == rows.layer_right)]
-        each = each[each.preset != "published"].sort_values("layer_left").value.to_numpy()
-        mean = rows[rows.statistic == "mean_over_layers"].set_index("preset").value
-        assert mean.drop("published").item() == pytest.approx(each[[1, 3]].mean())
-        assert mean["published"] == pytest.approx(each[[0, 1, 3]].mean())
-
-
-def test_files_with_and_without_the_block_before_its_norm_are_not_compared(tmp_path, random, make_file):
-    index = np.arange(60) // 3
-    a, b = (make_file(tmp_path / f"{n}.h5", random.standard_normal((3, 60, 5)), index) for n in "ab")
-    with h5py.File(a, "r+") as opened:
-        opened.attrs["layer_names"] = ["embedding", "block 1 before the norm", "block 1"]
-    with pytest.raises(UserError, match="before its norm"):
-        compare(a, b)

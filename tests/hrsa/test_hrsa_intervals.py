@@ -95,13 +95,18 @@ class World:
             "residual": (np.trace(xx) + np.trace(yy) - 2 * nuclear) / np.trace(yy),
         }
 
-    def draw(self, texts, each):
+    def draw(self, texts, each, sink=1.0):
+        """Both models' states and each token's text; dimension 0 of each text's first token is so large."""
+
         def noise():
             of_text = np.repeat(self.random.standard_normal((texts, len(self.mix))), each, axis=0)
             return of_text + self.random.standard_normal(of_text.shape)
 
         x = noise() @ self.mix
-        return x, x @ self.map + noise(), np.repeat(np.arange(texts), each)
+        y = x @ self.map + noise()
+        for values in (x, y):
+            values[::each, 0] *= sink
+        return x, y, np.repeat(np.arange(texts), each)
 
 
 def test_intervals_of_linear_measures_cover_the_truth(prepared):
@@ -128,40 +133,17 @@ def test_intervals_of_linear_measures_cover_the_truth(prepared):
     assert all(0.90 <= share <= 0.98 for share in covered.values()), covered
 
 
-@pytest.mark.parametrize("texts", [40, 120])
-def test_intervals_of_the_entropy_cover_its_mean_over_samples(prepared, texts):
+@pytest.mark.parametrize(("texts", "sink"), [(40, 1.0), (120, 1.0), (120, 2e4)])
+def test_intervals_of_the_entropy_cover_its_mean_over_samples(prepared, texts, sink):
     world, found = World(1), []
     for _ in range(200):
-        x, y, text_index = world.draw(texts, 6)
+        x, y, text_index = world.draw(texts, 6, sink)
         left, right, groups, _ = prepared(x, y, text_index)
         sums = p.layer_sums(left, right, (0, 0), groups)
         found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
     values, low, high = np.array(found).T
     covered = ((low <= values.mean()) & (values.mean() <= high)).mean()
     assert 0.90 <= covered <= 0.98, covered
-
-
-def test_massive_activations_do_not_feign_certainty_of_the_entropy(prepared):
-    world, found = World(1), []
-    for _ in range(100):
-        x, y, text_index = world.draw(60, 6)
-        x[::6, 0], y[::6, 0] = x[::6, 0] + 2e4, y[::6, 0] + 2e4
-        left, right, groups, _ = prepared(x, y, text_index)
-        sums = p.layer_sums(left, right, (0, 0), groups)
-        found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
-    values, low, high = np.array(found).T
-    assert ((low <= values.mean()) & (values.mean() <= high)).mean() >= 0.88
-    assert (high - low).min() > values.std()
-
-
-def test_of_directions_that_nothing_fixes_no_interval_is_known(random, prepared):
-    x = np.zeros((90, 6))
-    x[:, :3] = random.standard_normal((90, 3))
-    left, right, groups, _ = prepared(x, x, np.arange(90) % 30)
-    sums = p.layer_sums(left, right, (0, 0), groups)
-    whole = p.fit(sums)
-    assert whole.rank == 3
-    assert np.isnan(groups.one(p.entropy_without_each(sums, whole, groups)).low)
 
 
 def test_tokens_taken_for_independent_would_not_cover(prepared):

@@ -5,6 +5,7 @@ import pytest
 import scipy.linalg
 import scipy.spatial
 
+from realign.hrsa import compare
 from realign.hrsa import procrustes as p
 from realign.hrsa.groups import FIRST_ORDER
 from realign.hrsa.reading import haar_rotation
@@ -81,6 +82,48 @@ def test_uncentred_residual_is_the_published_computation(pair, text_index, prepa
 def test_rank_says_how_much_of_the_rotation_is_real(random, prepared):
     x = random.standard_normal((300, 3)) @ random.standard_normal((3, 10))
     assert p.fit(sums_of(prepared, x, x)).rank == 3
+
+
+def test_rank_counts_no_rounding_and_no_direction_that_is_small_beside_massive_activations(random, prepared):
+    few = random.standard_normal((2, 40, 64)).astype(np.float32)
+    assert p.fit(sums_of(prepared, *few)).rank == 39
+    x, y = random.standard_normal((2, 300, 8))
+    y += x
+    for values in (x, y):
+        values[::6, 2] *= 2e4
+    assert p.fit(sums_of(prepared, x, y)).rank == 8
+
+
+def test_an_entropy_of_directions_that_nothing_fixes_has_no_interval(random, prepared):
+    x, y = random.standard_normal((2, 40, 64))
+    left, right, groups, _ = prepared(x, y)
+    sums = p.layer_sums(left, right, (0, 0), groups)
+    found = p.entropy_without_each(sums, p.fit(sums), groups)
+    assert np.isfinite(found[0])
+    assert np.isnan(found[1:]).all()
+
+
+def test_the_default_precision_is_exact_with_massive_activations(massive):
+    x, y = massive
+    found = compare(x, y, families=["linear"])
+    found = found[(found.measure == "procrustes") & (found.preset == "")].set_index("statistic").value
+    a, b = (v.astype(np.float64) - v.mean(0, dtype=np.float64) for v in massive)
+    rotation, nuclear = scipy.linalg.orthogonal_procrustes(a, b)
+    angle = np.arccos(nuclear / (np.linalg.norm(a) * np.linalg.norm(b)))
+    assert 0.5 < angle < 1.2
+    assert found["angular_distance"] == pytest.approx(angle, abs=1e-8)
+    residual = ((a @ rotation - b) ** 2).sum() / (b**2).sum()
+    assert found["residual_in_sample"] == pytest.approx(residual, abs=1e-8)
+    entropy = p.inverse_row_entropies(rotation).mean()
+    assert found["inverse_row_entropy"] == pytest.approx(entropy, abs=1e-8)
+
+
+def test_equal_states_are_at_no_angle_and_intervals_end_at_zero(massive):
+    found = compare(massive[0], massive[0], families=["linear"])
+    found = found[(found.measure == "procrustes") & (found.preset == "")].set_index("statistic")
+    for statistic in ("angular_distance", "residual", "residual_in_sample"):
+        row = found.loc[statistic]
+        assert 0 <= row.ci_low <= row.value <= row.ci_high < 2e-7, statistic
 
 
 def test_inverse_row_entropy_of_known_rotations(random):

@@ -93,6 +93,8 @@ def test_the_identity_holds_all_that_decides_a_vector(backbone, sentence_model):
         for side in ("query",)
     ]
     assert len(set(seen)) == len(seen)
+    own_prompts = load_teacher(sentence_model, Teaching())
+    assert own_prompts.identity("query") != own_prompts.identity("passage")
     weighted = Teaching(pooling={"pooling": "last"})
     assert load_teacher(backbone, weighted).identity("query") != json.loads(seen[0])
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from realign.artifacts.command import UserError
 from realign.hrsa.reading import Array, Picked, StateFile, States
-from realign.hrsa.rows import BEFORE_NORM, layer_names
 from realign.study.hrsa import Alignment
 
 log = logging.getLogger(__name__)
@@ -27,12 +26,14 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     """Both files' states at the rows that are compared; an error names the first difference."""
     if left.level != right.level:
         raise UserError(f"{left.path} holds {left.level} states and {right.path} {right.level} states")
-    if _before_norm(left) != _before_norm(right):
+    if (left.before_norm is None) != (right.before_norm is None):
         raise UserError(
-            f"one of {left.path} and {right.path} holds the last block before its norm as well "
-            "(states.before_norm); extract both alike"
+            f"only one of {left.path} and {right.path} keeps the last block before the final norm, so "
+            "their layers do not correspond; extract both with the same states.before_norm"
         )
     if alignment == "offsets":
+        if left.text_ids != right.text_ids:
+            raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
         return _same_texts(left, right) if left.level == "text" else _same_characters(left, right)
     _check(left, right, "text_tokens", "text {at} has {value} tokens", _OTHER_TOKENIZER)
     if left.tokens != right.tokens:
@@ -42,10 +43,6 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     if alignment == "ids":
         _check(left, right, "token_ids", "row {at} is token {value}", _OTHER_TOKENIZER)
     return left, right
-
-
-def _before_norm(side: StateFile) -> bool:
-    return any(name.endswith(BEFORE_NORM) for name in layer_names(side.attributes))
 
 
 def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str) -> None:
@@ -71,15 +68,11 @@ def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str)
 def _same_texts(left: StateFile, right: StateFile) -> tuple[States, States]:
     """Pooled states of the same texts, however many tokens these have in either model."""
     _check(left, right, "text_index", "row {at} belongs to text {value}", _ADVICE)
-    if left.text_ids != right.text_ids:
-        raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
     return left, right
 
 
 def _same_characters(left: StateFile, right: StateFile) -> tuple[States, States]:
     """The rows whose characters are a token in both files, in the order of the first."""
-    if left.text_ids != right.text_ids:
-        raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
     base = 1 + max(int(_offsets(side).max(initial=0)) for side in (left, right))
     (rows, keys), (other_rows, other_keys) = (_by_characters(side, base) for side in (left, right))
     _, here, there = np.intersect1d(keys, other_keys, assume_unique=True, return_indices=True)

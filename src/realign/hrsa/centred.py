@@ -37,10 +37,13 @@ class Side:
         # sums of equal values are off by rounding alone, and so is what is left of them
         self.constant = _constant(states, blocks, self.shift)
 
+    def exact(self, layer: int, block: Block) -> Array:
+        """A block of one layer, centred."""
+        return np.subtract(self.states.read(layer, block.rows), self.shift[layer], dtype=np.float64)
+
     def read(self, layer: int, block: Block) -> Array:
-        """A block of one layer, centred, in the precision of the products."""
-        part = self.states.read(layer, block.rows)
-        return np.subtract(part, self.shift[layer], dtype=np.float64).astype(self.products.dtype, copy=False)
+        """The same in the precision of the products."""
+        return self.exact(layer, block).astype(self.products.dtype, copy=False)
 
     def stack(self, layers: range, block: Block) -> Array:
         """A block of several layers: (layers, rows, width)."""

@@ -5,14 +5,12 @@ HSIC needs only a few sums over pairs of tokens. With many tokens they come from
 stream, and both give the sums by group, so that the jackknife costs almost nothing more.
 """
 
-from dataclasses import fields
-
 import numpy as np
 
 from realign.engine.progress import Progress
 from realign.hrsa.centred import Side, rows_at_once, tiles
 from realign.hrsa.groups import Groups
-from realign.hrsa.kernel_sums import Apart, CkaSums, KernelSums, sums_of_grams
+from realign.hrsa.kernel_sums import CkaSums, GroupSums, KernelSums, sums_of_grams
 from realign.hrsa.products import Products
 from realign.hrsa.reading import Array
 
@@ -47,7 +45,6 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
     size = min(size, GRAM_BYTES // (2 * item * (left.layers * left.width + right.layers * right.width)))
     blocks = groups.blocks(max(16, size))
     starts = np.concatenate([[0], np.cumsum([b.size for b in blocks])])
-    of_row = np.repeat([b.group for b in blocks], [b.size for b in blocks])
     count, tokens = groups.count, groups.tokens
     across = np.zeros((count, count, left.layers, right.layers))
     own = [np.zeros((count, count, s.layers)) for s in (left, right)]
@@ -74,8 +71,7 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
                     if i != j:
                         rows[side][:, there, first.group] += by_column
                 progress.advance()
-    kernels = sums_of_grams(groups, of_row, across, own, rows)
-    return CkaSums(*kernels, left.constant, right.constant)
+    return CkaSums(*sums_of_grams(groups, across, own, rows), left.constant, right.constant)
 
 
 # --- Feature form ---------------------------------------------------------------------------------
@@ -89,61 +85,35 @@ def feature_sums(left: Side, right: Side, groups: Groups, products: Products) ->
 
 
 def _feature_pairs(a: Side, b: Side, groups: Groups, products: Products, own: bool = False) -> KernelSums:
-    pair_bytes = groups.count * a.width * b.width * np.dtype(np.float64).itemsize
+    pair_bytes = 8 * groups.count * a.width * b.width
     size = max(1, int(np.sqrt(TILE_BYTES / pair_bytes))) if not own else max(1, TILE_BYTES // pair_bytes)
-    shape = (len(groups.lost), a.layers) if own else (len(groups.lost), a.layers, b.layers)
-    result = KernelSums(groups.left_out, *(np.zeros(shape) for _ in fields(KernelSums)[1:]))
-    apart = Apart(groups)
+    result = KernelSums.of_shape(groups, *((a.layers,) if own else (a.layers, b.layers)))
     what = f"products of {a.name}" + ("" if own else f" and {b.name}")
     with Progress(what, a.layers * (1 if own else b.layers), "pairs") as progress:
         for left_tile in tiles(a.layers, size):
             for right_tile in [left_tile] if own else tiles(b.layers, size):
                 pairs = [(i, j) for i in left_tile for j in right_tile if i == j or not own]
-                for (i, j), sums in zip(pairs, _tile(a, b, pairs, groups, products, apart), strict=True):
-                    where = (slice(None), i) if own else (slice(None), i, j)
-                    for name, value in sums.items():
-                        getattr(result, name)[where] = value
+                for (i, j), cross in zip(pairs, _crosses(a, b, pairs, groups, products), strict=True):
+                    sums = _from_features(cross, a.sums[:, i], b.sums[:, j])
+                    result.fill((i,) if own else (i, j), sums, groups)
                 progress.advance(len(pairs))
     return result
 
 
-def _tile(
-    a: Side, b: Side, pairs: list[tuple[int, int]], groups: Groups, products: Products, apart: Apart
-) -> list[dict[str, Array]]:
-    crosses = [np.zeros((groups.count, a.width, b.width)) for _ in pairs]  # Σ x yᵀ by group
+def _crosses(
+    a: Side, b: Side, pairs: list[tuple[int, int]], groups: Groups, products: Products
+) -> list[Array]:
+    """Each layer pair's Σ x yᵀ by group, of centred x and y."""
+    sums = [np.zeros((groups.count, a.width, b.width)) for _ in pairs]
     for block in groups.blocks(rows_at_once(max(a.width, b.width), 4)):
         xs = {i: a.read(i, block) for i, _ in pairs}
         ys = xs if a is b else {j: b.read(j, block) for _, j in pairs}
-        for (i, j), cross in zip(pairs, crosses, strict=True):
+        for (i, j), cross in zip(pairs, sums, strict=True):
             cross[block.group] += products.cross(xs[i], ys[j])
-    return [
-        _from_features(cross, a.sums[:, i], b.sums[:, j], groups, apart)
-        for (i, j), cross in zip(pairs, crosses, strict=True)
-    ]
+    return sums
 
 
-def _from_features(
-    cross: Array, sum_left: Array, sum_right: Array, groups: Groups, apart: Apart
-) -> dict[str, Array]:
-    """The kernels' sums of one layer pair from sums of its features by group."""
-    x, y = groups.leave_out(sum_left), groups.leave_out(sum_right)
-    rows = np.einsum("gi,gi->g", x @ cross.sum(0), y)
-    triples = np.zeros(len(groups.lost))
-    for group in range(groups.count):
-        triples += apart.triples(group, sum_left @ (cross[group] @ sum_right.T))
-    for i, lost in enumerate(groups.lost):
-        rows[i] -= sum(x[i] @ (cross[group] @ y[i]) for group in lost)
-    by_group = _inner(cross)
-    totals = apart.totals((sum_left @ sum_left.T)[None], (sum_right @ sum_right.T)[None], own=True)
-    return {
-        "products": groups.leave_out_pairs(by_group),
-        "rows": rows,
-        "totals": (x * x).sum(1) * (y * y).sum(1),
-        "debiased": apart.estimate(by_group, triples, totals[:, 0]),
-    }
-
-
-def _inner(cross: Array) -> Array:
-    """Inner products of the groups' matrices."""
+def _from_features(cross: Array, x: Array, y: Array) -> GroupSums:
+    """The kernels' sums of one layer pair from sums of its features, all by group."""
     flat = cross.reshape(len(cross), -1)
-    return np.asarray(flat @ flat.T)
+    return GroupSums(flat @ flat.T, x @ cross @ y.T, x @ x.T, y @ y.T)

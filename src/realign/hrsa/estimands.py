@@ -7,7 +7,7 @@ Every table of measures carries these sentences (`estimands` in the metadata of 
 ESTIMANDS = {
     "correlation.mean": "the mean over dimensions of Pearson's r",
     "cka.value": "biased CKA, as published, that so many tokens give",
-    "cka_debiased.value": "CKA of the population, over tokens of different groups of texts",
+    "cka_debiased.value": "CKA of the population, from tokens of different groups of texts",
     "procrustes.inverse_row_entropy": "the entropy of the rotation that so many texts give",
     "procrustes.angular_distance": "the angle between both configurations, whatever their scales",
     "procrustes.residual": "|XO − Y|²/|Y|² on texts that the rotation was not fitted on",

@@ -152,12 +152,13 @@ def _gaussian(near: Array, width: float) -> Array:
 
 def _kernel_sums(left: Array, right: Array, groups: Groups) -> tuple[KernelSums, KernelSums, KernelSums]:
     """The sums of two kernels with each other, of the left with itself, and of the right with itself."""
+    order = np.argsort(groups.of_row, kind="stable")
     of_group = np.eye(groups.count)[groups.of_row]
-    rows = [(k @ of_group)[None] for k in (left, right)]
+    rows = [(k @ of_group)[None, order] for k in (left, right)]
     pairs = [
         (of_group.T @ (a * b) @ of_group)[..., None] for a, b in ((left, right), (left, left), (right, right))
     ]
-    return sums_of_grams(groups, groups.of_row, pairs[0][..., None], pairs[1:], rows)
+    return sums_of_grams(groups, pairs[0][..., None], pairs[1:], rows)
 
 
 # --- One model ------------------------------------------------------------------------------------

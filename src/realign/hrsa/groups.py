@@ -72,6 +72,21 @@ class Groups:
         """Which groups are left out: none, and each in turn."""
         return [[], *([group] for group in range(self.count))]
 
+    @cached_property
+    def fours(self) -> tuple[Array, Array]:
+        """What stands for sets of four tokens of different groups, with each group left out (first axis).
+
+        For each pair of groups in how many ways the other two tokens can be had, and how many sets
+        there are in all.
+        """
+        stay = np.array([[group not in lost for group in range(self.count)] for lost in self.lost], float)
+        sizes = stay * self.sizes
+        both, squares = (s[:, :, None] + s[:, None, :] for s in (sizes, sizes**2))
+        left, left_squares = (s.sum(1)[:, None, None] for s in (sizes, sizes**2))
+        others = (left - both) ** 2 - (left_squares - squares)
+        others *= stay[:, :, None] * stay[:, None, :] * (1 - np.eye(self.count))
+        return others, (others * sizes[:, :, None] * sizes[:, None, :]).sum((1, 2))
+
     @property
     def left_out(self) -> Array:
         """Tokens that remain: all of them first, then without each group in turn."""
@@ -87,6 +102,14 @@ class Groups:
         each = np.arange(len(sums))
         whole, touching = sums.sum((0, 1)), sums.sum(0) + sums.sum(1) - sums[each, each]
         return np.concatenate([whole[None], whole - touching])
+
+    def leave_out_triples(self, sums: Array) -> Array:
+        """The same from sums over three tokens, by the groups of all three (its axes)."""
+        each = np.arange(len(sums))
+        one = sums.sum((1, 2)) + sums.sum((0, 2)) + sums.sum((0, 1))
+        two = sums[each, each].sum(1) + sums[each, :, each].sum(1) + sums[:, each, each].sum(0)
+        whole = sums.sum()
+        return np.r_[whole, whole - one + two - sums[each, each, each]]
 
     def interval(
         self, values: Array, confidence: float = 0.95, excess: float = 0.0

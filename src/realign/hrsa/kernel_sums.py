@@ -1,10 +1,12 @@
 """Sums over pairs of tokens from which CKA follows, for the whole sample and with groups left out.
 
-HSIC needs only a few sums over two kernels. Held by pairs of groups, they give every value with
-groups left out by subtraction, so that the jackknife costs almost nothing more than the value itself.
+HSIC needs only a few sums over two kernels. Held by pairs and triples of groups, they give every
+value with groups left out by subtraction, so that the jackknife costs almost nothing more than the
+value itself.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -24,61 +26,68 @@ class KernelSums:
     products: Array  # Σ K_ij L_ij
     rows: Array  # Σ R_i S_i
     totals: Array  # Σ K_ij · Σ L_ij
-    debiased: Array  # the unbiased estimate of HSIC, over tokens of different groups
+    unbiased: Array  # HSIC of the population, estimated from tokens of different groups
+
+    @classmethod
+    def of_shape(cls, groups: Groups, *shape: int) -> "KernelSums":
+        """Sums to be filled pair by pair of layers."""
+        empty = (np.zeros((len(groups.lost), *shape)) for _ in fields(cls)[1:])
+        return cls(groups.left_out, *empty)
 
     def hsic(self) -> Array:
         """tr(KHLH), the biased estimate up to a factor that CKA divides out."""
         n = self.tokens.reshape(-1, *[1] * (self.products.ndim - 1)).astype(np.float64)
         return self.products - 2 / n * self.rows + self.totals / n**2
 
-    def debiased_hsic(self) -> Array:
-        """The unbiased estimate; NaN where fewer than four groups remain."""
-        return self.debiased.copy()
+    def fill(self, at: tuple[int, ...], by_group: "GroupSums", groups: Groups) -> None:
+        """Put in one pair of layers."""
+        where: tuple[slice | int, ...] = (slice(None), *at)
+        self.products[where] = groups.leave_out_pairs(by_group.products)
+        self.rows[where] = groups.leave_out_triples(by_group.rows)
+        self.totals[where] = groups.leave_out_pairs(by_group.left) * groups.leave_out_pairs(by_group.right)
+        self.unbiased[where] = unbiased_hsic(by_group, groups)
 
 
-class Apart:
-    """The unbiased estimate of HSIC (Song et al. 2012) with groups of texts in the place of samples.
+@dataclass
+class GroupSums:
+    """Sums of one pair of layers' kernels by the groups of the tokens."""
 
-    It is the mean of K_ij L_ij + K_ij L_kl - 2 K_ij L_ik over tokens i, j, k, l of four different groups.
-    Tokens of one text are not independent: leaving out only i = j finds likeness where there is none.
+    products: Array  # Σ K_ij L_ij, by the groups of i, j
+    rows: Array  # Σ K_ij L_ik, by the groups of i, j, k
+    left: Array  # Σ K_ij, by the groups of i, j
+    right: Array  # Σ L_ij
+
+
+def unbiased_hsic(sums: GroupSums, groups: Groups) -> Array:
+    """The mean of K_ij L_ij − 2 K_ij L_ik + K_ij L_kl over tokens of four different groups.
+
+    Tokens of one text resemble each other in any model: where two of the four were of the same
+    text, unrelated models would look alike. Groups hold whole texts, so no two of them are. The
+    kernels may be shifted as one likes, since every term is a mean over the same fours. NaN where
+    fewer than four groups remain.
     """
+    others, fours = groups.fours
+    apart = 1 - np.eye(groups.count)
+    products = (others * sums.products).sum((1, 2))
 
-    def __init__(self, groups: Groups):
-        keep = np.array([~np.isin(np.arange(groups.count), lost) for lost in groups.lost])
-        self.pairs = keep[:, :, None] & keep[:, None] & ~np.eye(groups.count, dtype=bool)
-        sizes = np.where(keep, groups.sizes, 0).astype(np.float64)
-        n, square = sizes.sum(1)[:, None, None], (sizes**2).sum(1)[:, None, None]
-        two = sizes[:, :, None] + sizes[:, None]
-        # how many pairs of tokens of two more groups go with each pair, and single tokens with each triple
-        more = (n - two) ** 2 - square + sizes[:, :, None] ** 2 + sizes[:, None] ** 2
-        self._with_pair = np.where(self.pairs, more, 0)
-        self._with_triple = n[..., None] - two[:, :, :, None] - sizes[:, None, None, :]
-        self._with_triple *= self.pairs[:, :, :, None] & self.pairs[:, :, None, :] & self.pairs[:, None]
-        self._count = (self._with_pair * sizes[:, :, None] * sizes[:, None]).sum((1, 2))
+    rows = sums.rows * apart[:, :, None] * apart[:, None, :] * apart
+    used = groups.sizes[:, None, None] + groups.sizes[:, None] + groups.sizes
+    rows = groups.left_out * groups.leave_out_triples(rows) - groups.leave_out_triples(rows * used)
 
-    def triples(self, group: int, sums: Array) -> Array:
-        """What one group's Σ_i R_i^h S_i^l, by the groups h and l (first axes), adds to the third term."""
-        return np.tensordot(self._with_triple[:, group], sums, 2)
+    # of all pairs of pairs, those that share a group go
+    left, right = sums.left * apart, sums.right * apart
+    touching = groups.leave_out_pairs(left * right), _shared(left, right)
+    totals = groups.leave_out_pairs(left) * groups.leave_out_pairs(right) - 4 * touching[1] + 2 * touching[0]
+    enough = np.array([groups.count - len(lost) >= 4 for lost in groups.lost])
+    return np.divide(products - 2 * rows + totals, fours, out=np.full(len(fours), np.nan), where=enough)
 
-    def estimate(self, products: Array, triples: Array, totals: Array) -> Array:
-        """HSIC with groups left out from Σ K_ij L_ij by pairs of groups and the other two terms."""
-        first = np.tensordot(self._with_pair, products, 2)
-        count = self._count.reshape(-1, *[1] * (first.ndim - 1))
-        whole = np.full_like(first, np.nan)
-        # groups of unequal size leave a count that is 0 only up to rounding
-        return np.divide(first - 2 * triples + totals, count, out=whole, where=count > 0.5)
 
-    def totals(self, left: Array, right: Array, own: bool = False) -> Array:
-        """Σ K_ij L_kl over four different groups, from sums of K and L by pairs of groups, (layers, g, h)."""
-        return np.stack([self._totals(left * mask, right * mask, own) for mask in self.pairs])
-
-    @staticmethod
-    def _totals(left: Array, right: Array, own: bool) -> Array:
-        how = "a...,a...->a" if own else "a...,b...->ab"
-        whole = np.einsum(how, left.sum((1, 2)), right.sum((1, 2)))
-        shared = np.einsum(how.replace("...", "g"), left.sum(2), right.sum(2))
-        both = np.einsum(how.replace("...", "gh"), left, right, optimize=True)
-        return np.asarray(whole - 4 * shared + 2 * both)
+def _shared(left: Array, right: Array) -> Array:
+    """Σ_g (Σ_h left_gh)(Σ_h right_gh), whole and without each group."""
+    a, b = (np.vstack([k.sum(1), k.sum(1) - k]) for k in (left, right))
+    products = a * b
+    np.fill_diagonal(products[1:], 0)
+    return np.asarray(products.sum(1))
 
 
 @dataclass
@@ -93,55 +102,36 @@ class CkaSums:
 
     def cka(self, debiased: bool = False) -> Array:
         """CKA with groups left out: (left out, layers, layers); 0 where a layer does not vary."""
-        of = KernelSums.debiased_hsic if debiased else KernelSums.hsic
-        across, left, right = (of(sums) for sums in (self.across, self.left, self.right))
+        both = (self.across, self.left, self.right)
+        across, left, right = (s.unbiased.copy() if debiased else s.hsic() for s in both)
         left[:, self.constant_left], right[:, self.constant_right] = 0, 0
         lengths = np.sqrt(np.maximum(left, 0))[:, :, None] * np.sqrt(np.maximum(right, 0))[:, None, :]
-        value = np.divide(across, lengths, out=np.zeros_like(across), where=~(lengths <= 0))
+        value = np.divide(across, lengths, out=np.zeros_like(across), where=lengths != 0)
         return np.clip(value, -1.0 if debiased else 0.0, 1.0)
 
 
 def sums_of_grams(
-    groups: Groups, of_row: Array, across: Array, own: list[Array], rows: list[Array]
+    groups: Groups, across: Array, own: Sequence[Array], rows: Sequence[Array]
 ) -> tuple[KernelSums, KernelSums, KernelSums]:
     """The sums of two kernels with each other, of the left with itself, and of the right with itself.
 
-    `across` and `own` are sums of products by pairs of groups (first two axes), and `rows` each token's
-    row sums by group, (layers, tokens, groups).
+    `across` and `own` are sums of products by pairs of groups (first two axes), and `rows` each
+    token's row sums by group, (layers, tokens, groups), the tokens in the order of their groups.
     """
-    apart = Apart(groups)
-    by_pair = [np.stack([r[:, of_row == g].sum(1) for g in range(groups.count)], 1) for r in rows]
-    both = _sums_of(groups, of_row, apart, across, rows, by_pair, own=False)
-    left, right = (
-        _sums_of(groups, of_row, apart, own[s], [rows[s]] * 2, [by_pair[s]] * 2, own=True) for s in (0, 1)
-    )
-    return both, left, right
+    ends = np.cumsum(groups.sizes)[:-1]
+    a, b = (np.split(side, ends, axis=1) for side in rows)
 
+    def pair(one: list[Array], i: int, other: list[Array], j: int, products: Array) -> GroupSums:
+        triples = np.stack([x[i].T @ y[j] for x, y in zip(one, other, strict=True)])
+        left, right = (np.stack([x[k].sum(0) for x in side]) for side, k in ((one, i), (other, j)))
+        return GroupSums(products, triples, left, right)
 
-def _sums_of(
-    groups: Groups,
-    of_row: Array,
-    apart: Apart,
-    products: Array,
-    rows: list[Array],
-    by_pair: list[Array],
-    own: bool,
-) -> KernelSums:
-    """The sums of two kernels of all layers, or with `own` of each layer's with itself."""
-    how = "ai,ai->a" if own else "ai,bi->ab"
-    row_sums, totals = [], []
-    whole = [r.sum(2) for r in rows]
-    for lost in groups.lost:
-        keep = ~np.isin(of_row, lost)
-        left, right = (w[:, keep] - r[:, :, lost].sum(2)[:, keep] for w, r in zip(whole, rows, strict=True))
-        row_sums.append(np.einsum(how, left, right, optimize=True))
-        totals.append(np.einsum(how.replace("i", ""), left.sum(1), right.sum(1)))
-    triples = np.zeros((len(groups.lost), *products.shape[2:]))
-    how = "aih,ail->hla" if own else "aih,bil->hlab"
-    for group in range(groups.count):
-        here = of_row == group
-        triples += apart.triples(group, np.einsum(how, *(r[:, here] for r in rows), optimize=True))
-    debiased = apart.estimate(products, triples, apart.totals(by_pair[0], by_pair[1], own))
-    return KernelSums(
-        groups.left_out, groups.leave_out_pairs(products), np.stack(row_sums), np.stack(totals), debiased
-    )
+    both = KernelSums.of_shape(groups, *across.shape[2:])
+    for i, j in np.ndindex(across.shape[2:]):
+        both.fill((i, j), pair(a, i, b, j, across[:, :, i, j]), groups)
+    alone = []
+    for side, products in zip((a, b), own, strict=True):
+        alone.append(KernelSums.of_shape(groups, products.shape[2]))
+        for i in range(products.shape[2]):
+            alone[-1].fill((i,), pair(side, i, side, i, products[:, :, i]), groups)
+    return both, alone[0], alone[1]

@@ -21,6 +21,11 @@ from realign.study.hrsa import LinearJob
 
 log = logging.getLogger(__name__)
 Matrices = dict[str, Array]
+BOUNDS = {
+    "angular_distance": (0.0, np.pi / 2),
+    "residual": (0.0, np.inf),
+    "residual_in_sample": (0.0, np.inf),
+}
 
 
 def run(job: Job[LinearJob]) -> None:
@@ -79,15 +84,13 @@ def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array, bounds:
 
 
 def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, float]) -> None:
-    """The means over corresponding layers, ours and the published."""
+    """The mean over corresponding layers, of either preset."""
     if values.shape[1] != values.shape[2]:
         return  # of models of different depth no layers correspond
     same = np.diagonal(values, axis1=1, axis2=2)
-    ours, published = rows.layers_for_means(same.shape[1])
-    rows.add_jackknifed(measure, "mean_over_layers", same[:, ours].mean(1), bounds=bounds)
-    rows.add_jackknifed(
-        measure, "mean_over_layers", same[:, published].mean(1), bounds=bounds, preset=PUBLISHED
-    )
+    for preset, layers in rows.layers_of_means(same.shape[1]).items():
+        mean = same[:, layers].mean(1)
+        rows.add_jackknifed(measure, "mean_over_layers", mean, bounds=bounds, preset=preset)
 
 
 def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings: LinearJob) -> Matrices:
@@ -150,14 +153,14 @@ def _add_jackknifed(
             continue
         total = 0.0
         for block in (b for b in blocks if b.group in lost):
-            x, y = left.read(pair[0], block), right.read(pair[1], block)
+            x, y = left.exact(pair[0], block), right.exact(pair[1], block)
             total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
         unseen.append([*procrustes.misfit(sums, fitted, np.array(lost)), total, groups.sizes[lost[0]]])
-    for statistic, bounds in (("angular_distance", (0, np.pi / 2)), ("residual_in_sample", (0, np.inf))):
+    for statistic in numbers[0]:
         values = np.array([n[statistic] for n in numbers])
-        rows.add_jackknifed("procrustes", statistic, values, pair, bounds)
+        rows.add_jackknifed("procrustes", statistic, values, pair, BOUNDS[statistic])
     misfit, size, cosine, count = groups.leave_out(np.array(unseen)).T
-    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair, (0, np.inf))
+    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair, BOUNDS["residual"])
     rows.add_jackknifed("procrustes", "cosine", cosine / count, pair, (-1, 1))
 
 
@@ -206,7 +209,7 @@ def _add_published(
     shift_x, shift_y = left.shift[pair[0]], right.shift[pair[1]]
     found = []
     for block in groups.blocks(rows_at_once(left.width)):
-        x, y = left.read(pair[0], block) + shift_x, right.read(pair[1], block) + shift_y
+        x, y = left.exact(pair[0], block) + shift_x, right.exact(pair[1], block) + shift_y
         found.append(procrustes.cosines(x @ whole.rotation, y))
     cosines = np.concatenate(found)
     residual = procrustes.uncentred_residual(sums, whole, shift_x, shift_y)

@@ -17,7 +17,7 @@ from realign.engine.progress import follow
 from realign.hrsa.groups import Groups
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
-from realign.hrsa.rows import PUBLISHED, Rows
+from realign.hrsa.rows import Rows
 from realign.study.hrsa import NeighboursJob
 from realign.vectors.search import iter_top_k
 
@@ -204,7 +204,6 @@ def _add(
 
 
 def _add_means(rows: Rows, by_layer: list[Overlap], k: int) -> None:
-    """The means over layers, ours and the published."""
-    ours, published = rows.layers_for_means(len(by_layer))
-    _add(rows, mean_of([by_layer[i] for i in ours]), k, None, "mean_over_layers")
-    _add(rows, mean_of([by_layer[i] for i in published]), k, None, "mean_over_layers", preset=PUBLISHED)
+    """The mean over layers, of either preset."""
+    for preset, layers in rows.layers_of_means(len(by_layer)).items():
+        _add(rows, mean_of([by_layer[i] for i in layers]), k, None, "mean_over_layers", preset=preset)

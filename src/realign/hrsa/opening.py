@@ -16,7 +16,7 @@ from realign.hrsa.rows import Rows
 from realign.seeds import derive_seed
 from realign.study.hrsa import Comparing
 
-FEWEST_TOKENS = 4  # debiased similarities divide by (n-1)(n-2)(n-3)
+FEWEST_TOKENS = 4  # of fewer, no debiased similarity is known
 
 
 @dataclass(frozen=True)

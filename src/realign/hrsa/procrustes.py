@@ -40,24 +40,33 @@ class Fit:
     nuclear: float  # Σ singular values of XᵀY
     xx: float
     yy: float
-    rank: int
+    error: float  # singular values that are no larger may be rounding alone
+
+    @property
+    def rank(self) -> int:
+        """How many directions the sample fixes."""
+        return int((self.factors[1] > self.error).sum())
 
     @property
     def angle(self) -> float:
         """The angle between the two configurations, 0 … π/2, whatever their scales."""
         length = np.sqrt(self.xx * self.yy)
-        return float(np.arccos(np.clip(self.nuclear / length, 0, 1))) if length > 0 else float(np.pi / 2)
+        if length <= 0:
+            return float(np.pi / 2)
+        # half the angle's sine; an arc cosine would round what is left of a small angle once more
+        return float(2 * np.arcsin(np.sqrt(np.clip((length - self.nuclear) / (2 * length), 0, 0.5))))
 
     @property
     def residual(self) -> float:
         """|XO − Y|² / |Y|² on what the rotation was fitted on."""
-        return float((self.xx + self.yy - 2 * self.nuclear) / self.yy) if self.yy > 0 else 0.0
+        return float(max(self.xx + self.yy - 2 * self.nuclear, 0) / self.yy) if self.yy > 0 else 0.0
 
 
 def layer_sums(left: Side, right: Side, pair: tuple[int, int], groups: Groups) -> LayerSums:
-    """Read one layer of both models once, and sum in float64.
+    """Read one layer of both models once.
 
-    A dimension of massive activations would drown all others in float32: its rounding is as large as they.
+    In float64: what is left between two like models, and directions that are small beside massive
+    activations, are lost in single products, and one product a layer is cheap beside the fits.
     """
     g = groups.count
     sums = LayerSums(
@@ -69,7 +78,7 @@ def layer_sums(left: Side, right: Side, pair: tuple[int, int], groups: Groups) -
         np.zeros((g, left.width, right.width)),
     )
     for block in groups.blocks(rows_at_once(left.width)):
-        x, y = (s.read(i, block).astype(np.float64) for s, i in zip((left, right), pair, strict=True))
+        x, y = left.exact(pair[0], block), right.exact(pair[1], block)
         sums.xx[block.group] += np.vdot(x, x)
         sums.yy[block.group] += np.vdot(y, y)
         sums.xy[block.group] += x.T @ y
@@ -85,14 +94,10 @@ def fit(sums: LayerSums, lost: Sequence[int] | Array = ()) -> Fit:
 
     n, x, y = kept(sums.counts), kept(sums.x), kept(sums.y)
     u, s, v = np.linalg.svd(kept(sums.xy) - np.outer(x, y) / n)
-    rank = int((s > _rounding(s)).sum())
     xx, yy = kept(sums.xx) - x @ x / n, kept(sums.yy) - y @ y / n
-    return Fit(u @ v, (u, s, v), x / n, y / n, float(s.sum()), float(xx), float(yy), rank)
-
-
-def _rounding(s: Array) -> float:
-    """What a singular value or a sum of two must exceed to be more than rounding."""
-    return float(s[0] * len(s) * np.finfo(np.float64).eps)
+    # what rounding leaves in the sums of products of so long vectors
+    error = len(s) * np.finfo(np.float64).eps * np.sqrt(np.maximum(xx * yy, 0))
+    return Fit(u @ v, (u, s, v), x / n, y / n, float(s.sum()), float(xx), float(yy), float(error))
 
 
 def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
@@ -103,7 +108,7 @@ def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
     xx = sums.xx[groups].sum() - 2 * x @ mx + n * mx @ mx
     yy = sums.yy[groups].sum() - 2 * y @ my + n * my @ my
     xy = sums.xy[groups].sum(0) - np.outer(mx, y) - np.outer(x, my) + n * np.outer(mx, my)
-    return float(xx + yy - 2 * np.vdot(fitted.rotation, xy)), float(yy)
+    return max(float(xx + yy - 2 * np.vdot(fitted.rotation, xy)), 0.0), float(yy)
 
 
 def held_out(sums: LayerSums, folds: Sequence[Array]) -> Array:
@@ -148,17 +153,18 @@ def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
     Fitting anew without a group lets directions jump that the sample hardly fixes; one such jump
     makes a jackknife's variance several times too large. The derivative is known: a change K of
     UᵀMV turns the rotation by (K − Kᵀ)/(sᵢ + sⱼ), so a group adds an inner product with its sums.
-    Where two directions or more are not fixed at all, no interval is known (NaN).
+    NaN without each where two directions or more are not fixed at all.
     """
     rotation, (u, s, v) = whole.rotation, whole.factors
+    value = inverse_row_entropies(rotation).mean()
     width = len(rotation)
+    if whole.rank < width - 1:
+        return np.concatenate([[value], np.full(groups.count, np.nan)])
     logs = np.log(rotation**2, out=np.zeros_like(rotation), where=rotation != 0)
     slope = u.T @ (2 * rotation * (logs + 1) / (width * np.log(width))) @ v.T
     stretch = np.add.outer(s, s)
-    np.fill_diagonal(stretch, np.inf)  # a direction does not turn into itself
-    weights = u @ ((slope - slope.T) / stretch) @ v if stretch.min() > _rounding(s) else np.nan * slope
+    weights = u @ np.divide(slope - slope.T, stretch, out=np.zeros_like(slope), where=stretch > 0) @ v
     added = np.array([np.vdot(weights, of_group) for of_group in sums.xy])
-    value = inverse_row_entropies(rotation).mean()
     kept = np.maximum(1 - groups.shares, 1 / groups.texts)  # a lone group has no interval anyway
     return first_order(np.concatenate([[value], value - added / kept]))
 

@@ -5,7 +5,7 @@ people who hold their states in memory. `Shuffled` and `Rotated` are the floors 
 one model's states alone. Nothing here holds more than what is asked of it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -41,6 +41,12 @@ def widen(stored: Array) -> Array:
     return (stored.astype(np.uint32) << 16).view(np.float32)
 
 
+def before_norm(attributes: Mapping[str, Any]) -> int | None:
+    """The layer that is the last block's output before the final norm, if a file's attributes name one."""
+    names = [str(name) for name in attributes.get("layer_names", ())]
+    return next((i for i, name in enumerate(names) if name.endswith("before the norm")), None)
+
+
 class StateFile:
     """The states in one HDF5 file, opened for reading."""
 
@@ -73,6 +79,11 @@ class StateFile:
     def level(self) -> str:
         """What a row is: a `token`, or a whole `text`."""
         return str(self.attributes.get("level", "token"))
+
+    @property
+    def before_norm(self) -> int | None:
+        """The layer that is the last block's output before the final norm, if it was kept."""
+        return before_norm(self.attributes)
 
     @property
     def text_ids(self) -> list[str]:

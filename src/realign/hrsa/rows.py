@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from realign.hrsa.estimands import estimand
 from realign.hrsa.groups import Groups, Interval
-from realign.hrsa.reading import Array
+from realign.hrsa.reading import Array, before_norm
 from realign.study.hrsa import Context
 
 TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
@@ -43,13 +43,7 @@ SCHEMA = pa.schema(
         ("n", WHOLE),
     ]
 )
-BEFORE_NORM = "before the norm"
 PUBLISHED = "published"  # rows that the authors' code computes in another way than we do
-
-
-def layer_names(attributes: dict[str, Any]) -> list[str]:
-    """What each layer of a file is; nothing for plain arrays."""
-    return [str(name) for name in attributes.get("layer_names", ())]
 
 
 class Rows:
@@ -59,6 +53,7 @@ class Rows:
         self, context: Context, attributes: dict[str, Any], groups: Groups, confidence: float = 0.95
     ):
         self.groups, self.confidence = groups, confidence
+        self._before_norm = before_norm(attributes)
         self._rows: list[dict[str, Any]] = []
         self.estimands: dict[str, str] = {}
         self._common = context.as_slice()
@@ -67,15 +62,6 @@ class Rows:
         self._common["corpus"] = context.corpus or _text(attributes.get("corpus"))
         self._common["attention"] = _text(attributes.get("attention"))
         self._common["token_rule"] = _token_rule(attributes)
-        self._seen_twice = {i for i, name in enumerate(layer_names(attributes)) if name.endswith(BEFORE_NORM)}
-
-    def layers_for_means(self, layers: int) -> tuple[list[int], list[int]]:
-        """Which layers a mean is over: ours leaves out the embedding output, the published counts it.
-
-        A last block that a file holds before its norm as well is counted once.
-        """
-        counted = [i for i in range(layers) if i not in self._seen_twice]
-        return counted[1:] or counted, counted
 
     def add(
         self,
@@ -119,6 +105,14 @@ class Rows:
         interval = self.groups.one(values, self.confidence, bounds, excess)
         self.estimands[f"{measure}.{statistic}"] = estimand(measure, statistic)
         self.add(measure, statistic, interval, layers, **more)
+
+    def layers_of_means(self, layers: int) -> dict[str, list[int]]:
+        """The layers that means are over, by preset: ours leave the embedding output out.
+
+        The last block stands in both once, after the final norm.
+        """
+        blocks = [layer for layer in range(layers) if layer != self._before_norm]
+        return {"": blocks[1:] or blocks, PUBLISHED: blocks}
 
     def add_sample(self) -> None:
         """How much the measures rest on."""

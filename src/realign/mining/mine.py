@@ -49,6 +49,8 @@ def run(job: Job[MineJob]) -> None:
     collection = _read(job, dropped)
     cross_encoder = _cross_encoder(job)
     window = window_of(settings, len(collection.rows), collection.most_positives, cross_encoder is not None)
+    if collection.searched is not None and not len(collection.searched):
+        raise UserError("the corpus holds no passage to take negatives from")
     teacher = teacher_of(job, [*collection.passages, *collection.queries])
     queries = vectors_of(job, teacher, "query", collection.queries)
     passages = vectors_of(job, teacher, "passage", collection.passages)

@@ -87,6 +87,10 @@ class SentenceTransformersTeacher(_FolderTeacher):
 
     kind = "sentence-transformers"
 
+    def identity(self, side: Side) -> dict[str, Any]:
+        """The same, and the side: the model has a prompt, or even a way, of its own for each."""
+        return super().identity(side) | {"side": side}
+
     def _encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
         model = self._model()
         encode = model.encode_query if side == "query" else model.encode_document

@@ -54,7 +54,8 @@ class Linear(Section):
     """Correlation, CKA and Procrustes: what one pass over moments gives."""
 
     precision: Literal["float32", "float64"] = setting(
-        "float32", "Precision of products; sums over many products are always in float64."
+        "float32",
+        "Precision of correlation's and CKA's products; their sums, and all of Procrustes, are in float64.",
     )
     procrustes_intervals: Literal["final", "all"] = setting(
         "final",
@@ -104,7 +105,9 @@ class Probe(Section):
 class Extra(Section):
     """Other measures of the literature, on a sample of tokens."""
 
-    max_tokens: int = setting(1000, "Take at most this many tokens, drawn by seed.", unit="tokens", ge=20)
+    max_tokens: int = setting(
+        1000, "Take at most this many tokens, drawn by seed, evenly from all texts.", unit="tokens", ge=20
+    )
     variance: float = setting(0.99, "Share of the variance that SVCCA and PWCCA keep.", gt=0, le=1)
     rbf: float | None = setting(
         0.5, "Width of RBF CKA's kernel, times the median distance; nothing leaves it out.", gt=0
