@@ -167,6 +167,10 @@ def test_a_corpus_of_its_own(run, tmp_path):
         run(rows, vectors, {"corpus": corpus})
     with pytest.raises(UserError, match="a corpus goes with"):
         run(rows, vectors, passages="corpus")
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("")
+    with pytest.raises(UserError, match="no passage"):
+        run(rows, vectors, {"corpus": empty}, passages="corpus")
 
 
 def test_duplicate_rows_are_dropped_and_counted(run):
