@@ -2,13 +2,15 @@
 
     python bench/coverage.py                            200 samples of 120 texts, a few minutes
     python bench/coverage.py --texts 40 --samples 400
+    python bench/coverage.py --sink 20000               with massive activations
 
 Two models of two layers see texts whose tokens share something, so tokens are not independent. What
-the population has (correlation, debiased CKA, angle, residual) is computed from the model that made
-the samples; a probe's score is read from 20,000 new texts; what depends on the sample's size by
-definition (say, a rotation's entropy or neighbours in a pool of so many tokens) is held to its mean
-over all samples. The share of intervals that cover, and how far values are spread, in standard
-deviations, to how far the intervals say they are: 1 is right.
+the population has (correlation, debiased CKA) and how a sample's rotation does on it (residual) are
+computed from the model that made the samples; the rotation's cosine and a probe's score are read from
+20,000 new tokens and texts; what depends on the sample's size by definition (say, a rotation's angle and
+entropy, or neighbours in a pool of so many tokens) is held to its mean over all samples. The share of
+intervals that cover, and how far values are spread, in standard deviations, to how far the intervals
+say they are: 1 is right.
 """
 
 import argparse
@@ -20,30 +22,50 @@ from measured import measured
 from realign.hrsa import compare, probe
 from realign.hrsa.groups import Groups
 from realign.hrsa.labels import Target
+from realign.hrsa.procrustes import cosines
 from realign.study.hrsa import ProbeJob
 
 NEW = 20_000
 
 
 class World:
-    """Two models of which everything is known: y = x·map + noise, layer by layer."""
+    """Two models of which everything is known: y = x·map + noise, layer by layer.
 
-    def __init__(self, seed, width, each):
-        self.random, self.width, self.each = np.random.default_rng(seed), width, each
+    Dimension 0 of each text's first token is `sink` times as large in both.
+    """
+
+    def __init__(self, seed, width, each, sink=1.0):
+        self.random, self.width, self.each, self.sink = np.random.default_rng(seed), width, each, sink
         self.mix = self.random.standard_normal((width, width)) * np.linspace(2, 0.3, width)
         self.maps = [0.6 * np.eye(width) + 0.3 * self.random.standard_normal((width, width)) for _ in "01"]
+        self.new = self.draw(NEW // each)
 
-    def truth(self):
-        """What the population has, by (measure, statistic, layer)."""
-        found, xx = {}, 2 * self.mix.T @ self.mix
-        for layer, by in enumerate(self.maps):
-            xy, yy = xx @ by, by.T @ xx @ by + 2 * np.eye(self.width)
-            nuclear, size = np.linalg.svd(xy, compute_uv=False).sum(), np.trace(xx) + np.trace(yy)
+    def covariances(self, layer):
+        """Of x with itself, of x with y, and of y with itself, over all tokens of all texts."""
+        by, inside = self.maps[layer], 2 * self.mix.T @ self.mix
+        found = inside, inside @ by, by.T @ inside @ by + 2 * np.eye(self.width)
+        scale = np.ones(self.width)
+        scale[0] = self.sink
+        first = np.outer(scale, scale)  # what a text's first token has of each
+        return [c * (first + self.each - 1) / self.each for c in found]
+
+    def truth(self, x, y):
+        """What the population has, by (measure, statistic, layer), and what a sample's rotation does on it."""
+        found = {}
+        for layer, (a, b) in enumerate(zip(x, y, strict=True)):
+            xx, xy, yy = self.covariances(layer)
+            # the rotation is judged on texts of 20 groups in turn, so it is fitted on 19 in 20
+            seen = slice(0, len(a) * 19 // 20)
+            mean_x, mean_y = a[seen].mean(0), b[seen].mean(0)
+            u, _, v = np.linalg.svd((a[seen] - mean_x).T @ (b[seen] - mean_y))
+            off = mean_x @ u @ v - mean_y
+            misfit = np.trace(xx) + np.trace(yy) - 2 * np.vdot(u @ v, xy) + off @ off
+            new_x, new_y = (side[layer] for side in self.new)
             values = {
                 ("cka_debiased", "value"): (xy**2).sum() / np.sqrt((xx**2).sum() * (yy**2).sum()),
                 ("correlation", "mean"): (np.diag(xy) / np.sqrt(np.diag(xx) * np.diag(yy))).mean(),
-                ("procrustes", "angular_distance"): np.arccos(nuclear / np.sqrt(np.trace(xx) * np.trace(yy))),
-                ("procrustes", "residual"): (size - 2 * nuclear) / np.trace(yy),
+                ("procrustes", "residual"): misfit / (np.trace(yy) + mean_y @ mean_y),
+                ("procrustes", "cosine"): cosines((new_x - mean_x) @ u @ v, new_y - mean_y).mean(),
             }
             found |= {(*name, layer): value for name, value in values.items()}
         return found
@@ -54,7 +76,10 @@ class World:
 
     def draw(self, texts):
         x = self.noise(texts) @ self.mix
-        return np.stack([x, x]), np.stack([x @ by + self.noise(texts) for by in self.maps])
+        both = np.stack([x, x]), np.stack([x @ by + self.noise(texts) for by in self.maps])
+        for values in both:
+            values[:, :: self.each, 0] *= self.sink
+        return both
 
 
 def similarity_rows(world, texts):
@@ -65,7 +90,7 @@ def similarity_rows(world, texts):
         precision="float64",
     )  # fmt: skip
     table = table[table.ci_low.notna() & (table.preset == "")]
-    truth = world.truth()
+    truth = world.truth(x, y)
     for row in table.itertuples():
         if row.layer_left == row.layer_right or np.isnan(row.layer_left):
             layer = -1 if np.isnan(row.layer_left) else int(row.layer_left)
@@ -104,9 +129,9 @@ def probe_rows(random, texts, quantity):
                 yield (f"probe.{statistic}_change {direction}", 0), truth, *groups.one(change)
 
 
-def simulate(samples, texts, each, width, seed=0):
+def simulate(samples, texts, each, width, sink=1.0, seed=0):
     """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
-    world, random, found = World(seed, width, each), np.random.default_rng([seed, 1]), defaultdict(list)
+    world, random, found = World(seed, width, each, sink), np.random.default_rng([seed, 1]), defaultdict(list)
     for _ in range(samples):
         rows = [*similarity_rows(world, texts), *probe_rows(random, 5 * texts, quantity=False)]
         for what, truth, *numbers in [*rows, *probe_rows(random, 5 * texts, quantity=True)]:
@@ -127,9 +152,12 @@ def main():
     parser.add_argument("--texts", type=int, default=120)
     parser.add_argument("--tokens", type=int, default=6, help="tokens in each text")
     parser.add_argument("--width", type=int, default=8)
+    parser.add_argument("--sink", type=float, default=1, help="how massive a text's first token is")
     asked = parser.parse_args()
     case = f"{asked.samples} samples of {asked.texts} texts of {asked.tokens} tokens, {asked.width} wide"
-    found = simulate(asked.samples, asked.texts, asked.tokens, asked.width)
+    if asked.sink != 1:
+        case += f", first tokens {asked.sink:g} times as large"
+    found = simulate(asked.samples, asked.texts, asked.tokens, asked.width, asked.sink)
     for (what, layer), (covered, ratio) in sorted(found.items()):
         name = what if layer < 0 else f"{what}, layer {layer}"
         measured(case, f"{name}: covered", round(100 * covered, 1), "%", "90 to 98")

@@ -154,4 +154,6 @@ def test_dimension_cosine_and_isotropy_of_even_and_of_flat_states(random):
     assert extra.isotropy(flat, 4, one)[0] == pytest.approx(0, abs=1e-9)
     assert abs(extra.mean_cosine(even, one)[0]) < 0.01
     assert extra.mean_cosine(even + 100, one)[0] > 0.99
-    assert extra.effective_dimensions(near(0 * even), near(line), one)[0][0] == 0
+    still = extra.effective_dimensions(near(0 * even), near(line), one)[0]
+    assert still[0] == 0
+    assert extra.isotropy(still, 4, one)[0] == 0

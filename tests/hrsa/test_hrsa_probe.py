@@ -113,6 +113,20 @@ def test_labels_that_are_numbers_are_classes_when_few():
     assert not as_target([f"t{n}" for n in range(30)]).is_quantity
 
 
+def test_a_label_that_is_no_finite_number_is_named(texts):
+    for strange in ("nan", "inf"):
+        labels = [str(n) for n in range(30)] + [strange]
+        with pytest.raises(UserError, match=f"row 30 is '{strange}'"):
+            as_target(labels)
+
+
+def test_a_quantity_of_few_texts_still_has_two_to_choose_and_to_test_on(random):
+    x = random.standard_normal((24, 3))
+    d = table(x, x, [f"{v:.6f}" for v in x[:, 0]], dev=0.02, test=0.02, seeds=1)
+    assert np.isfinite(value(d, "left", "r2", "dev"))
+    assert np.isfinite(value(d, "left", "r2", "test"))
+
+
 def test_small_classes_are_left_out_and_one_class_is_an_error(texts):
     x, labels = texts
     labels = ["rare"] * 3 + labels[3:]

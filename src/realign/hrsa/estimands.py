@@ -9,7 +9,7 @@ ESTIMANDS = {
     "cka.value": "biased CKA, as published, that so many tokens give",
     "cka_debiased.value": "CKA of the population, from tokens of different groups of texts",
     "procrustes.inverse_row_entropy": "the entropy of the rotation that so many texts give",
-    "procrustes.angular_distance": "the angle between both configurations, whatever their scales",
+    "procrustes.angular_distance": "the angle between both configurations that so many texts give, in sample",
     "procrustes.residual": "|XO − Y|²/|Y|² on texts that the rotation was not fitted on",
     "procrustes.cosine": "mean cosine of XO and Y on texts that the rotation was not fitted on",
     "procrustes.residual_in_sample": "|XO − Y|²/|Y|² on the texts that the rotation was fitted on",

@@ -204,9 +204,12 @@ def effective_dimensions(left: Array, right: Array, groups: Groups) -> tuple[Arr
 
 
 def isotropy(dimension: Array, width: int, groups: Groups) -> Array:
-    """IsoScore's idea without its rotation: how evenly variance fills the width, 0 to 1."""
+    """IsoScore's idea without its rotation: how evenly variance fills the width, 0 to 1.
+
+    0 too where nothing varies, 1 where the width leaves no choice.
+    """
     most = np.minimum(width, groups.left_out - 1)
-    return np.where(most > 1, (dimension - 1) / np.maximum(most - 1, 1), 1.0)
+    return np.where(most > 1, np.maximum(dimension - 1, 0) / np.maximum(most - 1, 1), 1.0)
 
 
 def mean_cosine(x: Array, groups: Groups) -> Array:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from realign.artifacts.command import UserError
 from realign.hrsa.reading import Array
 
 MANY = 20  # labels that are all numbers, and more different ones than this, are a quantity
@@ -27,8 +28,15 @@ def as_target(labels: list[str]) -> Target:
     different = sorted(set(labels))
     if len(different) > MANY:
         try:
-            return Target(np.array([float(label) for label in labels]), ())
+            values = np.array([float(label) for label in labels])
         except ValueError:
             pass  # not a quantity: many classes
+        else:
+            if not np.isfinite(values).all():
+                at = int(np.flatnonzero(~np.isfinite(values))[0])
+                raise UserError(
+                    f"labels: that of row {at} is '{labels[at]}', which is no number to probe for"
+                )
+            return Target(values, ())
     number = {label: i for i, label in enumerate(different)}
     return Target(np.array([number[label] for label in labels]), tuple(different))

@@ -57,7 +57,7 @@ def pair_up(left: States, right: States, settings: Comparing, attributes: dict[s
 
 
 def sample_tokens(groups: Groups, most: int, seed: int) -> np.ndarray:
-    """`most` tokens drawn evenly over the whole sample, in their order."""
+    """`most` tokens, each as likely as any other, in their order."""
     return np.sort(np.random.default_rng(seed).choice(groups.tokens, most, replace=False))
 
 

@@ -81,12 +81,13 @@ def choose_texts(target: Target, settings: Probe | ProbeJob) -> Array:
 def split_texts(target: Target, settings: ProbeJob, number: int) -> dict[str, Array]:
     """Train, dev and test texts; each class is divided in the same shares."""
     random = np.random.default_rng(derive_seed(settings.seed, "hrsa", "probe split", number))
+    least = 2 if target.is_quantity else 1  # of one text there is no R²
     strata = np.zeros(len(target.values), int) if target.is_quantity else target.values
     parts: dict[str, list[Array]] = {name: [] for name in SPLITS}
     for stratum in np.unique(strata):
         texts = random.permutation(np.flatnonzero(strata == stratum))
-        test = max(1, round(settings.test * len(texts)))
-        dev = max(1, round(settings.dev * len(texts)))
+        test = max(least, round(settings.test * len(texts)))
+        dev = max(least, round(settings.dev * len(texts)))
         for name, part in zip(("test", "dev", "train"), np.split(texts, [test, test + dev]), strict=True):
             parts[name].append(part)
     return {name: np.sort(np.concatenate(part)) for name, part in parts.items()}

@@ -106,7 +106,10 @@ class Extra(Section):
     """Other measures of the literature, on a sample of tokens."""
 
     max_tokens: int = setting(
-        1000, "Take at most this many tokens, drawn by seed, evenly from all texts.", unit="tokens", ge=20
+        1000,
+        "Take at most this many tokens, drawn by seed; memory grows with their square.",
+        unit="tokens",
+        ge=20,
     )
     variance: float = setting(0.99, "Share of the variance that SVCCA and PWCCA keep.", gt=0, le=1)
     rbf: float | None = setting(
