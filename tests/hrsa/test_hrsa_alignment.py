@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from realign.artifacts.command import UserError
-from realign.hrsa import compare
+from realign.hrsa import compare, reading
 from realign.hrsa.alignment import align
 from realign.hrsa.reading import StateFile, read_all
 from realign.states.capture import layer_names
@@ -156,3 +156,15 @@ def test_files_of_which_one_alone_keeps_a_layer_before_the_norm_are_refused(kept
     for alignment in ("ids", "counts", "offsets"):
         with pytest.raises(UserError, match=r"only one of .* before the final norm"):
             aligned(with_it, without, alignment)
+
+
+def test_rows_with_gaps_are_read_as_if_one_by_one(tmp_path, random, make_file, monkeypatch):
+    values = random.standard_normal((2, 200, 3))
+    path = make_file(tmp_path / "a.h5", values, np.repeat(np.arange(20), 10))
+    wanted = [slice(3, 5), slice(7, 8), slice(7, 9), slice(60, 61), slice(62, 90), slice(1, 2)]
+    rows = np.concatenate([np.arange(s.start, s.stop) for s in wanted])
+    for gap, most in ((0, 1), (1 << 10, 1 << 20), (100, 200)):
+        monkeypatch.setattr(reading, "GAP_BYTES", gap)
+        monkeypatch.setattr(reading, "WINDOW_BYTES", most)
+        with StateFile(path) as file:
+            np.testing.assert_array_equal(file.read(1, wanted), values[1][rows])

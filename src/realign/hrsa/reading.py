@@ -5,7 +5,7 @@ people who hold their states in memory. `Shuffled` and `Rotated` are the floors 
 one model's states alone. Nothing here holds more than what is asked of it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
@@ -17,6 +17,8 @@ from realign.artifacts.command import UserError
 
 FORMAT = "realign-states"
 VERSION = 1
+GAP_BYTES = 16 << 10  # what is read faster than another call of the library takes
+WINDOW_BYTES = 8 << 20  # read at a time of rows with gaps
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -104,8 +106,12 @@ class StateFile:
 
     def read(self, layer: int, rows: Sequence[slice]) -> Array:
         """Those rows of one layer, in the order given."""
-        parts = [widen(self._states[layer, part]) for part in rows]
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        row_bytes = self.width * self._states.dtype.itemsize
+        parts = []
+        for covered, wanted in windows(rows, GAP_BYTES // row_bytes, WINDOW_BYTES // row_bytes):
+            held = self._states[layer, covered]
+            parts += [held[p.start - covered.start : p.stop - covered.start] for p in wanted]
+        return widen(parts[0] if len(parts) == 1 else np.concatenate(parts))
 
     def __enter__(self) -> "StateFile":
         return self
@@ -177,6 +183,20 @@ class Rotated:
     def read(self, layer: int, rows: Sequence[slice]) -> Array:
         """Those rows of one layer, in the order given."""
         return self._states.read(layer, rows).astype(np.float64) @ self._rotation
+
+
+def windows(rows: Sequence[slice], gap: int, most: int) -> Iterator[tuple[slice, list[slice]]]:
+    """Slices that are read together, and what covers them: small gaps, and no more than so many rows."""
+    together: list[slice] = []
+    for part in rows:
+        if together and not (
+            0 <= part.start - together[-1].stop <= gap and part.stop - together[0].start <= most
+        ):
+            yield slice(together[0].start, together[-1].stop), together
+            together = []
+        together.append(part)
+    if together:
+        yield slice(together[0].start, together[-1].stop), together
 
 
 def runs(rows: Array) -> list[slice]:
