@@ -290,6 +290,9 @@ def test_equal_answers(left, right):
         ("(4,3)", "(3,4)"),
         ("The answer is 18. No, the answer is 19 eggs", "18"),
         ("\\boxed{(A)}", "B"),
+        ("\\boxed{2, 3}", "2"),
+        ("\\boxed{12x}", "12"),
+        ("the answer is 18 of 40", "18"),
         ("the answer is 2x", "2y"),
     ],
 )

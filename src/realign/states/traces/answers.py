@@ -2,8 +2,8 @@
 
 The rule looks for the last `\\boxed{…}`, then for what follows `####` or `Answer:`, then for the last
 number. Numbers are compared exactly as fractions, so 0.5 and 1/2 are one answer, and where a number is
-asked for, the first one of what is stated counts ("18 dollars"); everything else is compared after
-layout is taken out of it.
+asked for, the only one of what is stated counts ("18 dollars", but neither "2, 3" nor "2x"); everything
+else is compared after layout is taken out of it.
 """
 
 import re
@@ -44,22 +44,20 @@ def same_answer(answer: str, reference: str) -> bool:
     """Whether an answer is the right one; a reference that marks nothing is the answer itself."""
     right = _plain(stated_answer(reference) or reference)
     found = [final_answer(answer), answer]
-    if _value(right) is not None:
-        found += _stated_number(answer)
+    if _value(right) is not None and (number := _stated_number(answer)) is not None:
+        found.append(number)
     return bool(right) and any(_equal(_plain(each), right) for each in found)
 
 
-def _stated_number(text: str) -> list[str]:
-    """The first number of the last statement that has one: "the answer is 18 dollars"."""
+def _stated_number(text: str) -> str | None:
+    """The number of the last statement that has one, where it is alone: "the answer is 18 dollars"."""
     boxed = _last_boxed(text)
     for stated in reversed(_marked(text) if boxed is None else [boxed]):
-        if number := _NUMBER.search(_plain_number(stated)):
-            return [number.group()]
-    return []
-
-
-def _plain_number(stated: str) -> str:
-    return _NEEDLESS.sub(r"\1", stated).rpartition("=")[2]
+        said = _NEEDLESS.sub(r"\1", stated).rpartition("=")[2]
+        if numbers := list(_NUMBER.finditer(said)):
+            alone = len(numbers) == 1 and not re.match(r"[\w\\^*/+-]", said[numbers[0].end() :])
+            return numbers[0].group() if alone else None
+    return None
 
 
 def _equal(left: str, right: str) -> bool:
