@@ -16,6 +16,7 @@ from realign.commands import STAGES, TOOLS, load_command, resolve
 
 if TYPE_CHECKING:
     from realign.artifacts.command import Command
+    from realign.artifacts.store import Work
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -125,6 +126,7 @@ def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> 
             WorkStore(request.store),
             arguments.threads or 1,
             arguments.force,
+            before_work=lambda work: _may_work(name, work, arguments),
         )
     except (UserError, ManifestError, FileNotFoundError) as error:
         print(f"realign {name}: {error}", file=sys.stderr)
@@ -138,6 +140,22 @@ def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> 
         logging.getLogger(__name__).exception("%s stopped on an error of its own", name)
         return 1
     return 0
+
+
+def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
+    """Speak up where work is not to be done here, or can't be."""
+    from realign.artifacts.command import UserError
+
+    if rule := arguments.done_by:
+        raise UserError(
+            work.failure
+            or f"not done by {rule}, and this job only publishes: the next run tries it again "
+            f"(with --forcerun {rule}, where its work was pruned from the store)"
+        )
+    if arguments.gpus:
+        from realign.engine.devices import need_gpus
+
+        need_gpus(name, arguments.gpus)
 
 
 def _append(log: Path | None, line: str) -> None:

@@ -118,6 +118,9 @@ STAGES: dict[str, tuple[str, str]] = {
     "report": ("realign.paper.commands:REPORT", "Put verdicts, figures and tables on one page."),
 }
 
+# A rule that only publishes → the stage whose jobs do its work.
+DONE_BY = {"publish_scores": "evaluate_warm"}
+
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
     "figures": (
@@ -145,6 +148,12 @@ TOOLS: dict[str, tuple[str, str]] = {
     "show": ("realign.runs.tools:show", "Say where a file came from and what it was made of."),
     "store": ("realign.runs.tools:store", "List or prune the work that commands keep."),
 }
+
+
+def order(rule: str) -> tuple[int, bool]:
+    """Where a rule stands in the flow of the data, to sort by; rules that are no stage's stand last."""
+    stage = DONE_BY.get(rule, rule)
+    return (list(STAGES).index(stage) if stage in STAGES else len(STAGES)), rule in DONE_BY
 
 
 def resolve(reference: str) -> Any:

@@ -111,7 +111,17 @@ def test_the_small_study_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rules = {job.rule for job in jobs_of(ROOT / "studies" / "paper-small.yaml", tmp_path)}
     assert {"fetch_hub", "extract", "hrsa_linear", "hrsa_neighbours", "hrsa_probe", "table_12"} <= rules
-    assert not rules & {"train", "mine", "evaluate", "pretrain", "sft", "rlvr", "corpora", "problems"}
+    assert not rules & {
+        "train",
+        "mine",
+        "evaluate",
+        "evaluate_warm",
+        "pretrain",
+        "sft",
+        "rlvr",
+        "corpora",
+        "problems",
+    }
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """Choosing and freezing a study for a run."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -16,8 +17,10 @@ from realign.runs.flow import (
     choose_study,
     open_study,
 )
+from realign.runs.frozen import freeze, hand_on
 from realign.runs.supervisor import memory_record
 from realign.study.errors import StudyError
+from realign.study.evaluations import EvaluationPlan
 from realign.study.names import EmbedderId
 
 STUDY = {"study": {"name": "mine"}, "backbones": {}}
@@ -127,7 +130,7 @@ def resources_of(tmp_path, rule, log_of=None, attempt=1, **wildcards):
         },
     }
     flow = Flow(open_study(write(tmp_path / "mine.yaml", **given), [], {}), log_of)
-    limits = flow.limits(rule, memory_gb=4)
+    limits = flow.limits(rule, memory_gb=4, gpus=0 if rule == "train" else None)
     of = Wildcards(fromdict=wildcards)
     grows = {"mem_mb"} if log_of else set()
     return {k: (v(of, attempt) if k in grows else v(of)) if callable(v) else v for k, v in limits.items()}
@@ -139,10 +142,11 @@ def test_resources_are_those_of_the_jobs_own_backbone(tmp_path):
     assert small["gres"] == ""
     big = resources_of(tmp_path, "train", backbone="big")
     assert (big["gres"], big["nodes"], big["mem_mb"]) == ("gpu:h100:4", 2, 64000)
+    assert (small["gpus_given"], big["gpus_given"]) == ("1", "4")  # those that a process finds
     assert big["gpu"] == 0  # a number of GPUs for the whole job would not say where they are
     other = resources_of(tmp_path, "evaluate", model="big+full+s0")
     assert (other["nodes"], other["mem_mb"]) == (1, 4000)
-    assert "gpu" not in other
+    assert not {"gpu", "gpus_given"} & set(other)
 
 
 @pytest.mark.parametrize(
@@ -202,3 +206,35 @@ def test_embedder_names_read_back(name):
 def test_other_names_are_no_embedders(name):
     with pytest.raises(ValueError, match="names no embedder"):
         EmbedderId.parse(name)
+
+
+def test_a_run_takes_the_instructions_of_a_file_with_it(tmp_path, monkeypatch):
+    prompts = tmp_path / "prompts.json"
+    prompts.write_text('{"default": "Find it", "STS17": "Compare"}')
+    evaluation = {"mteb_tasks": ["STS17"], "prompts_file": str(prompts), "prompts": {"STS17": "Match"}}
+    study = open_study(write(tmp_path / "mine.yaml", backbones={}, evaluation=evaluation), [], {})
+    record = tmp_path / "run.json"
+    freeze(record, study.model_dump(mode="json"))
+    prompts.write_text("half sav")
+    monkeypatch.setenv("REALIGN_RUN", str(record))
+    told = EvaluationPlan(open_study(tmp_path / "mine.yaml", [], {}), "R")
+    assert told.settings("m", "STS17").instruction.query == "Match"
+    assert study.evaluation.prompts["default"].query == "Find it"
+
+
+def test_a_clusters_jobs_are_given_the_record_as_their_study(tmp_path):
+    from snakemake.settings.types import ConfigSettings, SharedFSUsage, StorageSettings
+
+    study, record = write(tmp_path / "mine.yaml", backbones={}), tmp_path / "run.json"
+    config = ConfigSettings(configfiles=[study])
+    workflow = SimpleNamespace(config_settings=config, storage_settings=StorageSettings())
+    hand_on(record, workflow)
+    assert config.configfiles == [record]
+    # Sources that are carried to the jobs do not hold the record; a study that was not named is not read.
+    elsewhere = StorageSettings(shared_fs_usage=frozenset(SharedFSUsage.all() - {SharedFSUsage.SOURCES}))
+    for given, storage in (([study], elsewhere), ([], StorageSettings())):
+        workflow = SimpleNamespace(
+            config_settings=ConfigSettings(configfiles=given), storage_settings=storage
+        )
+        hand_on(record, workflow)
+        assert workflow.config_settings.configfiles == given

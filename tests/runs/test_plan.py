@@ -156,6 +156,8 @@ def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path)
     assert cost_of(job, measured, large) == Cost(7, 28, "study")  # what others took says little of it
     assert cost_of(job, {}, Resources()).source == "guess"
     assert cost_of(job, measured, study, kept=True) == Cost(0, 0, "kept")
+    publishes = PlannedJob("publish_scores", {"model": "m", "task": "t"}, resources={"gpu": 1})
+    assert cost_of(publishes, {"publish_scores": 5.0}, study).gpu_hours == 0  # evaluate_warm's count already
     (tmp_path / "model.provenance.json").write_text(json.dumps({"seconds": 7200}))
     own = PlannedJob("train", {"backbone": "large"}, ("model",), resources={"gpu": 4})
     assert cost_of(own, measured, large) == Cost(2, 8, "measured")

@@ -17,6 +17,7 @@ import pytest
 import snakemake_executor_plugin_slurm
 
 from realign.artifacts.command import UserError
+from realign.engine.logs import Story
 from realign.runs import status
 from realign.runs.journal import Journal, read_journal
 
@@ -248,3 +249,30 @@ def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):
 def test_the_executor_still_says_what_it_has_submitted():
     text = Path(snakemake_executor_plugin_slurm.__file__).read_text()
     assert re.search(r'f"Job \{job.jobid\} has been submitted with SLURM jobid "\s+f"\{slurm_jobid\} ', text)
+
+
+def test_of_a_group_only_the_job_that_died_has_failed(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    journal = Journal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"pairs": 3})
+    members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (1, 2, 3)]
+    say = [{"event": "group_info", "group_id": "pairs", "jobs": members}]
+    facts = [
+        {"jobid": n, "rule_name": "pairs", "wildcards": {"dataset": f"d{n}"}, "log": [f"{n}.log"]}
+        for n in (1, 2, 3)
+    ]
+    say += [{"event": "job_info", **told} for told in facts]
+    say += [{"event": "group_error", "groupid": "pairs", "aux_logs": [], "job_error_info": facts}]
+    say += [{"event": "job_error", "rule_msg": None, **told} for told in facts]
+    for record in say:
+        journal.emit(logging.makeLogRecord(record))
+    for number, words in (("1", ""), ("2", "pairs: d2.jsonl, line 3: not JSON\n")):  # 3 never began
+        log = tmp_path / f"{number}.log"
+        Story(log).go_on()
+        log.write_text(words)
+    Story(tmp_path / "1.log").end()
+    assert status.main(["--configfile", "config.yaml"]) == 1
+    said = capsys.readouterr().out
+    assert rows(said)["pairs"] == [0, 0, 2, 1]
+    assert "pairs(dataset=d2)\n    why: pairs: d2.jsonl, line 3: not JSON" in said
+    assert "d1" not in said.split("Failed:")[1]

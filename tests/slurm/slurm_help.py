@@ -145,7 +145,7 @@ class Place:
     def status(self) -> str:
         """What `realign status` says of the study's latest run."""
         words = [sys.executable, "-m", "realign.cli", "status"]
-        return subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(words, cwd=self.folder, capture_output=True, text=True).stdout
 
     def said(self) -> str:
         path = self.folder / "said.txt"

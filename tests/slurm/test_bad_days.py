@@ -14,6 +14,8 @@ LIMIT_MINUTES = 1  # the shortest limit that SLURM knows
 BEFALLEN = ("signalled", "cancelled", "lost", "hungry")
 LONG, SHORT = "long", "short"
 STEPS = 600
+ENDLESS = 10**7
+WARNED_MINUTES = 7  # the profile asks for a warning five minutes before, which comes up to one minute early
 
 
 def study_of(names, recipes):
@@ -101,15 +103,32 @@ def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, plac
     assert half_made(there) == []
 
 
-def test_what_befalls_a_job_is_survived_or_told(cluster, place):
-    names = (*BEFALLEN, "undisturbed", "other")
+@pytest.fixture
+def warned(place):
+    """A training without end, which nothing but the warning that the profile asks for ends; in its own run."""
+    study = study_of(("base", "other"), {LONG: ENDLESS})
+    study["recipes"][LONG]["batches"]["epochs"] = ENDLESS
+    study["recipes"][LONG]["hardware"]["save_every"] = ENDLESS
+    study["resources"]["rules"]["train"]["hours"] = WARNED_MINUTES / 60
+    there = place("warned", study)
+    run = there.start(*THROUGH_SLURM, "--retries", "0", "--", *trained(("base", LONG)))
+    yield there, run
+    run.kill()
+
+
+def test_what_befalls_a_job_is_survived_or_told(cluster, place, warned):
+    names = (*BEFALLEN, "twofold", "undisturbed", "blind", "other")
     study = study_of(names, {SHORT: STEPS})
     study["resources"]["backbones"] = {
         "hungry": {"train": {"memory_gb": 0.45}},
         "lost": {"train": {"partition": "gpu"}},  # a node of its own, to lose
+        "twofold": {"train": {"nodes": 2}},
+        "blind": {"train": {"partition": "gpu", "gpus": 1}},  # a GPU that no driver stands behind
     }
     there = place("there", study)
-    run = there.start(*THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in (*BEFALLEN, "undisturbed"))))
+    run = there.start(
+        *THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in (*BEFALLEN, "twofold", "undisturbed")))
+    )
     befell = {}
 
     def lose(job):
@@ -119,6 +138,7 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
 
     waiting = {
         "signalled": lambda job: cluster.ask("scancel", "--signal=USR1", job),
+        "twofold": lambda job: cluster.ask("scancel", "--signal=USR1", job),
         "cancelled": lambda job: cluster.ask("scancel", job),
         "lost": lose,
     }
@@ -144,6 +164,11 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
     for name in BEFALLEN:
         assert same_weights(there, name, "undisturbed", SHORT), name
         assert steps_of(there, name, SHORT) == list(range(1, STEPS + 1)), name
+    assert steps_of(there, "twofold", SHORT) == list(range(1, STEPS + 1))
+    twofold = log_of(there, "twofold", SHORT)
+    assert twofold.count("2 processes on 2 nodes") == 2
+    assert twofold.count("going on from step") == 1
+    assert "asked to leave (SIGUSR1)" in twofold
     assert half_made(there) == []
     for job, _ in befell.values():
         assert f"SLURM-job '{job}' failed" in there.said()
@@ -153,7 +178,23 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place):
     assert "killed for using more memory than its limit of" in hungry
     assert "resources.rules.train.memory_gb" in hungry
 
+    # A GPU that was asked for and is not to be seen: the job does not train without it, and is told.
+    there.run(*THROUGH_SLURM, "--retries", "0", "--", *trained(("blind", SHORT)), well=False)
+    told = there.status()
+    assert "train(backbone=blind, recipe=short, seed=0)" in told
+    assert "1 GPU asked for, and no GPU to be seen" in told
+    assert "CUDA_VISIBLE_DEVICES is '" in told
+    assert "change: resources.backbones.blind.train.gpus" in told
+    assert "train: working in" not in log_of(there, "blind", SHORT)
 
-def has_saved(place, name):
-    works = re.findall(r"train: working in (\S+)", log_of(place, name, SHORT))
+    # The warning before a time limit reaches the training, which saves and leaves.
+    elsewhere, run = warned
+    assert run.wait(WARNED_MINUTES * 60) != 0
+    log = log_of(elsewhere, "base", LONG)
+    assert "asked to leave (SIGUSR1)" in log
+    assert has_saved(elsewhere, "base", LONG)
+
+
+def has_saved(place, name, recipe=SHORT):
+    works = re.findall(r"train: working in (\S+)", log_of(place, name, recipe))
     return bool(works) and any((place.folder / works[-1] / "scratch" / "checkpoints").glob("step-*"))

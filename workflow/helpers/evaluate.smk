@@ -1,5 +1,7 @@
 # What the rules of evaluate.smk ask of the study.
 
+import re
+
 
 def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
@@ -15,11 +17,19 @@ def task_inputs(tasks):
 
 
 def evaluated(wc):
-    """What one model × task job reads; a small task waits for those that are evaluated together."""
+    """What one model × task is evaluated from."""
+    return artifact(EVALUATION.model_path(wc.model)) | task_inputs([wc.task])
+
+
+def warm_report(wc):
+    """Small tasks wait for those that are evaluated together."""
     # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
-    warm = f"{R}/scores/{wc.model}/warm/report.json"
-    together = dict(warm=warm) if wc.task in EVALUATION.warm else {}
-    return artifact(EVALUATION.model_path(wc.model)) | task_inputs([wc.task]) | together
+    return dict(warm=EVALUATION.warm_report(wc.model))
+
+
+def one_of(names):
+    """A wildcard that is one of these and nothing else."""
+    return "|".join(map(re.escape, names)) or "(?!)"
 
 
 def present(wc):
@@ -31,4 +41,14 @@ def present(wc):
         )
     )
     there = [three for three in files if all(Path(path).is_file() for path in three)]
-    return dict(zip(("scores", "records", "queries"), map(list, zip(*there))))
+    return dict(
+        zip(
+            ("scores", "records", "queries"),
+            map(list, zip(*there) if there else ([],) * 3),
+        )
+    )
+
+
+def moments(files):
+    """When each was written, so that what was made again is collected again."""
+    return [Path(path).stat().st_mtime for paths in files.values() for path in paths]

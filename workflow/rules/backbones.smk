@@ -103,12 +103,12 @@ rule pretrain:
         backbone=only(lambda b: b.pretrain),
     threads: threads_of("pretrain", 1)
     resources:
-        **limits("pretrain", memory_gb=4),
+        **limits("pretrain", memory_gb=4, gpus=0),
         hardware=tuning_hardware("pretrain", "pretrain"),
     params:
         job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].pretrain)),
     shell:
-        "realign pretrain --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign pretrain --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --text {input.text:q} --problems {input.problems:q}"
         " --model {output.model:q} --history {output.history:q}"
 
@@ -128,12 +128,12 @@ rule sft:
         backbone=only(lambda b: b.sft),
     threads: threads_of("sft", 1)
     resources:
-        **limits("sft", memory_gb=4),
+        **limits("sft", memory_gb=4, gpus=0),
         hardware=tuning_hardware("sft", "sft"),
     params:
         job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].sft.recipe())),
     shell:
-        "realign sft --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign sft --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
         " --model {output.model:q} --history {output.history:q}"
 
@@ -153,12 +153,12 @@ rule rlvr:
         backbone=only(lambda b: b.rlvr),
     threads: threads_of("rlvr", 1)
     resources:
-        **limits("rlvr", memory_gb=4),
+        **limits("rlvr", memory_gb=4, gpus=0),
         hardware=tuning_hardware("rlvr", "rlvr"),
     params:
         job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].rlvr.recipe())),
     shell:
-        "realign rlvr --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign rlvr --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
         " --model {output.model:q} --history {output.history:q}"
 
@@ -202,11 +202,11 @@ rule score_backbone:
         f"{R}/benchmarks/score_backbone/{{backbone}}.tsv"
     threads: threads_of("score_backbone", 1)
     resources:
-        **limits("score_backbone", memory_gb=4),
+        **limits("score_backbone", memory_gb=4, gpus=0),
     params:
         job=lambda wc: job("score_backbone", score_settings(wc)),
     shell:
-        "realign score_backbone --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign score_backbone --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --model {input.data:q} --problems {input.problems:q} --text {input.text:q}"
         " --base-details {input.base_details:q} --metrics {output.metrics:q} --details {output.details:q}"
 

@@ -62,7 +62,7 @@ wildcard_constraints:
 # What only a run needs is imported here: a plan is made without it.
 onstart:
     from realign.engine.zygote import hatch
-    from realign.runs.frozen import freeze
+    from realign.runs.frozen import freeze, hand_on
     from realign.runs.guard import guard
     from realign.runs.journal import keep_journal
     from realign.runs.queue import name_in_queue, refuse_doubles
@@ -73,6 +73,7 @@ onstart:
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
+    hand_on(RUN_RECORD, workflow)
     read_states_as_ended()
     keep_journal(RUN_RECORD, workflow.dag)
 

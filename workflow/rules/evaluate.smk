@@ -23,8 +23,12 @@ VECTORS_GB = STUDY.evaluation.vectors.limit_gb
 
 localrules:
     fetch_task,
+    publish_scores,
     collect_scores,
     collect_partial,
+
+
+ruleorder: publish_scores > evaluate
 
 
 # What it fills is the hub's cache, of which the work store knows nothing: whenever it runs, it looks.
@@ -43,28 +47,53 @@ rule fetch_task:
 
 
 # Many small tasks of one model in one process; what it makes lies in the work store, from which
-# the single jobs publish.
+# `publish_scores` puts each in its place. Forced, since of tasks that failed or were pruned from the
+# store a sealed report would know nothing; what is done is only looked up.
 rule evaluate_warm:
     input:
         unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
         unpack(lambda wc: task_inputs(EVALUATION.warm)),
     output:
-        report=f"{R}/scores/{{model}}/warm/report.json",
+        report=f"{R}/scores/{{model}}/warm/{{round}}.json",
     params:
         job=lambda wc: job("evaluate_warm", EVALUATION.warm_settings(wc.model)),
     log:
-        f"{R}/logs/evaluate_warm/{{model}}.log",
+        f"{R}/logs/evaluate_warm/{{model}}.{{round}}.log",
     benchmark:
-        f"{R}/benchmarks/evaluate_warm/{{model}}.tsv"
+        f"{R}/benchmarks/evaluate_warm/{{model}}.{{round}}.tsv"
     threads: threads_of("evaluate_warm", 1)
     resources:
-        **limits("evaluate_warm", 8, 12),
+        **limits("evaluate_warm", 8, 12, gpus=0),
         vectors_gb=str(VECTORS_GB),
     shell:
-        "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate_warm --job {params.job:q} --log {log:q}"
-        " --threads {threads} --model {input.data:q} --data {input.tasks:q} --report {output.report:q}"
+        "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate_warm --force --job {params.job:q}"
+        " --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
+        " --model {input.data:q} --data {input.tasks:q} --report {output.report:q}"
 
 
+# Puts in its place what `evaluate_warm` has done, in a second; where that failed, it says why.
+rule publish_scores:
+    input:
+        unpack(lambda wc: evaluated(wc) | warm_report(wc)),
+    output:
+        scores=f"{R}/scores/{{model}}/{{task}}.json",
+        record=f"{R}/scores/{{model}}/records/{{task}}.json",
+        queries=f"{R}/scores/{{model}}/queries/{{task}}.parquet",
+    params:
+        job=lambda wc: job("evaluate", EVALUATION.settings(wc.model, wc.task)),
+    log:
+        f"{R}/logs/publish_scores/{{model}}/{{task}}.log",
+    benchmark:
+        f"{R}/benchmarks/publish_scores/{{model}}/{{task}}.tsv"
+    wildcard_constraints:
+        task=one_of(EVALUATION.warm),
+    shell:
+        "realign evaluate --done-by evaluate_warm --job {params.job:q} --log {log:q}"
+        " --model {input.data:q} --data {input.tasks:q}"
+        " --scores {output.scores:q} --record {output.record:q} --queries {output.queries:q}"
+
+
+# A large task, which has a process of its own.
 rule evaluate:
     input:
         unpack(evaluated),
@@ -80,11 +109,11 @@ rule evaluate:
         f"{R}/benchmarks/evaluate/{{model}}/{{task}}.tsv"
     threads: threads_of("evaluate", 1)
     resources:
-        **limits("evaluate", 8, 12),
+        **limits("evaluate", 8, 12, gpus=0),
         vectors_gb=str(VECTORS_GB),
     shell:
         "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate --job {params.job:q} --log {log:q}"
-        " --threads {threads} --model {input.data:q} --data {input.tasks:q}"
+        " --threads {threads} --gpus {resources.gpus_given} --model {input.data:q} --data {input.tasks:q}"
         " --scores {output.scores:q} --record {output.record:q} --queries {output.queries:q}"
 
 
@@ -109,9 +138,8 @@ rule collect_scores:
 
 
 # What is there, with the holes listed: `snakemake scores_partial` after a run with --keep-going.
+# It has no inputs, since those would be made first.
 rule collect_partial:
-    input:
-        unpack(present),
     output:
         table=f"{R}/partial/scores/{{model}}.parquet",
         holes=f"{R}/partial/scores/{{model}}.holes.json",
@@ -119,11 +147,14 @@ rule collect_partial:
         job=lambda wc: job(
             "collect_scores", EVALUATION.collect_settings(wc.model, partial=True)
         ),
+        there=lambda wc: present(wc),
+        moments=lambda wc: moments(present(wc)),
     log:
         f"{R}/logs/collect_partial/{{model}}.log",
     shell:
         "realign collect_scores --job {params.job:q} --log {log:q}"
-        " --scores {input.scores:q} --records {input.records:q} --queries {input.queries:q}"
+        " --scores {params.there[scores]:q} --records {params.there[records]:q}"
+        " --queries {params.there[queries]:q}"
         " --table {output.table:q} --holes {output.holes:q}"
 
 

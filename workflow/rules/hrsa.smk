@@ -30,11 +30,11 @@ rule hrsa_linear:
         f"{R}/benchmarks/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.tsv"
     threads: threads_of("hrsa_linear", 1)
     resources:
-        **limits("hrsa_linear", 4, 4),
+        **limits("hrsa_linear", 4, 4, gpus=0),
     params:
         job=compare_job("linear"),
     shell:
-        "realign hrsa_linear --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign hrsa_linear --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --left {input.left:q} --right {input.right:q}"
         " --measures {output.measures:q} --matrices {output.matrices:q}"
 
@@ -50,11 +50,11 @@ rule hrsa_neighbours:
         f"{R}/benchmarks/hrsa_neighbours/{{comparison}}/{{corpus}}+{{attention}}.tsv"
     threads: threads_of("hrsa_neighbours", 1)
     resources:
-        **limits("hrsa_neighbours", 4, 4),
+        **limits("hrsa_neighbours", 4, 4, gpus=0),
     params:
         job=compare_job("neighbours"),
     shell:
-        "realign hrsa_neighbours --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign hrsa_neighbours --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"
 
 
@@ -88,9 +88,9 @@ rule hrsa_extra:
         f"{R}/benchmarks/hrsa_extra/{{comparison}}/{{corpus}}+{{attention}}.tsv"
     threads: threads_of("hrsa_extra", 1)
     resources:
-        **limits("hrsa_extra", 4, 2),
+        **limits("hrsa_extra", 4, 2, gpus=0),
     params:
         job=compare_job("extra"),
     shell:
-        "realign hrsa_extra --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign hrsa_extra --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --left {input.left:q} --right {input.right:q} --measures {output.measures:q}"

@@ -27,10 +27,10 @@ rule mine:
         f"{R}/benchmarks/mine/{{dataset}}.tsv"
     threads: threads_of("mine", 2)
     resources:
-        **limits("mine", memory_gb=4),
+        **limits("mine", memory_gb=4, gpus=0),
         token_budget=STUDY.mining.token_budget,
     shell:
-        "realign mine --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign mine --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --token-budget {resources.token_budget}"
         " --raw {input.raw:q}"
         + flags_of(beside_raw_pairs())

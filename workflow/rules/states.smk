@@ -25,14 +25,14 @@ rule extract:
         f"{R}/benchmarks/extract/{{model}}/{{corpus}}+{{attention}}.tsv"
     threads: threads_of("extract", 1)
     resources:
-        **limits("extract", memory_gb=4, hours=2),
+        **limits("extract", memory_gb=4, hours=2, gpus=0),
     params:
         job=lambda wc: job(
             "extract",
             STUDY.states.extract(wc.model, wc.corpus, wc.attention, STUDY.study.seed),
         ),
     shell:
-        "realign extract --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign extract --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         f" --hardware.token-budget {STUDY.states.hardware.token_budget}"
         f" --hardware.processes {STUDY.states.hardware.processes or 'null'}"
         " --model {input.data:q} --corpus {input.corpus:q}"

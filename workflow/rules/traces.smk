@@ -50,11 +50,11 @@ rule traces:
         f"{R}/benchmarks/traces/{{dataset}}.tsv"
     threads: threads_of("traces", 1)
     resources:
-        **limits("traces", memory_gb=4, hours=24),
+        **limits("traces", memory_gb=4, hours=24, gpus=0),
     params:
         job=lambda wc: job("traces", STUDY.traces.job(wc.dataset, STUDY.study.seed)),
     shell:
-        "realign traces --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign traces --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         f" --at-once {STUDY.traces.at_once}"
         " --problems {input.problems:q}"
         + (" --model {input.data:q}" if STUDY.traces.generator.backbone else "")

@@ -34,10 +34,10 @@ rule train:
         f"{R}/benchmarks/train/{EMBEDDER}.tsv"
     threads: threads_of("train", 2)
     resources:
-        **limits("train", memory_gb=4),
+        **limits("train", memory_gb=4, gpus=0),
         hardware=hardware,
     shell:
-        "realign train --job {params.job:q} --log {log:q} --threads {threads} {resources.hardware}"
+        "realign train --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given} {resources.hardware}"
         " --backbone {input.data:q} --data {input.pairs:q}"
         " $(test -z {input.deepspeed:q} || echo --deepspeed {input.deepspeed:q})"
         " --model {output.model:q} --checkpoints {output.checkpoints:q}"

@@ -73,6 +73,10 @@ def build_parser(command: Command[Any]) -> argparse.ArgumentParser:
     run.add_argument("--store", type=Path, help="work store (default: results/.work)")
     run.add_argument("--log", type=Path, help="also write the log to this file")
     run.add_argument("--threads", type=int, default=0, help="CPU threads (default: the machine's)")
+    run.add_argument(
+        "--gpus", type=int, default=0, help="GPUs that the job was given: it does not work without them"
+    )
+    run.add_argument("--done-by", metavar="RULE", help="only publish, since that rule's jobs do the work")
     run.add_argument("--force", action="store_true", help="do the work again even if it is sealed")
     return parser
 

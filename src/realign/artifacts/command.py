@@ -6,11 +6,12 @@ work, continuing what a killed job left, sealing, publishing, provenance. A job 
 already sealed publishes it again without importing the stage at all.
 """
 
+import contextlib
 import importlib
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -19,7 +20,7 @@ from realign.artifacts.fingerprint import fingerprint, reachable
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.artifacts.provenance import host_class, installed_versions
-from realign.artifacts.store import Work, WorkStore, work_key
+from realign.artifacts.store import Seal, Work, WorkStore, work_key
 from realign.study.base import Section
 
 log = logging.getLogger(__name__)
@@ -135,18 +136,23 @@ def execute(
     store: WorkStore,
     threads: int = 1,
     force: bool = False,
-) -> None:
-    """Make a command's outputs: from sealed work where there is some, else by doing the work."""
+    before_work: Callable[[Work], None] = lambda work: None,
+) -> Seal:
+    """Make a command's outputs: from sealed work where there is some, else by doing the work.
+
+    `before_work` is called where there is work to do, and raises what speaks against doing it here.
+    """
     hashes = identify(inputs)
     key = work_key(command.name, hashes, settings.as_slice(), command.code)
     work = store.work(command.name, key)
     with work.locked():
         seal = None if force else work.sealed()
         if seal is None:
+            before_work(work)
             log.info("%s: working in %s", command.name, work.folder)
             work.begin()
             job = Job(command, settings, inputs, work, threads)
-            with work.timed():
+            with work.timed(), _failure_told(work):
                 _function(command.run)(job)
             made = {name: job.output(name) for name in outputs}
             seal = work.seal(made, _provenance(job, hashes, key))
@@ -157,6 +163,19 @@ def execute(
             raise UserError(f"{command.name}: sealed work lacks {', '.join(missing)}; use --force")
         with_manifest = frozenset(n for n, o in command.outputs.items() if o.manifest)
         work.publish(seal, outputs, with_manifest)
+        return seal
+
+
+@contextlib.contextmanager
+def _failure_told(work: Work) -> Iterator[None]:
+    """Let the work remember why it failed, for those who only ask for its result."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except Exception as error:
+        work.failure = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        raise
 
 
 def _function(reference: str) -> Any:

@@ -59,6 +59,7 @@ class Work:
         self.scratch = folder / "scratch"
         self._seal = folder / "sealed.json"
         self._seconds = self.scratch / ".seconds"  # in scratch, to go with the attempts that it counts
+        self._failure = self.scratch / ".failure"
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -94,6 +95,7 @@ class Work:
         shutil.rmtree(self.out, ignore_errors=True)
         self.out.mkdir(parents=True)
         self.scratch.mkdir(exist_ok=True)
+        self._failure.unlink(missing_ok=True)
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
@@ -114,6 +116,16 @@ class Work:
             return float(json.loads(self._seconds.read_text(encoding="utf-8")))
         except (OSError, ValueError):
             return 0.0
+
+    @property
+    def failure(self) -> str:
+        """Why the last attempt failed; empty where it did not, or nothing is known of one."""
+        return self._failure.read_text(encoding="utf-8") if self._failure.is_file() else ""
+
+    @failure.setter
+    def failure(self, why: str) -> None:
+        with contextlib.suppress(OSError):  # a full disk must not hide why the attempt ended
+            _write_whole(self._failure, why)
 
     def seal(self, outputs: Mapping[str, Path], provenance: Mapping[str, Any]) -> Seal:
         """Declare the result whole: flush it, describe it, and only then write the seal."""

@@ -27,6 +27,15 @@ def log_file() -> Path | None:
     return Path(files[0]) if files else None
 
 
+def is_unfinished(log: Path) -> bool:
+    """Whether the job of that log has begun and not ended well."""
+    return _unfinished(log).exists()
+
+
+def _unfinished(log: Path) -> Path:
+    return log.with_name(f".{log.name}.unfinished")
+
+
 class Story:
     """One log over all attempts of a job, though Snakemake removes a job's log before each.
 
@@ -35,7 +44,7 @@ class Story:
 
     def __init__(self, log: Path | None):
         self._log = log
-        self._kept = log.with_name(f".{log.name}.unfinished") if log else None
+        self._kept = _unfinished(log) if log else None
 
     def go_on(self) -> None:
         """Let the log begin with what unfinished attempts said."""

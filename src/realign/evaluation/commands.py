@@ -31,6 +31,7 @@ EVALUATE_WARM = Command(
         "data": Input("The files of all tasks, in the tasks' order.", many=True, required=False),
     },
     outputs={"report": Output("Which tasks are done and which failed, JSON.")},
+    formats=EVALUATE.formats,
 )
 
 FETCH_TASK = Command(

@@ -1,8 +1,8 @@
 """Evaluating a model's small tasks in one process, since loading it is most of a small task.
 
-Each task is the very job that the workflow runs later, done under the same key in the work store;
-the single job then finds its work sealed and publishes it. A task that fails here is told and left
-to its own job, which fails with its own message and its own exit code.
+Each task is the very job that a task of its own process would be, done under the same key in the work
+store, from where the workflow publishes it. A task that fails does not hold up the others: it is told
+in the report and by its work, and tried again in the next run.
 """
 
 import json
@@ -15,6 +15,7 @@ from realign.engine.progress import Progress
 from realign.evaluation import evaluate
 from realign.evaluation.commands import EVALUATE
 from realign.study.evaluation import EvaluateWarm
+from realign.study.evaluations import WARM_DONE
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ def run(job: Job[EvaluateWarm]) -> None:
     assert EVALUATE.run.split(":")[0] == evaluate.__name__
     store = WorkStore(job.work.folder.parent)
     report: dict[str, str] = {}
+    seconds = 0.0
     tasks = job.settings.jobs()
     with Progress("evaluate", len(tasks), "tasks") as told:
         for settings, data in zip(tasks, _shares(job), strict=True):
@@ -31,18 +33,20 @@ def run(job: Job[EvaluateWarm]) -> None:
             inputs: dict[str, Path | list[Path]] = {"model": job.input("model")}
             if data:
                 inputs["data"] = data
-            label = settings.task + (f" ({settings.preset})" if settings.preset else "")
+            name = settings.task + (f" ({settings.preset})" if settings.preset else "")
             try:
-                execute(EVALUATE, settings, inputs, places, store, job.threads)
-                report[label] = "done"
+                seal = execute(EVALUATE, settings, inputs, places, store, job.threads)
+                report[name] = WARM_DONE
+                seconds += seal.provenance["seconds"]
             except Interrupted:
                 raise
-            except Exception as error:  # told here; the task's own job fails by itself
-                log.exception("%s failed; its own job will say so again", label)
-                report[label] = f"failed: {type(error).__name__}: {error}"
+            except Exception as error:  # publishing it fails with these words
+                log.exception("%s failed", name)
+                report[name] = f"failed: {type(error).__name__}: {error}"
             told.advance()
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     job.output("report").write_text(text, encoding="utf-8")
+    job.note(seconds=round(seconds, 3))  # what it costs from nothing, though much of it may have been done
 
 
 def _shares(job: Job[EvaluateWarm]) -> list[list[Path]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from realign.commands import DONE_BY
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import backbone_in
 from realign.runs.kept import kept_jobs
@@ -16,6 +17,7 @@ from realign.study.study import Study
 # Hours of a job that was never measured and for which the study states none: a guess, said as one.
 UNMEASURED_HOURS = {"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "extract": 0.1, "evaluate": 0.1}
 OTHER_HOURS = 0.01
+PUBLISHING_HOURS = 1 / 3600
 SOURCES = ("kept", "measured", "study", "guess")  # from the most to the least certain
 
 
@@ -56,6 +58,8 @@ def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources
     """What a job is expected to cost: its own last time, else what is known of its rule."""
     if kept:
         return Cost(0, 0, "kept")
+    if job.rule in DONE_BY:  # its work is another job's, and counted there
+        return Cost(PUBLISHING_HOURS, 0, "guess")
     hours, source = _hours(job, measured, resources)
     return Cost(hours, hours * _gpus(job.resources), source)
 

@@ -18,6 +18,7 @@ from realign.runs.frozen import name_run, read_frozen
 from realign.runs.supervisor import enough_memory, memory_records
 from realign.study.base import Section
 from realign.study.errors import StudyError
+from realign.study.evaluations import with_prompts
 from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
 from realign.study.study import Study
@@ -35,6 +36,7 @@ WILDCARDS = {
     "recipe": NAME,
     "seed": r"\d+",
     "step": r"\d+",
+    "round": r"\d+",
     "corpus": NAME,
     "task": NAME,
     "attention": "causal|bidirectional",
@@ -94,7 +96,7 @@ def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, 
     """
     if frozen := read_frozen():
         return parse_study(frozen["study"], "the study as this run began with it")
-    return load_study(choose_study(default, files), changes_of(config))
+    return with_prompts(load_study(choose_study(default, files), changes_of(config)))
 
 
 LogOf = Callable[[str, Mapping[str, str]], Path]  # where a rule's job with these wildcards logs
@@ -123,13 +125,16 @@ class Flow:
             }
         )
 
-    def limits(self, rule: str, memory_gb: float, hours: float = 1.0, gpus: int = 0) -> dict[str, Any]:
+    def limits(
+        self, rule: str, memory_gb: float, hours: float = 1.0, gpus: int | None = None
+    ) -> dict[str, Any]:
         """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone.
 
+        A rule whose work knows no GPUs leaves `gpus` out; the others pass `gpus_given` on to their command.
         The time limit is always what was stated: a job that hits it goes on in the next one. Memory
         grows, and only where a job was recorded to have had too little.
         """
-        own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus, nodes=1)
+        own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus or 0, nodes=1)
         stated = self._asked(rule, lambda asked: round((asked.over(own).memory_gb or 0) * 1000))
 
         def memory(wildcards: Any, attempt: int) -> int:
@@ -145,6 +150,8 @@ class Flow:
             "nodes": self._asked(rule, lambda asked: asked.over(own).nodes),
         }
         named = self.study.resources.named(rule)
+        if gpus is not None:  # for the job, which makes sure of them; as text, since numbers are scheduled by
+            limits["gpus_given"] = self._asked(rule, lambda asked: str(asked.over(own).gpus))
         if gpus or any(r.gpus for r in named):
             limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
             limits["gpu_model"] = self._asked(rule, lambda asked: _gpu_model(asked.over(own)))

@@ -40,6 +40,19 @@ def freeze(place: Path, study: Mapping[str, Any], queue: str | None = None) -> N
     place.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
+def hand_on(place: Path, workflow: Any) -> None:
+    """Let a cluster's jobs be given the record as their study file, whatever becomes of the study's own.
+
+    Each reads that file before the workflow could tell it of the record, and a file that is half saved
+    or moved away would end it.
+    """
+    from snakemake_interface_executor_plugins.settings import SharedFSUsage
+
+    settings = workflow.config_settings
+    if settings.configfiles and SharedFSUsage.SOURCES in workflow.storage_settings.shared_fs_usage:
+        settings.configfiles = [place]
+
+
 def read_frozen() -> dict[str, Any] | None:
     """The record of the run that this process belongs to, if it belongs to one."""
     place = os.environ.get(VARIABLE)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from realign.engine.logs import is_unfinished
 from realign.runs.dag import PlannedJob
 
 # What the SLURM executor says when it has submitted a job; it sends no event. A group's is by its last job.
@@ -56,6 +57,8 @@ class Journal(logging.Handler):
                 self.write("finished", job=said["job_id"])
             case "job_error":
                 self.write("failed", job=said["jobid"], message=said["rule_msg"], log=said["log"])
+            case "group_error":
+                self.write("group_failed", jobs=[told["jobid"] for told in said["job_error_info"]])
             case "group_info":
                 members = [job.jobid for job in said["jobs"]]
                 self._groups |= {job.uuid(): members for job in said["jobs"]}
@@ -91,10 +94,11 @@ class Told:
     wildcards: dict[str, str]
     logs: list[str]
     since: float
-    state: str = "running"  # or done, failed; queued where a cluster was asked
+    state: str = "running"  # or done, failed, waiting; queued where a cluster was asked
     message: str = ""
     attempts: int = 1
     number: str = ""  # in a cluster's queue
+    group: tuple[int, ...] = ()  # the jobs that failed together with it, itself included
 
 
 @dataclass
@@ -128,13 +132,31 @@ def read_journal(place: Path) -> Story:
                 for job in line["jobs"]:
                     if job in story.jobs:
                         story.jobs[job].number = line["number"]
+            case "group_failed":
+                for job in line["jobs"]:
+                    if job in story.jobs:
+                        story.jobs[job].group = tuple(line["jobs"])
             case "finished" if line["job"] in story.jobs:
                 story.jobs[line["job"]].state = "done"
             case "failed" if line["job"] in story.jobs:
                 told = story.jobs[line["job"]]
                 told.state, told.message, told.logs = "failed", line["message"] or "", line["log"]
+    _set_free(story)
     story.alive = story.success is None and _is_locked(place)
     return story
+
+
+def _set_free(story: Story) -> None:
+    """Of a group in which one failed, Snakemake calls all failed: those that did not wait for another try."""
+    for told in story.jobs.values():
+        others = [story.jobs[job] for job in told.group if job in story.jobs]
+        if told.state == "failed" and not _died(told) and any(map(_died, others)):
+            told.state = "waiting"
+
+
+def _died(told: Told) -> bool:
+    """Whether a job began and did not end well, by its log."""
+    return any(is_unfinished(Path(log)) for log in told.logs)
 
 
 def _lines(place: Path) -> Iterator[dict[str, Any]]:

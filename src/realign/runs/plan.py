@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
-from realign.commands import STAGES
+from realign.commands import order
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
@@ -99,10 +99,10 @@ def planned(
     return study, planned_jobs(snakefile, Path.cwd(), configfile, config, targets)
 
 
-def _flow_order(group: tuple[tuple[str, str, bool], list[PlannedJob]]) -> tuple[int, str, str, bool]:
-    """Where a rule stands in the flow of data: the table of commands is in that order."""
+def _flow_order(group: tuple[tuple[str, str, bool], list[PlannedJob]]) -> tuple[Any, ...]:
+    """By where a rule stands in the flow of data."""
     (rule, why, kept), _ = group
-    return (list(STAGES).index(rule) if rule in STAGES else len(STAGES), rule, why, kept)
+    return (order(rule), rule, why, kept)
 
 
 def render(plan: Plan, each_job: bool = False) -> str:

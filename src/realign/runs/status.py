@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from realign.artifacts.command import UserError
-from realign.commands import STAGES
+from realign.commands import order
 from realign.runs.flow import backbone_in, choose_study, find_snakefile
 from realign.runs.journal import Story, Told, read_journal
 from realign.runs.queue import left_in_queue, pending_in_queue, say_left
@@ -25,7 +25,7 @@ REMEDIES = (
     (r"NODE_FAIL|NODE FAILURE|node failure|BOOT_FAIL", "nothing: run it again, it goes on where it was"),
     (r"CANCELLED|PREEMPTED", "nothing: run it again, it goes on where it was"),
     (r"No space left on device", "room on the disk (`realign store` says what the work store holds)"),
-    (r"[Nn]o (CUDA|GPU|NVIDIA)|CUDA is not available", "{}.gpus"),
+    (r"GPUs? asked for|[Nn]o (CUDA|GPU|NVIDIA)|CUDA is not available", "{}.gpus, or the driver of that node"),
 )
 TAIL_BYTES = 20_000  # of a log, in which its reason stands
 
@@ -100,9 +100,8 @@ def _standing(story: Story) -> str:
 def _table(story: Story) -> Iterator[str]:
     seen = Counter((told.rule, told.state) for told in story.jobs.values())
     yield f"{'rule':<20} {'done':>6} {'running':>8} {'waiting':>8} {'failed':>7}"
-    order = sorted(story.planned, key=lambda rule: (rule not in STAGES, [*STAGES, rule].index(rule)))
     sums: Counter[str] = Counter()
-    for rule in order:
+    for rule in sorted(story.planned, key=order):
         counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
         counts["waiting"] = story.planned[rule] - sum(counts.values())
         sums.update(counts)

@@ -13,7 +13,7 @@ from typing import Any
 
 from realign.artifacts.command import UserError
 from realign.artifacts.store import WorkStore
-from realign.commands import STAGES, load_command
+from realign.commands import DONE_BY, STAGES, load_command
 from realign.runs.causes import changed_modules, modules_now
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import find_snakefile
@@ -34,7 +34,8 @@ def main(words: Sequence[str]) -> int:
         raise UserError("--reason: say in a few words why the change does not matter")
     snakefile = arguments.snakefile or find_snakefile()
     _, jobs = planned(snakefile, arguments.configfile, read_config(arguments.config))
-    said = touch([job for job in jobs if job.rule in arguments.stage], arguments.reason.strip())
+    asked = [job for job in jobs if DONE_BY.get(job.rule, job.rule) in arguments.stage]
+    said = touch(asked, arguments.reason.strip())
     if not said:
         raise UserError(f"no job of {', '.join(arguments.stage)} is stale because of its own code")
     for line, count in said.items():

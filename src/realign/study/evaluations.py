@@ -34,6 +34,7 @@ from realign.study.targets import checkpoints, embedders, seeds_of
 # Task files may be given in any of these formats; the first that exists is taken.
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 ONE_INSTRUCTION = "one_bright_instruction"
+WARM_DONE = "done"  # what a report says of a task that was evaluated
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,15 @@ def read_prompts(asked: Evaluation) -> dict[str, Instruction]:
         given = parse_prompts(Path(asked.prompts_file), asked.tasks)
     given |= asked.prompts
     return {name: Instruction(query=x) if isinstance(x, str) else x for name, x in given.items()}
+
+
+def with_prompts(study: Study) -> Study:
+    """The study with the instructions of its file in itself: a run freezes them with the rest."""
+    asked = study.evaluation
+    if not asked.prompts_file:
+        return study
+    told = asked.model_copy(update={"prompts": read_prompts(asked), "prompts_file": None})
+    return study.model_copy(update={"evaluation": told})
 
 
 def parse_prompts(path: Path, own: Iterable[str]) -> dict[str, Instruction]:
@@ -268,6 +278,12 @@ class EvaluationPlan:
             counts=tuple(len(self.data(task)) for task in self.warm),
         )
 
+    def warm_report(self, model: str) -> str:
+        """Where that job says how it went; after a report of failures the next run writes another."""
+        folder = Path(self.root, "scores", model, "warm")
+        number = max((int(p.stem) for p in folder.glob("*.json") if p.stem.isdigit()), default=1)
+        return str(folder / f"{number + _tells_failures(folder / f'{number}.json')}.json")
+
     def fetch_settings(self, task: str) -> FetchTask:
         """The settings of the job that fetches one mteb task's dataset."""
         return FetchTask(task=task, revision=tasks()[task]["revision"], mteb_version=installed_mteb())
@@ -300,6 +316,14 @@ class EvaluationPlan:
             mean_over_present=quirks.mean_over_present and partial,
             partial=partial,
         )
+
+
+def _tells_failures(report: Path) -> bool:
+    try:
+        told = json.loads(report.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False  # none yet, or a damaged one, which is made again
+    return any(said != WARM_DONE for said in told.values())
 
 
 def model_columns(model: str) -> dict[str, Any]:

@@ -1,0 +1,29 @@
+"""The GPUs of this process: as many as its job was given, or a word that they are not there."""
+
+import os
+
+import torch
+
+from realign.artifacts.command import UserError
+
+
+def need_gpus(rule: str, asked: int) -> None:
+    """Raise where this process sees fewer GPUs than its job asked for, since it would work on without them.
+
+    The scheduler may have given them all the same: a broken driver and a torch that was built for CPUs
+    alone look alike, and a job that trains on a CPU for days instead is the dearest way to find out.
+    """
+    seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if seen >= asked:
+        return
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    hints = [
+        "torch was built without CUDA (install envs/gpu.lock)" if torch.version.cuda is None else "",
+        f"CUDA_VISIBLE_DEVICES is '{given}'" if given is not None else "",
+        f"node {os.uname().nodename}",
+    ]
+    raise UserError(
+        f"{asked} GPU{'s' if asked > 1 else ''} asked for, and {seen or 'no GPU'} to be seen "
+        f"({'; '.join(filter(None, hints))}). Where it shall work on CPUs, "
+        f"set resources.rules.{rule}.gpus to 0 in the study"
+    )

@@ -1,0 +1,64 @@
+"""A job that was given GPUs does not work without them, and says what to change."""
+
+import json
+
+import pytest
+import torch
+
+from realign.artifacts.command import UserError
+from realign.cli import main
+from realign.engine.devices import need_gpus
+from realign.runs.journal import Told
+from realign.runs.status import remedy_of
+
+
+def seen(monkeypatch, count):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+
+
+@pytest.mark.parametrize(("asked", "there"), [(1, 1), (2, 4), (0, 0)])
+def test_enough_gpus_are_no_reason_to_stop(monkeypatch, asked, there):
+    seen(monkeypatch, there)
+    need_gpus("train", asked)
+
+
+@pytest.mark.parametrize(
+    ("asked", "there", "told"), [(1, 0, "1 GPU asked for, and no GPU"), (4, 2, "and 2 to")]
+)
+def test_too_few_gpus_are_told_with_the_setting_to_change(monkeypatch, asked, there, told):
+    seen(monkeypatch, there)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    with pytest.raises(UserError) as stopped:
+        need_gpus("train", asked)
+    said = str(stopped.value)
+    assert told in said
+    assert "CUDA_VISIBLE_DEVICES is '3,5'" in said
+    assert "set resources.rules.train.gpus to 0" in said
+    failed = Told("train(backbone=b)", "train", {"backbone": "b"}, [], 0.0)
+    assert "resources.backbones.b.train.gpus" in remedy_of(failed, said)
+
+
+def test_a_command_without_its_gpus_does_no_work_but_still_publishes(tmp_path, monkeypatch, capsys):
+    source = tmp_path / "raw.jsonl"
+    source.write_text(json.dumps({"query": ["", "a question"], "pos": ["an answer"], "neg": []}) + "\n")
+    words = [
+        *(
+            "pairs",
+            "--source",
+            str(source),
+            "--settings",
+            '{"dataset": {"file": "raw.jsonl"}}',
+            "--store",
+            str(tmp_path / "store"),
+        ),
+        *("--pairs", str(tmp_path / "pairs.jsonl"), "--stats", str(tmp_path / "stats.json")),
+    ]
+    seen(monkeypatch, 0)
+    assert main([*words, "--gpus", "1"]) == 1
+    assert "no GPU to be seen" in capsys.readouterr().err
+    assert not (tmp_path / "pairs.jsonl").exists()
+    assert main(words) == 0
+    (tmp_path / "pairs.jsonl").unlink()
+    assert main([*words, "--gpus", "1"]) == 0
+    assert (tmp_path / "pairs.jsonl").is_file()
