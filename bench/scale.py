@@ -108,23 +108,27 @@ class Counts:
     checkpoints: int
     tasks: int
     evaluations: int
+    published: int  # of the evaluations: done by evaluate_warm
     comparisons: int
     extractions: int
 
     @property
     def jobs(self) -> int:
         """The jobs that grow with pairs; plates, datasets and benchmarks' tasks add a fixed number."""
-        fetched = self.embedders // 3  # one fetch a backbone, three seeds
+        return self.queued + self.embedders // 3 + self.embedders + self.published
+
+    @property
+    def queued(self) -> int:
+        """Those that a cluster gets: one fetch a backbone, collecting and publishing scores run beside it."""
         return (
-            self.embedders * 2  # train, collect_scores
-            + self.embedders  # evaluate_warm
-            + self.checkpoints + self.evaluations + self.comparisons + self.extractions + fetched
+            self.embedders * 2  # train, evaluate_warm
+            + self.checkpoints + self.evaluations - self.published + self.comparisons + self.extractions
         )  # fmt: skip
 
 
 def counts(pairs: int) -> Counts:
     """A study's parts, counted by the code that plans them."""
-    from realign.study.evaluations import evaluated_models, planned_tasks
+    from realign.study.evaluations import EvaluationPlan
     from realign.study.load import parse_study
     from realign.study.measures import measure_units
     from realign.study.targets import checkpoints, embedders
@@ -132,10 +136,11 @@ def counts(pairs: int) -> Counts:
     study = parse_study(study_of(pairs))
     units = measure_units(study)
     sides = {(m, u.corpus, u.attention) for u in units for m in (u.comparison.left, u.comparison.right)}
-    tasks = planned_tasks(study.evaluation)
+    plan = EvaluationPlan(study, "results")
+    models, tasks = len(plan.models), len(plan.tasks)
     return Counts(
-        len(embedders(study)), len(checkpoints(study)), len(tasks),
-        len(evaluated_models(study)) * len(tasks), len(units), len(sides),
+        len(embedders(study)), len(checkpoints(study)), tasks,
+        models * tasks, models * len(plan.warm), len(units), len(sides),
     )  # fmt: skip
 
 
@@ -168,8 +173,8 @@ def page_tables(given: Assumed) -> str:
         "",
         "The paper's study with that many pairs (three seeds, three checkpoints, three benchmarks, all measures):",
         "",
-        "| pairs | embedders | jobs | files of tidy results | GPU-hours at 1.5B | at 7B | storage at 1.5B | at 7B |",
-        "|---|---|---|---|---|---|---|---|",
+        "| pairs | embedders | jobs | in the queue | files of tidy results | GPU-hours at 1.5B | at 7B | storage at 1.5B | at 7B |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for pairs in (1, 10, 100):
         c = counts(pairs)
@@ -186,7 +191,7 @@ def page_tables(given: Assumed) -> str:
             storage.append(models + c.extractions * state_gigabytes(m, given) / 2)
         files = c.comparisons + 2 * c.embedders
         lines.append(
-            f"| {pairs} | {c.embedders:,} | {c.jobs:,} | {files:,} | "
+            f"| {pairs} | {c.embedders:,} | {c.jobs:,} | {c.queued:,} | {files:,} | "
             + " | ".join(f"{h:,.0f}" for h in hours) + " | "
             + " | ".join(f"{s / 1000:,.1f} TB" for s in storage) + " |"
         )  # fmt: skip
