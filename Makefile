@@ -40,11 +40,14 @@ demo: setup
 	@$(BIN)/realign where config.yaml
 
 # The jobs find this machine's cores shared out by SLURM, and its daemons are stopped at the end.
+# Comparisons of toy models take seconds, so four share a job, as many as fit on a node.
+MEASURES = hrsa_linear hrsa_neighbours hrsa_probe hrsa_extra
 slurm-demo: setup
 	bash tests/slurm/cluster.sh up
 	trap 'bash tests/slurm/cluster.sh down wipe' EXIT; \
 	  $(BIN)/snakemake --workflow-profile workflow/profiles/slurm --jobs $(CORES) \
-	    --slurm-init-seconds-before-status-checks 2 --latency-wait 10
+	    --slurm-init-seconds-before-status-checks 2 --latency-wait 10 \
+	    --groups $(MEASURES:%=%=measures) --group-components measures=4
 	@$(BIN)/realign where config.yaml
 
 run: setup
