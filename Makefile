@@ -47,7 +47,8 @@ slurm-demo: setup
 	trap 'bash tests/slurm/cluster.sh down wipe' EXIT; \
 	  $(BIN)/snakemake --workflow-profile workflow/profiles/slurm --jobs $(CORES) \
 	    --slurm-init-seconds-before-status-checks 2 --latency-wait 10 \
-	    --groups $(MEASURES:%=%=measures) --group-components measures=4
+	    --groups pairs=pairs probe_corpus=probes check_pair=checks $(MEASURES:%=%=measures) \
+	    --group-components pairs=10 probes=10 checks=10 measures=4
 	@$(BIN)/realign where config.yaml
 
 run: setup

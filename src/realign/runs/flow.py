@@ -147,7 +147,6 @@ class Flow:
             # a function of the attempt, so that it is asked anew for each; a plan has no attempts
             "mem_mb": memory if self._log_of else stated,
             "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
-            "nodes": self._asked(rule, lambda asked: asked.over(own).nodes),
         }
         named = self.study.resources.named(rule)
         if gpus is not None:  # for the job, which makes sure of them; as text, since numbers are scheduled by
@@ -155,7 +154,12 @@ class Flow:
         if gpus or any(r.gpus for r in named):
             limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
             limits["gpu_model"] = self._asked(rule, lambda asked: _gpu_model(asked.over(own)))
-        if any((r.nodes or 1) > 1 for r in named):
+        several = any((r.nodes or 1) > 1 for r in named)
+        if (
+            "gpu" in limits or several
+        ):  # GPUs of one job may be given on several nodes where this is left open
+            limits["nodes"] = self._asked(rule, lambda asked: asked.over(own).nodes)
+        if several:
             limits["gres"] = self._asked(rule, lambda asked: _gpus_of_each_node(asked.over(own)))
             limits["tasks"] = self._asked(rule, lambda asked: _tasks(asked.over(own)))
         if any(r.partition for r in named):
