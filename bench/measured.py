@@ -12,7 +12,19 @@ import json
 MARK = "MEASURED "
 
 
-def measured(case: str, measure: str, value: float, unit: str = "", aim: str = "") -> None:
-    """Print one number: of which case, what it is, its unit, and what it should be where there is an aim."""
+def measured(
+    case: str,
+    measure: str,
+    value: float,
+    unit: str = "",
+    aim: str = "",
+    between: tuple[float, float] | None = None,
+) -> None:
+    """Print one number: of which case, what it is, its unit, and what it should be where there is an aim.
+
+    `between` holds the least and the greatest of the rounds that a median is of.
+    """
     row = {"case": case, "measure": measure, "value": value, "unit": unit, "aim": aim}
+    if between:
+        row["between"] = between
     print(MARK + json.dumps(row, ensure_ascii=False), flush=True)

@@ -1,17 +1,22 @@
 """Mining after encoding, side by side with sentence-transformers and faiss, as ratios in one run.
 
-    python bench/mining.py --rows 200000 --width 384
+    python bench/mining.py                              20,000 rows, three rounds
+    python bench/mining.py --rows 200000 --rounds 1
 
 Both get the same made-up vectors (in groups, as texts are) and the same settings, those of the
 paper's mining, and each runs in a process of its own, so that peak memory is its own. Ours is timed
 whole: the command, from the pairs file to all four outputs, with vectors from the teacher's cache.
-The library (sentence-transformers, with faiss) is timed on everything it does after encoding.
+The library (sentence-transformers, with faiss) is timed on everything it does after encoding. Both
+run once a round, one after the other and each first in every other round, so that what else the
+machine does falls on both; a ratio is the median of the rounds' ratios.
 """
 
 import argparse
 import json
 import os
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -76,6 +81,7 @@ def run_ours(folder: Path) -> dict:
     from realign.text.pairs import read_pairs
 
     start_logging()
+    shutil.rmtree(folder / "store", ignore_errors=True)  # which would give back an earlier round's result
     teacher, store = Stored(folder), WorkStore(folder / "store")
     rows = list(read_pairs(folder / "raw.jsonl"))
     store.root.mkdir(exist_ok=True)
@@ -159,6 +165,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000, help="queries, and as many passages")
     parser.add_argument("--width", type=int, default=384)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3, help="how often each of the two runs")
     parser.add_argument("--only", choices=["make", *RUNS], help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -167,7 +174,7 @@ def main() -> None:
     elif given.only:
         run_alone(given.only, given.folder, given.threads)
     else:
-        compare(given.rows, given.width, given.threads)
+        compare(given.rows, given.width, given.threads, given.rounds)
 
 
 def run_alone(name: str, folder: Path, threads: int) -> None:
@@ -180,8 +187,8 @@ def run_alone(name: str, folder: Path, threads: int) -> None:
     print(json.dumps(taken | {"peak_gb": peak}))
 
 
-def compare(rows: int, width: int, threads: int) -> None:
-    """Run both, and print what each took and the ratios."""
+def compare(rows: int, width: int, threads: int, rounds: int) -> None:
+    """Run both in turns, and print what each took and the ratios."""
     case = f"{rows:,} × {rows:,} × {width}, {threads} threads"
     with tempfile.TemporaryDirectory() as held:
 
@@ -193,14 +200,32 @@ def compare(rows: int, width: int, threads: int) -> None:
             return subprocess.run(command, check=True, stdout=subprocess.PIPE, env=env, text=True).stdout
 
         start("make")
-        found = {name: json.loads(start(name).splitlines()[-1]) for name in RUNS}
+        found = [
+            {name: json.loads(start(name).splitlines()[-1]) for name in order} for order in orders(rounds)
+        ]
         same = agreement(Path(held))
-    for key, what, unit, aim in QUANTITIES:
-        for name, taken in found.items():
-            measured(case, f"{what}, {name}", round(taken[key], 2), unit)
-        ratio = found["library"][key] / found["ours"][key]
-        measured(case, f"{what}, library / ours", round(ratio, 2), "×", aim)
+    tell(case, found)
     measured(case, "rows with the same negatives", 100 * same, "%")
+
+
+def orders(rounds: int) -> list[list[str]]:
+    """Which of the two runs first, round by round."""
+    return [list(RUNS)[:: -1 if round_ % 2 else 1] for round_ in range(rounds)]
+
+
+def tell(case: str, rounds: list[dict[str, dict]]) -> None:
+    """Print the medians over the rounds with their ranges; a ratio is within a round."""
+    for key, what, unit, aim in QUANTITIES:
+        for name in RUNS:
+            spread(case, f"{what}, {name}", [taken[name][key] for taken in rounds], unit)
+        ratios = [taken["library"][key] / taken["ours"][key] for taken in rounds]
+        spread(case, f"{what}, library / ours", ratios, "×", aim)
+
+
+def spread(case: str, measure: str, values: list[float], unit: str, aim: str = "") -> None:
+    """Print the median of some rounds; of more than one, with the least and the greatest."""
+    median, least, greatest = (round(f(values), 2) for f in (statistics.median, min, max))
+    measured(case, measure, median, unit, aim, (least, greatest) if len(values) > 1 else None)
 
 
 if __name__ == "__main__":

@@ -50,9 +50,8 @@ def short(results: list[dict]) -> str:
         return NOTHING
     lines = ["", "| | case | measure | value | aim |", "|---|---|---|---|---|"]
     for name, row in rows:
-        value = f"{number(row['value'])} {row['unit']}".rstrip()
         lines.append(
-            f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {value} | {row['aim']} |"
+            f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {shown(row)} | {row['aim']} |"
         )
     return "\n".join([*lines, "", ""])
 
@@ -61,6 +60,12 @@ def readme(results: list[dict]) -> str:
     """The README with its part made anew."""
     before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
     return before + MARKS[0] + short(results) + MARKS[1] + rest.split(MARKS[1], 1)[1]
+
+
+def shown(row: dict) -> str:
+    """A value with its unit, and the range of its rounds where there were several."""
+    value = f"{number(row['value'])} {row['unit']}".rstrip()
+    return value + " ({} to {})".format(*map(number, row["between"])) if row.get("between") else value
 
 
 def number(value: float) -> str:
@@ -81,10 +86,7 @@ def _section(result: dict) -> str:
         "|---|---|---|---|",
     ]
     for row in result["rows"]:
-        lines.append(
-            f"| {row['case']} | {row['measure']} | {number(row['value'])} {row['unit']}".rstrip()
-            + f" | {row['aim']} |"
-        )
+        lines.append(f"| {row['case']} | {row['measure']} | {shown(row)} | {row['aim']} |")
     return "\n".join(lines) + "\n"
 
 

@@ -16,7 +16,7 @@ from sentence_transformers.util import mine_hard_negatives
 from realign.artifacts.command import UserError
 from realign.mining.collection import collect
 from realign.mining.filters import window_of
-from realign.mining.judging import judge_pool, picked
+from realign.mining.judging import Blank, judge_pool, picked
 from realign.mining.pool import ExactFinder, find_pools
 from realign.study.mining import MineJob
 from realign.text.pairs import PairRow
@@ -83,7 +83,8 @@ def ours(rows, asked, vectors, corpus, job):
     mined = {}
     with tempfile.TemporaryDirectory() as folder:
         for pool in find_pools(collection, queries, passages, finder, Path(folder)):
-            numbers, block, codes = judge_pool(collection, pool, job, window.range_max)
+            blank = Blank.among(queries, passages)
+            numbers, block, codes = judge_pool(collection, pool, blank, job, window.range_max)
             for row, chosen in zip(numbers, picked(block, codes), strict=True):
                 mined[rows[row]] = [collection.passages[p] for p in chosen]
     return mined

@@ -72,7 +72,7 @@ def test_positives_of_a_query_in_any_row_and_their_copies_are_never_negatives(ru
     vectors |= copies | {"more": vectors["text 2"], "much": vectors["text 2"], "x": vectors["text 2"]}
     made, table, _ = run(rows, vectors, negatives=3, too_few="keep")
     own = [row for row in made if row["query"][1] == "ask"]
-    assert [row["neg"] for row in own] == [["text 1", "TEXT 1", "text 2"]] * 2
+    assert [row["neg"] for row in own] == [["text 1", "text 2"]] * 2
     assert set(table[(table.row == 0) & (table.reason == "positive")].passage) == {0, 1, 4}
     assert set(table[(table.row == 0) & (table.reason == "query")].score.round(3)) == {1.0}
     exact, _, _ = run(rows, vectors, negatives=3, too_few="keep", equality="exact", allow_query=True)
@@ -171,6 +171,81 @@ def test_a_corpus_of_its_own(run, tmp_path):
     empty.write_text("")
     with pytest.raises(UserError, match="no passage"):
         run(rows, vectors, {"corpus": empty}, passages="corpus")
+
+
+def test_a_row_gets_no_text_twice(run):
+    """A copy up to case and white space is refused, and the next candidate takes its place."""
+    rows, vectors = line_dataset([0.7, 0.6, 0.5, 0.4])
+    rows[0] = ("ask", ["good"], ["Text  1"])
+    rows += [("more", ["TEXT 0"], []), ("much", ["text  2"], [])]
+    vectors |= {"TEXT 0": vectors["text 0"], "more": vectors["text 3"]}
+    vectors |= {"text  2": vectors["text 2"], "much": vectors["text 3"]}
+    made, table, report = run(rows, vectors, negatives=4)
+    assert made[0]["neg"] == ["Text  1", "text 0", "text 2", "text 3"]
+    # passages: 0 good, 1 … 4 text 0 … text 3, then the copies
+    assert fates(table) == {
+        0: "positive", 1: "kept", 5: "repeated", 2: "existing", 3: "kept", 6: "repeated", 4: "kept",
+    }  # fmt: skip
+    assert report["candidates"]["repeated"] == (table.reason == "repeated").sum()
+    exact, table, _ = run(rows, vectors, negatives=4, equality="exact")
+    assert exact[0]["neg"] == ["Text  1", "text 0", "TEXT 0", "text 1"]
+    assert "repeated" not in set(table.reason)
+    for seed in range(8):
+        drawn, _, _ = run(rows, vectors, negatives=4, choose="random", seed=seed)
+        assert len({" ".join(t.lower().split()) for t in drawn[0]["neg"]}) == 4
+
+
+def test_relaxing_gives_no_text_twice(run):
+    rows, vectors = line_dataset([0.79, 0.7, 0.6])
+    rows += [("more", ["TEXT 0"], []), ("much", ["TEXT 1"], [])]
+    vectors |= dict(zip(["TEXT 0", "TEXT 1"], on_line(0.785, 0.775), strict=True))
+    vectors |= {"more": vectors["text 2"], "much": vectors["text 2"]}
+    made, table, _ = run(rows, vectors, negatives=4, relative_margin=0.05, too_few="relax")
+    # text 1 is kept; of those too close, its copy and the second copy of text 0 are passed over
+    assert made[0]["neg"] == ["text 0", "text 1", "text 2"]
+    assert fates(table) == {
+        0: "positive", 1: "relaxed", 4: "relative_margin", 5: "relative_margin", 2: "kept", 3: "kept",
+    }  # fmt: skip
+
+
+def test_what_has_no_vector_gets_no_negatives_and_is_none(run):
+    """A vector of zeros is as near to one text as to any other: the first passages would be taken."""
+    rows, vectors = line_dataset([0.7, 0.6, -0.2, -0.3])
+    vectors["other 1"] = vectors["text 2"] = np.zeros(2, np.float32)
+    settings = {"negatives": 3, "relative_margin": 0.05, "too_few": "keep"}
+    made, table, report = run(rows, vectors, **settings)
+    assert made[0]["neg"] == ["text 0", "text 1", "text 3"]
+    assert fates(table)[3] == "no_vector"
+    assert made[2]["neg"] == []
+    assert set(fates(table, 2).values()) == {"no_vector"}
+    assert report["without_vector"] == {"queries": 1, "passages": 1}
+    assert report["candidates"]["no_vector"] == (table.reason == "no_vector").sum() == 9
+    relaxed, _, _ = run(rows, vectors, **settings | {"too_few": "relax"})
+    assert relaxed[2]["neg"] == []
+    dropped, _, _ = run(rows, vectors, **settings | {"too_few": "drop"})
+    assert "other 1" not in [row["query"][1] for row in dropped]
+
+
+def test_a_query_that_shares_no_word_with_any_text_has_no_vector(tmp_path):
+    rows = [(f"stone{i} wall{i % 3}", [f"stone{i} wall{(i + 1) % 3}"], []) for i in range(6)]
+    rows.append(("@@", ["wall0 wall1"], []))
+    raw = write_rows(tmp_path / "words.jsonl", rows)
+    places = {name: tmp_path / f"{name}.out" for name in ("pairs", "report")}
+    job = MineJob(negatives=1, range_max=5, lexical={"characters": 0}, too_few="keep")
+    execute(MINE, job, {"raw": raw}, places, WorkStore(tmp_path / "words"))
+    assert read_rows(places["pairs"])[-1]["neg"] == []
+    assert json.loads(places["report"].read_text("utf-8"))["without_vector"]["queries"] == 1
+
+
+def test_the_negatives_of_a_repeated_row_go_to_the_row_that_stays(run):
+    rows, vectors = line_dataset([0.7, 0.6])
+    rows[0] = ("ask", ["good"], ["own"])
+    rows += [("ASK", ["Good"], ["new", "OWN", "more", "good"]), ("ask", ["good"], ["New", "last"])]
+    made, _, report = run(rows, vectors, negatives=5)
+    assert made[0]["neg"] == ["own", "new", "more", "last", "text 0"]
+    assert report["input"] == {
+        "rows_left_out": {"duplicate": 2, "existing negative, positive": 1}, "negatives_merged": 4,
+    }  # fmt: skip
 
 
 def test_duplicate_rows_are_dropped_and_counted(run):

@@ -71,6 +71,19 @@ def test_what_comes_out(tmp_path, monkeypatch):
     assert set(tidy.study) == {"here"}
 
 
+def test_the_figures_table_holds_what_was_refused_as_a_copy_or_for_want_of_a_vector(tmp_path, monkeypatch):
+    rows, vectors = dataset(6, 40)
+    vectors["query 6 0"] = np.zeros(12, np.float32)
+    rows.append(("one more", ["PASSAGE 6 1"], []))
+    vectors |= {"one more": vectors["query 6 1"], "PASSAGE 6 1": vectors["passage 6 1"]}
+    raw = write_rows(tmp_path / "raw.jsonl", rows)
+    settings = MineJob(range_max=40, relative_margin=None)
+    made = mine_here(tmp_path, raw, settings, TableTeacher(vectors), monkeypatch)
+    values = pq.read_table(made["tidy"]).to_pandas().set_index("statistic").value
+    assert values["refused_no_vector"] == len(rows)  # all candidates of one query
+    assert values["refused_repeated"] == len(rows) - 3  # of the others but for the two rows that own the text
+
+
 def test_block_sizes_do_not_change_a_byte(tmp_path, monkeypatch):
     rows, vectors = dataset(1, 60)
     raw = write_rows(tmp_path / "raw.jsonl", rows)

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from realign.mining.tally import REFUSED
 from realign.study.errors import StudyError
 from realign.study.load import parse_study
 from realign.study.mining import MineJob, Mining
@@ -39,6 +40,13 @@ def test_the_manual_holds_the_papers_mining():
     assert job.too_few == "existing"
     assert made.mining.margin_filter.datasets == ()
     assert written["backbones"]["qwen3-embedding-0.6b"]["hub"] == "Qwen/Qwen3-Embedding-0.6B"
+
+
+def test_the_manual_lists_every_reason_in_the_order_of_the_checks():
+    text = (Path(__file__).parents[2] / "docs" / "mining.md").read_text(encoding="utf-8")
+    table = text.split("| reason |")[1].split("\n\n")[0]
+    first = [line.split("|")[1] for line in table.splitlines() if line.strip().startswith("| `")]
+    assert [name for cell in first for name in cell.replace("`", "").replace(",", "").split()] == REFUSED
 
 
 def test_the_papers_study_mines_as_the_manual_says():

@@ -16,7 +16,7 @@ from realign.artifacts.store import WorkStore
 from realign.cli import main
 from realign.mining import margin
 from realign.mining.commands import MARGIN_FILTER
-from realign.mining.teachers import EmbedderTeacher, SentenceTransformersTeacher, load_teacher
+from realign.mining.teachers import EmbedderTeacher, SentenceTransformersTeacher, load_teacher, of_length_one
 from realign.study.mining import Margin, MarginJob, MineJob, Teaching
 
 WORDS = [f"w{i}" for i in range(60)]
@@ -71,6 +71,32 @@ def test_a_sentence_transformers_teacher_is_the_library_itself(sentence_model):
     expected = library.encode(texts, normalize_embeddings=True)
     np.testing.assert_allclose(plain.encode(texts, "query"), expected, atol=1e-6)
     assert np.abs(plain.encode(texts, "query") - teacher.encode(texts, "query")).max() > 1e-3
+
+
+@pytest.mark.parametrize("kind", ["backbone", "sentence_model"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_vectors_have_length_one_in_any_type(request, kind, dtype):
+    teacher = load_teacher(request.getfixturevalue(kind), Teaching(dtype=dtype))
+    lengths = np.linalg.norm(teacher.encode(sentences(40), "query").astype(np.float64), axis=1)
+    np.testing.assert_allclose(lengths, 1.0, atol=1e-6)
+
+
+def test_inner_products_in_bfloat16_are_the_librarys_cosines(sentence_model):
+    """The library mines by its cosine similarity, which divides by the lengths once more."""
+    from sentence_transformers import SentenceTransformer
+
+    library = SentenceTransformer(str(sentence_model), device="cpu", model_kwargs={"dtype": torch.bfloat16})
+    teacher, texts = load_teacher(sentence_model, Teaching(dtype="bfloat16")), sentences(40)
+    ours = teacher.encode(texts, "query") @ teacher.encode(texts, "passage").T
+    queries, passages = (
+        encode(texts, normalize_embeddings=True) for encode in (library.encode_query, library.encode_document)
+    )
+    np.testing.assert_allclose(ours, library.similarity(queries, passages), atol=1e-6)
+
+
+def test_a_vector_of_zeros_stays_one():
+    made = of_length_one(np.array([[3.0, 4.0], [0.0, 0.0]], np.float16))
+    np.testing.assert_array_equal(made, np.array([[0.6, 0.8], [0, 0]], np.float32))
 
 
 def test_a_backbone_teacher_is_the_embedder(backbone):

@@ -6,7 +6,7 @@ strict) share a class; a query's positives are gathered over all rows that ask i
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,7 @@ class Collection:
     passage_class: Ints  # the class of each passage
     row_existing: Groups  # classes of each row's negatives
     searched: Ints | None  # the passages that may be negatives, where not all may
+    merged: int  # negatives that came from repetitions of a row
 
     @property
     def most_positives(self) -> int:
@@ -70,14 +71,14 @@ def collect(
     only_corpus: bool = False,
     dropped: Counter[str] | None = None,
 ) -> Collection:
-    """Gather a dataset: repetitions are dropped and counted, texts and classes are numbered."""
+    """Gather a dataset: repetitions become one row and are counted, texts and classes are numbered."""
     dropped = Counter() if dropped is None else dropped
     same: Callable[[str], str] = str if exact else normalised
     passages, classes = _Numbers(), _Numbers()
     for text in corpus:
         passages.of(text)
     from_corpus = len(passages)
-    kept = list(_distinct(rows, same, dropped))
+    kept, merged = _distinct(rows, same, dropped)
     if not kept:
         raise UserError("no row is left to mine negatives for")
 
@@ -107,6 +108,7 @@ def collect(
         passage_class,
         Groups.pack([c for t in r.negatives if (c := classes.get(same(t))) >= 0] for r in kept),
         np.arange(from_corpus) if only_corpus else None,
+        merged,
     )
 
 
@@ -143,16 +145,31 @@ class _Numbers:
 
 def _distinct(
     rows: Iterable[PairRow], same: Callable[[str], str], dropped: Counter[str]
-) -> Iterator[PairRow]:
-    """The rows without repetitions of a query with the same positives; the first one stays."""
-    seen: set[tuple[str, ...]] = set()
+) -> tuple[list[PairRow], int]:
+    """One row for each query with the same positives: the first, with the negatives of all.
+
+    Also how many negatives it took over from the others.
+    """
+    first: dict[tuple[str, ...], PairRow] = {}
+    more: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         key = (same(row.query), *sorted(map(same, row.positives)))
-        if key in seen:
+        if key in first:
             dropped["duplicate"] += 1
-            continue
-        seen.add(key)
-        yield row
+            more.setdefault(key, []).extend(row.negatives)
+        else:
+            first[key] = row
+    merged = 0
+    for key, texts in more.items():
+        own = first[key].negatives
+        seen, new = set(map(same, own)), []
+        for text in texts:
+            if same(text) not in seen:
+                seen.add(same(text))
+                new.append(text)
+        first[key] = replace(first[key], negatives=(*own, *new))
+        merged += len(new)
+    return list(first.values()), merged
 
 
 def _clean(row: PairRow, positives: set[str], same: Callable[[str], str], dropped: Counter[str]) -> PairRow:

@@ -14,6 +14,7 @@ from realign.study.mining import MiningSettings
 REASONS = (
     "kept",
     "relaxed",  # kept although a filter refused it, because the row had too few
+    "no_vector",  # the query's vector or its own is zero, so its score says nothing
     "positive",  # a positive of the query, or the same text
     "query",  # the same text as the query
     "existing",  # the row has it already
@@ -21,6 +22,7 @@ REASONS = (
     "relative_margin",
     "max_score",
     "min_score",
+    "repeated",  # the same text as a nearer one that nothing speaks against
     "range_min",
     "range_max",
     "spare",  # nothing against it, but the row has enough
@@ -68,6 +70,7 @@ class Candidates:
     scores: np.ndarray  # float64 (rows, pool), descending
     passages: np.ndarray  # (rows, pool), -1 where there is none
     classes: np.ndarray  # (rows, pool), the class of each candidate's text
+    no_vector: np.ndarray  # (rows, pool), whether its vector or the query's is zero
     least_positive: np.ndarray  # the least score of the query's positives, a row
     need: np.ndarray  # how many negatives each row wants
     positive_classes: "Pairs"
@@ -106,7 +109,7 @@ def judge(block: Candidates, settings: MiningSettings, range_max: int) -> Codes:
         chosen = free & (np.cumsum(free, axis=1) <= block.need[:, None])
     codes[chosen] = CODE["kept"]
     if settings.too_few == "relax":
-        _relax(codes, block.need, settings.relax)
+        _relax(codes, block, settings.relax)
     elif settings.too_few != "keep":
         short = (codes == CODE["kept"]).sum(axis=1) < block.need
         codes[short[:, None] & (codes == CODE["kept"])] = CODE["short"]
@@ -122,6 +125,7 @@ def _refuse(block: Candidates, settings: MiningSettings) -> Codes:
         codes[which & (codes == CODE["spare"])] = CODE[reason]
 
     refuse("none", block.passages < 0)
+    refuse("no_vector", block.no_vector)
     refuse("positive", block.positive_classes.hold(block.classes))
     if not s.allow_query:
         refuse("query", block.classes == block.query_class[:, None])
@@ -135,7 +139,19 @@ def _refuse(block: Candidates, settings: MiningSettings) -> Codes:
         refuse("max_score", scores > s.max_score)
     if s.min_score is not None:
         refuse("min_score", scores < s.min_score)
+    if s.equality == "normalised":  # otherwise every passage is a text of its own
+        refuse("repeated", _repeated(block.classes, codes == CODE["spare"]))
     return codes
+
+
+def _repeated(classes: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Of each row's free candidates, those with the text of one before them."""
+    own = np.where(free, classes, -1 - np.arange(classes.shape[1]))  # what is not free repeats nothing
+    order = np.argsort(own, axis=1, kind="stable")
+    ordered = np.take_along_axis(own, order, axis=1)
+    repeated = np.zeros(free.shape, bool)
+    np.put_along_axis(repeated, order[:, 1:], ordered[:, 1:] == ordered[:, :-1], axis=1)
+    return repeated
 
 
 def _draw(free: np.ndarray, block: Candidates) -> np.ndarray:
@@ -150,12 +166,15 @@ def _draw(free: np.ndarray, block: Candidates) -> np.ndarray:
     return chosen
 
 
-def _relax(codes: Codes, need: np.ndarray, order: tuple[str, ...]) -> None:
+def _relax(codes: Codes, block: Candidates, order: tuple[str, ...]) -> None:
     """Fill rows that have too few, letting go of one filter after the other, nearest first."""
-    short = np.flatnonzero((codes == CODE["kept"]).sum(axis=1) < need)
+    short = np.flatnonzero((codes == CODE["kept"]).sum(axis=1) < block.need)
     for row in short.tolist():
-        lacking = int(need[row]) - int((codes[row] == CODE["kept"]).sum())
-        for name in order:
-            more = np.flatnonzero(codes[row] == CODE[name])[:lacking]
-            codes[row, more] = CODE["relaxed"]
-            lacking -= len(more)
+        taken = set(block.classes[row, codes[row] == CODE["kept"]].tolist())
+        lacking = int(block.need[row]) - len(taken)
+        for place in (p for name in order for p in np.flatnonzero(codes[row] == CODE[name])):
+            text = int(block.classes[row, place])
+            if lacking and text not in taken:
+                codes[row, place] = CODE["relaxed"]
+                taken.add(text)
+                lacking -= 1

@@ -1,5 +1,6 @@
 """From the pool of a query to the fate of each candidate of each row that asks it."""
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -10,16 +11,30 @@ from realign.mining.pool import Pool
 from realign.seeds import derive_seed
 from realign.study.mining import MineJob
 from realign.text.pairs import PairRow
+from realign.vectors.rows import Rows
+
+
+@dataclass(frozen=True)
+class Blank:
+    """Whose vectors are zero: every text is as near to them as any other."""
+
+    queries: np.ndarray
+    passages: np.ndarray
+
+    @classmethod
+    def among(cls, queries: np.ndarray, passages: np.ndarray) -> "Blank":
+        """Look through the vectors of both sides."""
+        return cls(Rows(queries, "queries").norms() == 0, Rows(passages, "passages").norms() == 0)
 
 
 def judge_pool(
-    collection: Collection, pool: Pool, settings: MineJob, range_max: int
+    collection: Collection, pool: Pool, blank: Blank, settings: MineJob, range_max: int
 ) -> tuple[np.ndarray, Candidates, Codes]:
     """The rows that ask the pool's queries, their candidates, and what becomes of these."""
     rows = np.flatnonzero(
         (collection.row_query >= pool.first) & (collection.row_query < pool.first + len(pool.scores))
     )
-    block = candidates_of(collection, rows, pool, settings)
+    block = candidates_of(collection, rows, pool, blank, settings)
     return rows, block, judge(block, settings, range_max)
 
 
@@ -30,11 +45,14 @@ def picked(block: Candidates, codes: Codes) -> list[list[int]]:
     return [taken[start:end] for start, end in pairwise([0, *ends])]
 
 
-def candidates_of(collection: Collection, rows: np.ndarray, pool: Pool, settings: MineJob) -> Candidates:
+def candidates_of(
+    collection: Collection, rows: np.ndarray, pool: Pool, blank: Blank, settings: MineJob
+) -> Candidates:
     """The candidates of some rows, with everything that decides about them."""
-    own = collection.row_query[rows] - pool.first
+    queries = collection.row_query[rows]
+    own = queries - pool.first
     passages = pool.passages[own]
-    positives = [collection.query_positives.of(q) for q in collection.row_query[rows]]
+    positives = [collection.query_positives.of(q) for q in queries]
     existing = [collection.row_existing.of(row) for row in rows]
     count = int(collection.passage_class.max()) + 1
     seeds = None
@@ -45,10 +63,11 @@ def candidates_of(collection: Collection, rows: np.ndarray, pool: Pool, settings
         pool.scores[own],
         passages,
         np.where(passages < 0, -1, collection.passage_class[passages]),
+        blank.queries[queries][:, None] | blank.passages[passages],
         pool.least[own],
         np.maximum(settings.negatives - present, 0),
         Pairs(*_flat(positives, collection.passage_class), count),
-        collection.query_class[collection.row_query[rows]],
+        collection.query_class[queries],
         Pairs(*_flat(existing), count),
         seeds,
     )

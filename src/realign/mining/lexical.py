@@ -16,7 +16,7 @@ from sklearn.random_projection import SparseRandomProjection
 
 from realign.artifacts.fingerprint import fingerprint
 from realign.artifacts.hashing import hash_json
-from realign.mining.teachers import Side, Vectors
+from realign.mining.teachers import Side, Vectors, of_length_one
 from realign.study.mining import Lexical
 
 # The share of the projection's entries that are not zero.
@@ -45,9 +45,7 @@ class LexicalTeacher:
         """The vectors of texts, in their order; a text that shares nothing with any is all zeros."""
         rarity, shared, projection = self._fit()
         weighted = rarity.transform(self._count(texts)[:, shared])
-        dense = np.asarray(projection.transform(weighted), np.float64)
-        lengths = np.linalg.norm(dense, axis=1, keepdims=True)
-        return (dense / np.where(lengths > 0, lengths, 1.0)).astype(np.float32)
+        return of_length_one(projection.transform(weighted))
 
     def _fit(self) -> tuple[TfidfTransformer, np.ndarray, SparseRandomProjection]:
         if self._fitted is None:

@@ -19,7 +19,7 @@ from realign.artifacts.command import Job, UserError
 from realign.mining.approximate import ApproximateFinder
 from realign.mining.collection import Collection, Groups, collect, read_corpus
 from realign.mining.filters import REASONS, Candidates, Window, window_of
-from realign.mining.judging import judge_pool, picked
+from realign.mining.judging import Blank, judge_pool, picked
 from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
 from realign.mining.tally import Tally
 from realign.mining.teaching import teacher_of, vectors_of
@@ -55,13 +55,14 @@ def run(job: Job[MineJob]) -> None:
     queries = vectors_of(job, teacher, "query", collection.queries)
     passages = vectors_of(job, teacher, "passage", collection.passages)
 
+    blank = Blank.among(queries, passages)
     finder, recall = _finder(settings, passages, queries, window.pool, collection.searched)
 
     def pools() -> Iterator[Pool]:  # found once, read again from their shards
         return find_pools(collection, queries, passages, finder, job.scratch / "pools", cross_encoder)
 
     tally = Tally(*_span(pools()))
-    chosen = _judge_all(job, collection, pools(), window, tally)
+    chosen = _judge_all(job, collection, pools(), blank, window, tally)
     write_pairs(job.output("pairs"), _mined(collection, chosen, settings, tally))
 
     facts = {
@@ -72,8 +73,10 @@ def run(job: Job[MineJob]) -> None:
         "range_max": window.range_max,
         "pool": window.pool,
         "recall": recall,
+        "without_vector": {"queries": int(blank.queries.sum()), "passages": int(blank.passages.sum())},
+        "input": {"rows_left_out": dict(sorted(dropped.items())), "negatives_merged": collection.merged},
     }
-    report = tally.report(facts, dropped)
+    report = tally.report(facts)
     write_json(job.output("report"), report)
     _write_tidy(job.output("tidy"), settings, tally)
     _tell(report)
@@ -134,14 +137,19 @@ def _span(pools: Iterator[Pool]) -> tuple[float, float]:
 
 
 def _judge_all(
-    job: Job[MineJob], collection: Collection, pools: Iterable[Pool], window: Window, tally: Tally
+    job: Job[MineJob],
+    collection: Collection,
+    pools: Iterable[Pool],
+    blank: Blank,
+    window: Window,
+    tally: Tally,
 ) -> Groups:
     """Judge every candidate of every row; returns each row's mined passages, nearest first."""
     chosen: list[list[int]] = [[] for _ in collection.rows]
     with pq.ParquetWriter(job.output("candidates"), CANDIDATES, compression="zstd") as writer:
         for pool in pools:
             tally.positive(pool.positives)
-            rows, block, codes = judge_pool(collection, pool, job.settings, window.range_max)
+            rows, block, codes = judge_pool(collection, pool, blank, job.settings, window.range_max)
             tally.candidates(block.scores, codes, block.least_positive)
             _note(writer, rows, block, codes)
             for row, passages in zip(rows.tolist(), picked(block, codes), strict=True):
@@ -205,6 +213,9 @@ def _tell(report: dict[str, Any]) -> None:
     for name in ("dropped", "existing_only", "with_fewer", "without"):
         if rows.get(name):
             log.warning("%s: %d rows %s", report["dataset"], rows[name], name.replace("_", " "))
+    for name, count in report["without_vector"].items():
+        if count:
+            log.warning("%s: %d %s have a vector of zeros", report["dataset"], count, name)
     for name, values in scores.items():
         if values["count"]:
             log.info("%s scores: mean %.4f, median %.4f", name, values["mean"], values["p50"])

@@ -57,11 +57,10 @@ class Tally:
         counts = np.histogram(np.clip(scores, self.low, self.high), self.edges)[0]
         self.histograms[name] = self.histograms.get(name, 0) + counts
 
-    def report(self, facts: Mapping[str, Any], dropped: Mapping[str, int]) -> dict[str, Any]:
+    def report(self, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Everything counted, for people."""
         return {
             **facts,
-            "input": {"rows_left_out": dict(sorted(dropped.items()))},
             "rows": dict(sorted(self.rows.items())),
             "candidates": {r: self.reasons[r] for r in REASONS if self.reasons[r]},
             "scores": {

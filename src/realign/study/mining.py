@@ -101,7 +101,8 @@ class MiningSettings(Teaching):
     equality: Literal["normalised", "exact"] = setting(
         "normalised",
         "When two texts are the same: up to case and white space, or to the character. What is the "
-        "same as a positive of the query, in any row, is never a negative.",
+        "same as a positive of the query, in any row, is never a negative, and no row gets two that are "
+        "the same.",
     )
     allow_query: bool = setting(False, "Whether a passage that equals the query may be a negative.")
     allow_existing: bool = setting(False, "Whether a mined negative may repeat one that the row already has.")
