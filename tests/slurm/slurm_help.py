@@ -215,4 +215,11 @@ class Cluster:
     def restart_node(self, node: str) -> None:
         Path(f"/run/slurmd-{node}.pid").unlink(missing_ok=True)
         subprocess.run(["slurmd", "-N", node], check=True)
-        until(lambda: "idle" in "".join(self.ask("sinfo", "-h", "-n", node, "-o", "%t")), f"{node} idle")
+        until(lambda: self.answers(node), f"an answer of {node}, which is {self.state(node)}")
+
+    def state(self, node: str) -> str:
+        return self.ask("sinfo", "-h", "-n", node, "-o", "%t")[0]
+
+    def answers(self, node: str) -> bool:
+        """Whether a node takes part; a star marks one that does not answer."""
+        return self.state(node) in ("idle", "mix", "alloc", "comp")
