@@ -273,7 +273,7 @@ def mining_rows(description: Description, name: str) -> list[dict[str, Any]]:
     pairs = description.datasets.get(name, {}).get("pairs", 1000)
     counts = {
         "pairs_in": pairs * 1.04, "pairs_out": pairs, "candidates": pairs * 100, "kept": pairs * 3,
-        "refused_margin": pairs * 6, "refused_repeated": pairs * 2, "refused_positive": pairs,
+        "refused_margin": pairs * 6, "refused_duplicate": pairs * 2, "refused_positive": pairs,
     }  # fmt: skip
     rows = [{"dataset": name, "statistic": s, "value": float(v)} for s, v in counts.items()]
     for side, mean in (("positive_score", 0.78), ("negative_score", 0.6)):
