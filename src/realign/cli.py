@@ -8,7 +8,8 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,12 +24,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 only when it did what was asked."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
-        print(_overview())
+        with _reader_may_leave():
+            print(_overview())
         return 0
     if words[0] == "--version":
         from importlib.metadata import version
 
-        print(version("realign"))
+        with _reader_may_leave():
+            print(version("realign"))
         return 0
     name, rest = words[0], words[1:]
     if name in TOOLS:
@@ -42,6 +45,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     hint = f"; did you mean '{close[0]}'?" if close else "; see realign --help"
     print(f"realign: no command '{name}'{hint}", file=sys.stderr)
     return 2
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Let the reader of what is printed here, `head` perhaps, go when it has had enough."""
+    try:
+        try:
+            yield
+        finally:
+            print(end="", flush=True)  # what is still held would break at the very end
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _overview() -> str:
@@ -58,14 +73,14 @@ def _run_tool(name: str, rest: list[str], main: str = "") -> int:
     from realign.artifacts.command import UserError
     from realign.study.errors import StudyError
 
+    code = 0
     try:
-        return int(resolve(main or TOOLS[name][0])(rest) or 0)
+        with _reader_may_leave():
+            code = int(resolve(main or TOOLS[name][0])(rest) or 0)
     except (UserError, StudyError) as error:
         print(f"realign {name}: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # the reader, `head` perhaps, has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    return code
 
 
 def _ask(words: list[str]) -> int | None:
@@ -83,7 +98,11 @@ def _run_stage(name: str, rest: list[str]) -> int:
     command = load_command(name)
     if command.front and "--job" not in rest:
         return _run_tool(name, rest, command.front)
-    arguments = build_parser(command).parse_args(rest)
+    arguments = None
+    with _reader_may_leave():
+        arguments = build_parser(command).parse_args(rest)
+    if arguments is None:  # its help was asked for
+        return 0
     if arguments.threads:
         from realign.engine.threads import set_threads
 

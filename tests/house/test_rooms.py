@@ -1,6 +1,8 @@
 """The house keeps its order: who may import whom, and what the light doors never load."""
 
 import ast
+import os
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +78,40 @@ def test_help_loads_almost_nothing():
     assert said.returncode == 0, said.stderr
     assert int(said.stderr) < 200
     assert "usage: realign COMMAND" in said.stdout
+
+
+def test_help_takes_less_than_a_third_of_a_second():
+    """The processor's time, which a busy machine hardly changes, and the median of a few runs."""
+
+    def seconds():
+        child = subprocess.Popen([sys.executable, "-m", "realign.cli", "--help"], stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        assert child.returncode == 0
+        return used.ru_utime + used.ru_stime
+
+    assert statistics.median(seconds() for _ in range(7)) < 0.3
+
+
+@pytest.mark.parametrize("buffered", [True, False])
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--help"], ["--version"], ["init", "--help"], ["plan", "--help"], ["hrsa_linear", "--help"]],
+)
+def test_a_reader_who_leaves_at_once_is_no_error(words, buffered):
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "realign.cli", *words],
+            stdout=write,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONUNBUFFERED": "" if buffered else "1"},
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("table", ["STAGES", "TOOLS"])
