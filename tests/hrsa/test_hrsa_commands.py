@@ -86,6 +86,30 @@ def test_probe_reads_labels_from_pooled_states(run, random, tmp_path, make_file)
     assert set(d.token_rule) == {"texts"}
 
 
+def test_probe_takes_numbers_for_classes_if_told_so(run, random, tmp_path, make_file):
+    ids = np.repeat(np.arange(22), 6)
+    values = random.standard_normal((1, len(ids), 4)).astype(np.float32)
+    files = [
+        make_file(tmp_path / f"{n}.h5", values, np.arange(len(ids)), ids.astype(str), pooled=True)
+        for n in "ab"
+    ]
+    for task, statistic in (("auto", "r2"), ("classes", "accuracy")):
+        assert run("hrsa_probe", *files, "--seeds", "1", "--task", task) == 0
+        assert statistic in set(pq.read_table(tmp_path / "hrsa_probe.parquet").to_pandas().statistic)
+
+
+def test_texts_too_few_for_the_debiased_cka_are_warned_of_once(run, pair, tmp_path, make_file, capsys):
+    for texts, warnings in ((4, 1), (5, 0)):
+        index = np.repeat(np.arange(texts), 8)
+        few = [make_file(tmp_path / f"{texts}{i}.h5", v[:, : len(index)], index) for i, v in enumerate(pair)]
+        assert run("hrsa_linear", *few, outputs=("measures", "matrices")) == 0
+        assert said(capsys).count("the debiased CKA takes 4, and 5 for its interval") == warnings
+        d = pq.read_table(tmp_path / "hrsa_linear.parquet").to_pandas()
+        debiased = d[d.measure == "cka_debiased"]
+        assert debiased.value.notna().all()
+        assert debiased.ci_low.notna().all() == (not warnings)
+
+
 def test_bfloat16_states_are_read_as_the_numbers_they_are(random, text_index, tmp_path, make_file):
     from realign.hrsa.reading import StateFile
 

@@ -113,6 +113,35 @@ def test_labels_that_are_numbers_are_classes_when_few():
     assert not as_target([f"t{n}" for n in range(30)]).is_quantity
 
 
+def test_ids_of_many_classes_are_classes_when_the_study_says_so(random, caplog):
+    ids = np.repeat(np.arange(25), 12)
+    x = 4 * random.standard_normal((25, 16))[ids] + random.standard_normal((len(ids), 16))
+    settings = {"seeds": 1, "c": (1.0,), "normalize": False}
+    with caplog.at_level("INFO", "realign.hrsa"):
+        guessed = table(x, x, ids, **settings)
+        assert "as quantity: all are numbers and more than 20 differ" in caplog.text
+        caplog.clear()
+        named = table(x, x, ids, task="classes", **settings)
+        assert caplog.text == ""  # nothing was guessed
+    assert set(guessed.statistic) == {"r2", "r2_change"}
+    assert value(named, "left") > 0.9
+
+
+def test_a_scale_of_few_values_is_a_quantity_when_the_study_says_so(random, caplog):
+    ratings = random.integers(1, 6, 200)
+    x = random.standard_normal((200, 6))
+    x[:, 0] += 2 * ratings
+    settings = {"seeds": 1, "c": (1.0,), "normalize": False}
+    with caplog.at_level("INFO", "realign.hrsa"):
+        assert "accuracy" in set(table(x, x, ratings, **settings).statistic)
+    assert "as classes: all are numbers, but no more than 20 differ" in caplog.text
+    assert value(table(x, x, ratings, task="quantity", **settings), "left", "r2") > 0.8
+    with pytest.raises(UserError, match="row 0 is 'good', which is no number"):
+        table(x, x, ["good"] * 200, task="quantity")
+    with pytest.raises(UserError, match="all labels are equal: nothing to probe for"):
+        table(x, x, ["1"] * 200, task="quantity")
+
+
 def test_a_label_that_is_no_finite_number_is_named(texts):
     for strange in ("nan", "inf"):
         labels = [str(n) for n in range(30)] + [strange]

@@ -89,6 +89,8 @@ def test_mistakes_in_the_section_are_told():
         StudyError, match=r"hrsa.corpora\[0\]: no probe corpus 'dcos' \(did you mean 'docs'\?\)"
     ):
         study(hrsa={"corpora": ["dcos"]})
+    with pytest.raises(StudyError, match=r"hrsa\.groups: .* greater than or equal to 5 \(got 4\)"):
+        study(hrsa={"groups": 4})  # too few for the debiased CKA's interval
     with pytest.raises(StudyError, match="k: give distinct sizes"):
         study(hrsa={"neighbours": {"k": [10, 5]}})
     with pytest.raises(StudyError, match=r"backbones\.shuffled: the name stands for a floor"):

@@ -102,7 +102,7 @@ def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:
     if labels is None or len(labels) != pair.left.tokens:
         have = "none" if labels is None else str(len(labels))
         raise UserError(f"labels: probes need one for each of {pair.left.tokens} rows, and there are {have}")
-    probe.measure(pair, as_target([str(label) for label in labels]), job)
+    probe.measure(pair, as_target([str(label) for label in labels], job.task), job)
 
 
 def _check_settings(families: Sequence[str], settings: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.products import Products, choose_products
 from realign.hrsa.reading import Array
 from realign.hrsa.rows import PUBLISHED, Rows
-from realign.study.hrsa import LinearJob
+from realign.study.hrsa import FEWEST_GROUPS, LinearJob
 
 log = logging.getLogger(__name__)
 Matrices = dict[str, Array]
@@ -54,6 +54,11 @@ def measure(pair: Opened, settings: LinearJob, products: Products | None = None)
 
 def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
     """CKA of all layer pairs, biased and debiased."""
+    if groups.count < FEWEST_GROUPS:
+        log.warning(
+            "the texts make %d groups: the debiased CKA takes %d, and %d for its interval",
+            groups.count, FEWEST_GROUPS - 1, FEWEST_GROUPS,
+        )  # fmt: skip
     sums = cka_sums(left, right, groups, products)
     matrices = {}
     for measure, debiased in (("cka", False), ("cka_debiased", True)):

@@ -32,13 +32,13 @@ OWN = {"right": "left", "back": "native", "right_mapped": "left", "back_mapped":
 def run(job: Job[ProbeJob]) -> None:
     """The command: two files of pooled states, which hold the labels, to rows."""
     with StateFile(job.input("left")) as file:
-        target = as_target(file.labels())
+        target = as_target(file.labels(), job.settings.task)
     with open_pair(job.input("left"), job.input("right"), job.settings) as pair:
         measure(pair, target, job.settings)
         pair.rows.write(job.output("measures"))
 
 
-def measure(pair: Opened, target: Target, settings: ProbeJob, task: str = "label") -> None:
+def measure(pair: Opened, target: Target, settings: ProbeJob) -> None:
     """Probes of corresponding layers in all directions, added to the pair's rows."""
     kept = choose_texts(target, settings)
     target = Target(target.values[kept], target.classes)
@@ -59,7 +59,7 @@ def measure(pair: Opened, target: Target, settings: ProbeJob, task: str = "label
                         tally = tallies.setdefault((direction, split), Tally(groups, target))
                         tally.add(predicted, parts[split])
                 progress.advance()
-            _add(rows, tallies, layer, task)
+            _add(rows, tallies, layer)
 
 
 def choose_texts(target: Target, settings: Probe | ProbeJob) -> Array:
@@ -68,10 +68,9 @@ def choose_texts(target: Target, settings: Probe | ProbeJob) -> Array:
     if not target.is_quantity:
         counts = np.bincount(target.values, minlength=len(target.classes))
         kept = kept[counts[target.values] >= settings.least]
-        if len(np.unique(target.values[kept])) < 2:
-            raise UserError(
-                f"fewer than two classes have {settings.least} texts or more: nothing to probe for"
-            )
+    if len(np.unique(target.values[kept])) < 2:
+        few = f"fewer than two classes have {settings.least} texts or more"
+        raise UserError(f"{'all labels are equal' if target.is_quantity else few}: nothing to probe for")
     if settings.max_texts is not None and len(kept) > settings.max_texts:
         seed = derive_seed(getattr(settings, "seed", 0), "hrsa", "probe texts")
         kept = np.sort(np.random.default_rng(seed).choice(kept, settings.max_texts, replace=False))
@@ -194,10 +193,10 @@ class Tally:
         }
 
 
-def _add(rows: Rows, tallies: dict[tuple[str, str], Tally], layers: tuple[int, int], task: str) -> None:
+def _add(rows: Rows, tallies: dict[tuple[str, str], Tally], layers: tuple[int, int]) -> None:
     """All scores, and those of test with intervals: a probe was fitted on train and chosen on dev."""
     for (direction, split), tally in tallies.items():
-        about: dict[str, Any] = {"task": task, "split": split, "direction": direction}
+        about: dict[str, Any] = {"task": "label", "split": split, "direction": direction}
         own = tallies[OWN[direction], split].scores() if direction in OWN else {}
         for statistic, values in tally.scores().items():
             found = {statistic: values}

@@ -13,6 +13,8 @@ from realign.study.pairs import Kind
 Family = Literal["linear", "neighbours", "probe", "extra"]
 Floor = Literal["shuffled", "rotated"]
 Alignment = Literal["ids", "offsets", "counts"]
+ProbeTask = Literal["auto", "classes", "quantity"]
+FEWEST_GROUPS = 5  # the debiased CKA takes four, and its interval four without any one of them
 
 
 class Context(Section):
@@ -44,7 +46,10 @@ class Comparing(Section):
         "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
     )
     groups: int = setting(
-        20, "Groups of texts for intervals; with fewer texts each is a group.", unit="groups", ge=2
+        20,
+        "Groups of texts for intervals; with fewer texts each is a group.",
+        unit="groups",
+        ge=FEWEST_GROUPS,
     )
     confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
     seed: int = setting(0, "The seed of every random choice.", ge=0)
@@ -84,6 +89,11 @@ class Neighbours(Section):
 class Probe(Section):
     """Linear probes, fitted on one model's pooled states and read from both."""
 
+    task: ProbeTask = setting(
+        "auto",
+        "What labels are: `classes`, a `quantity`, or, by `auto`, a quantity where all are numbers and more "
+        "than 20 differ, else classes. Say `classes` where numbers are the ids of many classes.",
+    )
     layers: Literal["all", "final"] | tuple[int, ...] = setting(
         "all", "Layers to probe; final is the embedding alone."
     )
@@ -151,7 +161,7 @@ class Hrsa(Section):
         "Which rows stand for each other: equal tokens, row by row; or by `offsets` those that are the same "
         "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
     )
-    groups: int = setting(20, "Groups of texts for intervals.", unit="groups", ge=2)
+    groups: int = setting(20, "Groups of texts for intervals.", unit="groups", ge=FEWEST_GROUPS)
     confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
     linear: Linear = Field(Linear(), description="Correlation, CKA and Procrustes.")
     neighbours: Neighbours = Field(Neighbours(), description="Overlap of nearest neighbours.")
