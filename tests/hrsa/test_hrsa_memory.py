@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from realign.hrsa import centred, cka, correlation, linear
+from realign.hrsa.centred import Side
+from realign.hrsa.groups import Groups
 from realign.hrsa.opening import pair_up
 from realign.hrsa.products import NumpyProducts
 from realign.study.hrsa import LinearJob
@@ -44,6 +46,7 @@ def small_limits(monkeypatch):
     """Limits in proportion to these small states."""
     monkeypatch.setattr(centred, "BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr(cka, "TILE_BYTES", 1 << 20)
+    monkeypatch.setattr(cka, "GRAM_BYTES", 1 << 18)
     monkeypatch.setattr(correlation, "TILE_BYTES", 1 << 19)
 
 
@@ -52,3 +55,25 @@ def test_memory_is_flat_in_texts_and_layers():
     base = peak(layers=3, texts=40)
     assert peak(layers=3, texts=120) < 1.3 * base
     assert peak(layers=9, texts=40) < 1.6 * base
+
+
+def gram_peak(layers, texts):
+    """The peak in the Gram form, and what each token's sums by group take of it, both in bytes."""
+    left, right = (Made(name, layers, texts, width=320) for name in ("left", "right"))
+    groups, products = Groups(left.text_index), NumpyProducts("float32")
+    sides = [Side(states, groups, products) for states in (left, right)]
+    assert cka.gram_is_cheaper(groups.tokens, *sides)
+    tracemalloc.start()
+    cka.cka_sums(*sides, groups, products)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return held, 2 * 8 * layers * groups.tokens * groups.count
+
+
+def test_the_gram_form_holds_each_tokens_sums_by_group_and_never_a_whole_gram_matrix():
+    gram_peak(layers=2, texts=5)  # what is loaded at first use is no part of it
+    base, base_sums = gram_peak(layers=2, texts=10)
+    for layers, texts in ((2, 24), (4, 20)):
+        held, sums = gram_peak(layers, texts)
+        assert held - base < 1.3 * (sums - base_sums)
+        assert held < 4 * (50 * texts) ** 2  # one layer's, in float32
