@@ -18,7 +18,8 @@ from realign.embedder.tokens import Rows, pack
 log = logging.getLogger(__name__)
 
 # Relative to a state's length. A mask that is ignored moves states by half their length and more; rounding
-# in float32 moves those of thirty real layers by 2e-5; half precision's kernels differ with and without one.
+# in float32 moves those of thirty real layers by 2e-5, and half precision's kernels differ with and without
+# one.
 PADDING_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 HALF_TOLERANCE = 1e-1
 # A state that cannot have seen the other token is the same to the bit; one that has, differs by far more.
