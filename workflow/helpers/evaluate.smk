@@ -32,6 +32,11 @@ def one_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
+def none_of(names):
+    """A wildcard before a file's ending that is none of these."""
+    return rf"(?!(?:{one_of(names)})\.\w+$){WILDCARDS['task']}"
+
+
 def present(wc):
     """The score files of a model that are there, each with what stands beside it."""
     files = zip(

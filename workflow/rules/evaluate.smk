@@ -28,9 +28,6 @@ localrules:
     collect_partial,
 
 
-ruleorder: publish_scores > evaluate
-
-
 # What it fills is the hub's cache, of which the work store knows nothing: whenever it runs, it looks.
 rule fetch_task:
     output:
@@ -111,6 +108,8 @@ rule evaluate:
     resources:
         **limits("evaluate", 8, 12, gpus=0),
         vectors_gb=str(VECTORS_GB),
+    wildcard_constraints:
+        task=none_of(EVALUATION.warm),
     shell:
         "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate --job {params.job:q} --log {log:q}"
         " --threads {threads} --gpus {resources.gpus_given} --model {input.data:q} --data {input.tasks:q}"

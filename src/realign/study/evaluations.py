@@ -234,6 +234,7 @@ class EvaluationPlan:
     def __init__(self, study: Study, root: str):
         self.study, self.root = study, root
         self.asked: Evaluation = study.evaluation
+        self._warm_reports: dict[str, str] = {}
 
     @functools.cached_property
     def models(self) -> list[str]:
@@ -280,9 +281,12 @@ class EvaluationPlan:
 
     def warm_report(self, model: str) -> str:
         """Where that job says how it went; after a report of failures the next run writes another."""
-        folder = Path(self.root, "scores", model, "warm")
-        number = max((int(p.stem) for p in folder.glob("*.json") if p.stem.isdigit()), default=1)
-        return str(folder / f"{number + _tells_failures(folder / f'{number}.json')}.json")
+        if model not in self._warm_reports:  # looked for once, so that jobs stay what they were planned as
+            folder = Path(self.root, "scores", model, "warm")
+            number = max((int(p.stem) for p in folder.glob("*.json") if p.stem.isdigit()), default=1)
+            number += _tells_failures(folder / f"{number}.json")
+            self._warm_reports[model] = str(folder / f"{number}.json")
+        return self._warm_reports[model]
 
     def fetch_settings(self, task: str) -> FetchTask:
         """The settings of the job that fetches one mteb task's dataset."""
