@@ -15,7 +15,7 @@ export PATH := $(abspath $(BIN)):$(PATH)
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
 	@echo "make test    set up, run the tests"
-	@echo "make run     run the study STUDY=studies/mine.yaml"
+	@echo "make run     run the study STUDY=my-study.yaml"
 	@echo "make slurm-demo   the embedded study on a SLURM brought up on this machine (root, Debian)"
 	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
 	@echo "make check   formatting, lint, types, workflow lint, generated files"

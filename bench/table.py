@@ -1,5 +1,6 @@
 """docs/benchmarks.md from bench/results/*.json: `python -m bench.table --write`, or `--check`."""
 
+import operator
 import sys
 from itertools import groupby
 
@@ -13,7 +14,7 @@ OPENING = """# Benchmarks
 
 Made by `python -m bench.table --write` from `bench/results/*.json`; do not edit by hand.
 
-`make bench` runs every benchmark at its default size. `python -m bench NAME OPTIONS` runs one, and keeps
+`make bench` runs every benchmark at the sizes that the manual tells of. `python -m bench NAME OPTIONS` runs one, and keeps
 its numbers in `bench/results/` with the commit and the machine. A ratio compares two ways of doing the
 same work within one run on one machine; its parts are medians. Absolute times hold for the machine named.
 The load is that of the machine just before: a load near 0 means that nothing else ran.
@@ -48,12 +49,20 @@ def short(results: list[dict]) -> str:
     rows = [(r["benchmark"], row) for r in results for row in r["rows"] if row["aim"]]
     if not rows:
         return NOTHING
-    lines = ["", "| | case | measure | value | aim |", "|---|---|---|---|---|"]
+    lines = ["", "| | case | measure | value | aim | |", "|---|---|---|---|---|---|"]
     for name, row in rows:
         lines.append(
-            f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {shown(row)} | {row['aim']} |"
+            f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {shown(row)} | {row['aim']} "
+            f"| {'reached' if reached(row) else '**missed**'} |"
         )
     return "\n".join([*lines, "", ""])
+
+
+def reached(row: dict) -> bool:
+    """Whether a number is what it should be, by the first bound of its aim."""
+    sign, bound = row["aim"].split(",")[0].split()
+    compare = {"≤": operator.le, "<": operator.lt, "≥": operator.ge, ">": operator.gt}[sign]
+    return bool(compare(row["value"], float(bound)))
 
 
 def readme(results: list[dict]) -> str:

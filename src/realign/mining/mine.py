@@ -80,6 +80,13 @@ def run(job: Job[MineJob]) -> None:
     write_json(job.output("report"), report)
     _write_tidy(job.output("tidy"), settings, tally)
     _tell(report)
+    if not tally.rows["out"]:
+        reasons = ", ".join(f"{name} {count}" for name, count in report["candidates"].items())
+        raise UserError(
+            f"{settings.dataset}: no row is left, since none of {tally.rows['in']} found the "
+            f"{settings.negatives} negatives it wants (candidates: {reasons}); loosen the filters, or let "
+            "`too_few` keep rows with fewer"
+        )
     job.note(rows=dict(tally.rows), candidates=dict(tally.reasons))
 
 

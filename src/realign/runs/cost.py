@@ -15,8 +15,12 @@ from realign.study.resources import Resources
 from realign.study.study import Study
 
 # Hours of a job that was never measured and for which the study states none: a guess, said as one.
-UNMEASURED_HOURS = {"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "extract": 0.1, "evaluate": 0.1}
-OTHER_HOURS = 0.01
+UNMEASURED_HOURS = {
+    **{"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "mine": 0.1, "extract": 0.1, "evaluate": 0.1},
+    **dict.fromkeys(("evaluate_warm", "traces"), 0.5),
+    **dict.fromkeys(("hrsa_linear", "hrsa_neighbours", "hrsa_probe", "hrsa_extra"), 0.05),
+}
+OTHER_HOURS = 0.002
 PUBLISHING_HOURS = 1 / 3600
 SOURCES = ("kept", "measured", "study", "guess")  # from the most to the least certain
 

@@ -95,6 +95,9 @@ ANSWERS = {
 }
 
 
+NOT_ASKED = "Not asked here: the study evaluates no embedders of a tuned backbone beside those of its base."
+
+
 def answer(claims: pd.DataFrame) -> str:
     """The study's answer from the verdict on the null effect, with its numbers, and the count of verdicts."""
     whole = claims[claims["pair"] == ALL].set_index("claim")["verdict"]
@@ -104,7 +107,8 @@ def answer(claims: pd.DataFrame) -> str:
     if "null_effect" in whole:
         tests = claims[(claims["claim"] == "null_effect") & (claims["pair"] != ALL)]
         beyond = "; ".join(_gain(t) for t in tests.itertuples() if t.verdict == "fails")
-        told = ANSWERS[whole["null_effect"]] + (f": {beyond}. " if beyond else " ")
+        asked = ANSWERS[whole["null_effect"]] if len(tests) else NOT_ASKED
+        told = asked + (f": {beyond}. " if beyond else " ")
     words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
     counts = ", ".join(f"{(whole == v).sum()} {w}" for v, w in words.items() if (whole == v).any())
     return esc(f"{told}Of {len(whole)} claims: {counts}.")
