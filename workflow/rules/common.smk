@@ -1,6 +1,12 @@
 # What every rule file uses: the study, the root of its results, and how a rule calls its command.
 
+import gc
 from pathlib import Path
+
+# A plan is many objects that live as long as the run. Looking through them for garbage again and again
+# takes a quarter of the time of planning 5,000 jobs, and finds none.
+gc.freeze()
+gc.set_threshold(100_000, 50, 100)
 
 from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
 from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
