@@ -55,3 +55,14 @@ def test_the_page_shows_the_range(monkeypatch):
 
     assert shown({"value": 1.5, "unit": "×", "between": [1.25, 1.5]}) == "1.50 × (1.25 to 1.50)"
     assert shown({"value": 3, "unit": "%"}) == "3 %"
+
+
+@pytest.mark.parametrize(
+    ("value", "aim", "said"),
+    [(1.0, "≥ 1", True), (0.99, "≥ 1, better 2", False), (1.4, "≤ 1.3", False), (1.1e-7, "≤ 1e-4", True)],
+)
+def test_a_kept_number_says_whether_it_reached_its_aim(monkeypatch, value, aim, said):
+    monkeypatch.syspath_prepend(str(ROOT))
+    from bench.table import reached
+
+    assert reached({"value": value, "aim": aim}) is said

@@ -256,6 +256,14 @@ def test_duplicate_rows_are_dropped_and_counted(run):
     assert report["input"]["rows_left_out"] == {"duplicate": 2}
 
 
+def test_rows_that_all_find_too_little_are_an_error(run):
+    rows, vectors = line_dataset([0.7, 0.6])
+    with pytest.raises(
+        UserError, match=r"no row is left, since none of 3 found .*candidates: .*max_score \d"
+    ):
+        run(rows, vectors, max_score=-1.0, too_few="drop")
+
+
 BROKEN = {
     "empty query": (b'{"query": ["i", "  "], "pos": ["p"]}', "the query is empty"),
     "positive missing": (b'{"query": ["i", "q"], "neg": []}', "'pos' is missing or empty"),

@@ -4,7 +4,7 @@ from html.parser import HTMLParser
 import pytest
 
 from realign.paper.catalogue import PLATES
-from realign.paper.report.page import _leading_number, _markdown, answer
+from realign.paper.report.page import ALL, _leading_number, _markdown, answer
 from realign.paper.report.run import read_run
 from realign.paper.tidy import read_table
 
@@ -93,6 +93,8 @@ def test_the_answer_follows_the_verdict(drawn):
         told.loc[told["claim"] == "null_effect", "verdict"] = verdict
         assert answer(told).startswith(word)
     assert answer(claims.iloc[:0]) == "No claim has been judged yet."
+    whole = claims[(claims["claim"] == "null_effect") & (claims["pair"] == ALL)]
+    assert answer(whole.assign(verdict="undecided")).startswith("Not asked here: ")
 
 
 def test_what_a_study_can_show_is_said_in_its_own_words_with_its_sizes(page):
