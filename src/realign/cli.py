@@ -51,12 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _reader_may_leave() -> Iterator[None]:
     """Let the reader of what is printed here, `head` perhaps, go when it has had enough."""
     try:
-        try:
-            yield
-        finally:
-            print(end="", flush=True)  # what is still held would break at the very end
+        yield
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        pass  # told once more below
+    finally:
+        try:
+            print(end="", flush=True)  # what is still held would break at the very end
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _overview() -> str:
@@ -168,8 +170,8 @@ def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
     if rule := arguments.done_by:
         raise UserError(
             work.failure
-            or f"not done by {rule}, and this job only publishes: the next run tries it again "
-            f"(with --forcerun {rule}, where its work was pruned from the store)"
+            or f"not done, and this job only publishes what {rule} does: where that tells of a failure the "
+            f"next run tries again; where not, its work was pruned since (snakemake --forcerun {rule})"
         )
     if arguments.gpus:
         from realign.engine.devices import need_gpus

@@ -138,7 +138,7 @@ def test_what_is_not_done_is_told_once_and_done_by_the_next_run(study):
     done = snakemake(study)
     assert done.returncode != 0
     assert (
-        "not done by evaluate_warm, and this job only publishes"
+        "not done, and this job only publishes what evaluate_warm does"
         in (logs / "publish_scores/base/OwnTopics.log").read_text()
     )
     report = scores / "warm/1.json"

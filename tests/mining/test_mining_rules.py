@@ -12,8 +12,10 @@ from mining_driver import TableTeacher, dataset, read_rows, write_rows
 from realign.artifacts.command import UserError, execute
 from realign.artifacts.store import WorkStore
 from realign.mining import mine
+from realign.mining.collection import collect
 from realign.mining.commands import MINE
 from realign.study.mining import MineJob
+from realign.text.pairs import PairRow
 
 
 def on_line(*scores):
@@ -355,3 +357,18 @@ def test_reasons_are_whole(run):
     assert dict(Counter(table.reason)) == report["candidates"]
     assert not table.duplicated(["row", "passage"]).any()
     assert (table.groupby("row").size() == min(21, len(rows))).all()
+
+
+def test_an_instruction_before_a_query_is_not_a_query_that_begins_like_it():
+    rows = [
+        PairRow("b", ("first",), (), "A "),
+        PairRow("A b", ("second",), (), ""),
+        PairRow("other", ("third",), (), "A "),
+    ]
+    made = collect(rows, instructions=True, exact=True)
+    assert made.queries == ["A b", "A b", "A other"]
+    assert [[made.passages[p] for p in made.query_positives.of(q)] for q in made.row_query] == [
+        ["first"],
+        ["second"],
+        ["third"],
+    ]

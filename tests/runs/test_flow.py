@@ -142,7 +142,7 @@ def test_resources_are_those_of_the_jobs_own_backbone(tmp_path):
     assert small["gres"] == ""
     big = resources_of(tmp_path, "train", backbone="big")
     assert (big["gres"], big["nodes"], big["mem_mb"]) == ("gpu:h100:4", 2, 64000)
-    assert (small["gpus_given"], big["gpus_given"]) == ("1", "4")  # those that a process finds
+    assert (small["gpus_given"], big["gpus_given"]) == (1, 4)  # those that a process finds
     assert big["gpu"] == 0  # a number of GPUs for the whole job would not say where they are
     other = resources_of(tmp_path, "evaluate", model="big+full+s0")
     assert other["mem_mb"] == 4000

@@ -145,7 +145,10 @@ class Place:
     def status(self) -> str:
         """What `realign status` says of the study's latest run."""
         words = [sys.executable, "-m", "realign.cli", "status"]
-        return subprocess.run(words, cwd=self.folder, capture_output=True, text=True).stdout
+        told = subprocess.run(words, cwd=self.folder, capture_output=True, text=True)
+        assert told.returncode in (0, 1), told.stderr  # 1: jobs have failed
+        assert "Traceback" not in told.stderr, told.stderr
+        return told.stdout
 
     def said(self) -> str:
         path = self.folder / "said.txt"

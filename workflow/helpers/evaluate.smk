@@ -2,6 +2,12 @@
 
 import re
 
+from realign.runs.rounds import next_report
+
+WARM_REPORTS = (
+    {}
+)  # looked for once a model, so that jobs stay what they were planned as
+
 
 def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
@@ -24,7 +30,10 @@ def evaluated(wc):
 def warm_report(wc):
     """Small tasks wait for those that are evaluated together."""
     # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
-    return dict(warm=EVALUATION.warm_report(wc.model))
+    if wc.model not in WARM_REPORTS:
+        asked = job("evaluate_warm", EVALUATION.warm_settings(wc.model))
+        WARM_REPORTS[wc.model] = next_report(Path(f"{R}/scores/{wc.model}/warm"), asked)
+    return dict(warm=WARM_REPORTS[wc.model])
 
 
 def one_of(names):

@@ -6,6 +6,8 @@ import torch
 
 from realign.artifacts.command import UserError
 
+PROMISED = "REALIGN_GPUS"
+
 
 def need_gpus(rule: str, asked: int) -> None:
     """Raise where this process sees fewer GPUs than its job asked for, since it would work on without them.
@@ -13,6 +15,7 @@ def need_gpus(rule: str, asked: int) -> None:
     The scheduler may have given them all the same: a broken driver and a torch that was built for CPUs
     alone look alike, and a job that trains on a CPU for days instead is the dearest way to find out.
     """
+    os.environ[PROMISED] = str(asked)  # on each node of a job: its other processes look as well
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if seen >= asked:
         return
@@ -25,5 +28,11 @@ def need_gpus(rule: str, asked: int) -> None:
     raise UserError(
         f"{asked} GPU{'s' if asked > 1 else ''} asked for, and {seen or 'no GPU'} to be seen "
         f"({'; '.join(filter(None, hints))}). Where it shall work on CPUs, "
-        f"set resources.rules.{rule}.gpus to 0 in the study"
+        f"set resources.rules.{rule}.gpus to 0 in the study (or backbones.NAME.{rule}.gpus there)"
     )
+
+
+def need_promised_gpus() -> None:
+    """The same for a process that its job started, perhaps on another node."""
+    if asked := int(os.environ.get(PROMISED, 0)):
+        need_gpus("train", asked)  # the only one of several nodes

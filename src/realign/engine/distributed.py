@@ -15,6 +15,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from realign.engine.devices import need_promised_gpus
+
 
 @dataclass(frozen=True)
 class World:
@@ -117,6 +119,7 @@ def _place() -> World:
         int(os.environ.get(name, default))
         for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
+    need_promised_gpus()
     if torch.cuda.is_available():
         torch.cuda.set_device(local)
         return World(rank, size, local, torch.device("cuda", local))

@@ -27,9 +27,10 @@ def log_file() -> Path | None:
     return Path(files[0]) if files else None
 
 
-def is_unfinished(log: Path) -> bool:
-    """Whether the job of that log has begun and not ended well."""
-    return _unfinished(log).exists()
+def unfinished_since(log: Path) -> float:
+    """When the job of that log last spoke, where it has begun and not ended well; 0 elsewhere."""
+    kept = _unfinished(log)
+    return kept.stat().st_mtime if kept.exists() else 0.0
 
 
 def _unfinished(log: Path) -> Path:

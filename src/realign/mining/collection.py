@@ -42,12 +42,15 @@ class Groups:
         return cls(np.fromiter((v for x in lists for v in x), np.int64, int(starts[-1])), starts)
 
 
+APART = "\0"  # between an instruction and its query
+
+
 @dataclass(frozen=True)
 class Collection:
     """The rows of a dataset, and everything mining asks about them by number."""
 
     rows: list[PairRow]
-    queries: list[str]  # distinct, as the teacher reads them
+    queries: list[str]  # as the teacher reads them
     passages: list[str]  # distinct; what is searched
     row_query: Ints  # the query of each row
     query_positives: Groups  # the passages that answer each query, in any row
@@ -83,7 +86,9 @@ def collect(
         raise UserError("no row is left to mine negatives for")
 
     queries, groups = _Numbers(), _Numbers()
-    row_query = np.array([queries.of(r.instruction + r.query if instructions else r.query) for r in kept])
+    # Apart from one another, so that a query is the same text in all its rows: "A " before "b" is not "A b".
+    told = [r.instruction if instructions else "" for r in kept]
+    row_query = np.array([queries.of(f"{t}{APART}{r.query}") for t, r in zip(told, kept, strict=True)])
     row_group = [groups.of(same(row.query)) for row in kept]
     group_positives: list[dict[int, None]] = [{} for _ in range(len(groups))]
     group_same: list[set[str]] = [set() for _ in range(len(groups))]
@@ -100,7 +105,7 @@ def collect(
         query_class[query] = classes.get(same(row.query))
     return Collection(
         kept,
-        queries.texts,
+        [text.replace(APART, "", 1) for text in queries.texts],
         passages.texts,
         row_query,
         Groups.pack(tuple(group_positives[group]) for group in query_group),

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 CANDIDATES = pa.schema(
     [
         ("row", pa.int32()),  # of the pairs that were left after repetitions were dropped
-        ("rank", pa.int16()),  # among the pool, from 0
+        ("rank", pa.int32()),  # among the pool, from 0
         ("passage", pa.int32()),  # by first occurrence: the given corpus first, then the positives
         ("score", pa.float32()),
         ("positive_score", pa.float32()),  # the least of the query's positives
@@ -85,7 +85,7 @@ def run(job: Job[MineJob]) -> None:
         raise UserError(
             f"{settings.dataset}: no row is left, since none of {tally.rows['in']} found the "
             f"{settings.negatives} negatives it wants (candidates: {reasons}); loosen the filters, or let "
-            "`too_few` keep rows with fewer"
+            f"`too_few` keep rows with fewer. Every candidate with its reason: {job.output('candidates')}"
         )
     job.note(rows=dict(tally.rows), candidates=dict(tally.reasons))
 
@@ -171,7 +171,7 @@ def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: 
     reasons = pa.DictionaryArray.from_arrays(pa.array(codes[real], pa.int8()), pa.array(REASONS))
     columns = [
         pa.array(rows[row], pa.int32()),
-        pa.array(rank, pa.int16()),
+        pa.array(rank, pa.int32()),
         pa.array(block.passages[real], pa.int32()),
         pa.array(block.scores[real], pa.float32()),
         pa.array(block.least_positive[row], pa.float32()),

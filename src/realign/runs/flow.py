@@ -149,8 +149,10 @@ class Flow:
             "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
         }
         named = self.study.resources.named(rule)
-        if gpus is not None:  # for the job, which makes sure of them; as text, since numbers are scheduled by
-            limits["gpus_given"] = self._asked(rule, lambda asked: str(asked.over(own).gpus))
+        if (
+            gpus is not None
+        ):  # for the job, which makes sure of them; a number, since a group's jobs may differ
+            limits["gpus_given"] = self._asked(rule, lambda asked: asked.over(own).gpus)
         if gpus or any(r.gpus for r in named):
             limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
             limits["gpu_model"] = self._asked(rule, lambda asked: _gpu_model(asked.over(own)))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from realign.engine.logs import is_unfinished
+from realign.engine.logs import unfinished_since
 from realign.runs.dag import PlannedJob
 
 # What the SLURM executor says when it has submitted a job; it sends no event. A group's is by its last job.
@@ -156,7 +156,7 @@ def _set_free(story: Story) -> None:
 
 def _died(told: Told) -> bool:
     """Whether a job began and did not end well, by its log."""
-    return any(is_unfinished(Path(log)) for log in told.logs)
+    return any((since := unfinished_since(Path(log))) and since >= told.since - 1 for log in told.logs)
 
 
 def _lines(place: Path) -> Iterator[dict[str, Any]]:

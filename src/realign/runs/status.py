@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from realign.artifacts.command import UserError
-from realign.commands import order
+from realign.commands import DONE_BY, command_of, order
 from realign.runs.flow import backbone_in, choose_study, find_snakefile
 from realign.runs.journal import Story, Told, read_journal
 from realign.runs.queue import left_in_queue, pending_in_queue, say_left
@@ -146,14 +146,15 @@ def _last_word(log: Path, rule: str) -> str:
         stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
     lines = [line for line in lines if line]
-    own = [i for i, line in enumerate(lines) if line.startswith(f"{rule}: ")]
+    own = [i for i, line in enumerate(lines) if line.startswith((f"{rule}: ", f"{command_of(rule)}: "))]
     return " ".join(lines[own[-1] :] if own else lines[-1:])
 
 
 def remedy_of(told: Told, why: str) -> str:
     """The setting to change, or what else to do, where what was said is known."""
     backbone = backbone_in(told.wildcards)
-    where = f"resources.backbones.{backbone}.{told.rule}" if backbone else f"resources.rules.{told.rule}"
+    rule = DONE_BY.get(told.rule, told.rule)
+    where = f"resources.backbones.{backbone}.{rule}" if backbone else f"resources.rules.{rule}"
     return next((text.format(where) for pattern, text in REMEDIES if re.search(pattern, why)), "")
 
 

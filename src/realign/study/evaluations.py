@@ -234,7 +234,6 @@ class EvaluationPlan:
     def __init__(self, study: Study, root: str):
         self.study, self.root = study, root
         self.asked: Evaluation = study.evaluation
-        self._warm_reports: dict[str, str] = {}
 
     @functools.cached_property
     def models(self) -> list[str]:
@@ -279,15 +278,6 @@ class EvaluationPlan:
             counts=tuple(len(self.data(task)) for task in self.warm),
         )
 
-    def warm_report(self, model: str) -> str:
-        """Where that job says how it went; after a report of failures the next run writes another."""
-        if model not in self._warm_reports:  # looked for once, so that jobs stay what they were planned as
-            folder = Path(self.root, "scores", model, "warm")
-            number = max((int(p.stem) for p in folder.glob("*.json") if p.stem.isdigit()), default=1)
-            number += _tells_failures(folder / f"{number}.json")
-            self._warm_reports[model] = str(folder / f"{number}.json")
-        return self._warm_reports[model]
-
     def fetch_settings(self, task: str) -> FetchTask:
         """The settings of the job that fetches one mteb task's dataset."""
         return FetchTask(task=task, revision=tasks()[task]["revision"], mteb_version=installed_mteb())
@@ -320,14 +310,6 @@ class EvaluationPlan:
             mean_over_present=quirks.mean_over_present and partial,
             partial=partial,
         )
-
-
-def _tells_failures(report: Path) -> bool:
-    try:
-        told = json.loads(report.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False  # none yet, or a damaged one, which is made again
-    return any(said != WARM_DONE for said in told.values())
 
 
 def model_columns(model: str) -> dict[str, Any]:
