@@ -238,3 +238,10 @@ def test_a_clusters_jobs_are_given_the_record_as_their_study(tmp_path):
         )
         hand_on(record, workflow)
         assert workflow.config_settings.configfiles == given
+
+
+def test_jobs_of_different_rules_may_share_a_group(tmp_path):
+    """Snakemake adds up numbers over a group's jobs; a text that one has and another lacks ends the run."""
+    flow = Flow(open_study(write(tmp_path / "mine.yaml", backbones={"b": {"path": "x"}}), [], {}))
+    for gpus in (0, None):
+        assert all(isinstance(value, int) for value in flow.limits("hrsa_linear", 4, gpus=gpus).values())
