@@ -7,12 +7,13 @@ import torch
 
 from realign.artifacts.command import UserError
 from realign.cli import main
-from realign.engine.devices import need_gpus
+from realign.engine.devices import PROMISED, need_gpus
 from realign.runs.journal import Told
 from realign.runs.status import remedy_of
 
 
 def seen(monkeypatch, count):
+    monkeypatch.setenv(PROMISED, "0")  # put back at the end: processes that other tests start look there
     monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
 
