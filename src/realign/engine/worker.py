@@ -66,5 +66,7 @@ def _leave(spec: Path, rank: int, outcome: str, message: str, code: int) -> None
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()
-    # A worker that failed must not wait in some library's exit handler for peers that are gone.
-    os._exit(code) if code else sys.exit(0)
+    # A worker that failed must not wait in some library's exit handler for peers that are gone; and one of
+    # several that is done may be aborted there, by a thread of torch's that still runs when its owner ends.
+    alone = int(os.environ.get("WORLD_SIZE", 1)) == 1
+    sys.exit(0) if alone and not code else os._exit(code)
