@@ -128,7 +128,7 @@ def test_blocks_and_tiles_of_any_size_give_the_same(pair, text_index, prepared, 
     left, right, groups, products = prepared(*pair, text_index)
     whole = {name: make(left, right, groups, products).cka(True) for name, make in FORMS.items()}
     monkeypatch.setattr(cka, "GRAM_BYTES", 1)
-    monkeypatch.setattr(cka, "TILE_BYTES", 1)
+    monkeypatch.setattr(cka, "HELD_BYTES", 1)
     monkeypatch.setattr(centred, "BLOCK_BYTES", 1)
     for name, make in FORMS.items():
         np.testing.assert_allclose(make(left, right, groups, products).cka(True), whole[name], atol=1e-12)

@@ -5,6 +5,8 @@ products exact enough and makes leaving a group out a matter of subtracting its 
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from realign.artifacts.command import UserError
 from realign.engine.progress import follow
 from realign.hrsa.groups import Block, Groups
 from realign.hrsa.products import Products
-from realign.hrsa.reading import Array, States
+from realign.hrsa.reading import Array, ArrayStates, States
 
 BLOCK_BYTES = 32 << 20  # what is read of one layer at a time, in float64
 
@@ -43,7 +45,11 @@ class Side:
 
     def read(self, layer: int, block: Block) -> Array:
         """The same in the precision of the products."""
-        return self.exact(layer, block).astype(self.products.dtype, copy=False)
+        return self._centred(self.states.read(layer, block.rows), layer)
+
+    def _centred(self, values: Array, layer: int) -> Array:
+        exact = np.subtract(values, self.shift[layer], dtype=np.float64)
+        return exact.astype(self.products.dtype, copy=False)
 
     def stack(self, layers: range, block: Block) -> Array:
         """A block of several layers: (layers, rows, width)."""
@@ -51,6 +57,31 @@ class Side:
         for i, layer in enumerate(layers):
             result[i] = self.read(layer, block)
         return result
+
+    def layer(self, index: int, groups: Groups, hold: bool) -> "Layer":
+        """One layer for many products: held where it fits, which saves reading it for each of them."""
+        blocks = groups.blocks(rows_at_once(self.width, 4))
+        held: list[Any] | None = None
+        if hold:
+            whole = ArrayStates(self.states.read(index, [slice(0, self.states.tokens)]))
+            held = [self.products.hold(self._centred(whole.read(0, b.rows), index)) for b in blocks]
+        return Layer(self, index, blocks, held, self.sums[:, index])
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer's centred values in the precision of the products, block by block."""
+
+    side: Side
+    index: int
+    blocks: list[Block]
+    held: list[Any] | None  # each block as the products hold it; read each time where there is none
+    sums: Array  # each group's
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each block with the group that it is of."""
+        for i, block in enumerate(self.blocks):
+            yield block.group, self.side.read(self.index, block) if self.held is None else self.held[i]
 
 
 def _constant(states: States, blocks: list[Block], shift: Array) -> Array:

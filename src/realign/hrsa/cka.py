@@ -8,13 +8,12 @@ stream, and both give the sums by group, so that the jackknife costs almost noth
 import numpy as np
 
 from realign.engine.progress import Progress
-from realign.hrsa.centred import Side, rows_at_once, tiles
+from realign.hrsa.centred import Layer, Side, tiles
 from realign.hrsa.groups import Groups
 from realign.hrsa.kernel_sums import CkaSums, GroupSums, KernelSums, sums_of_grams
 from realign.hrsa.products import Products
-from realign.hrsa.reading import Array
 
-TILE_BYTES = 1 << 30  # sums by group that the feature form holds at a time
+HELD_BYTES = 1 << 30  # layers that the feature form holds; where three do not fit, they are read each time
 GRAM_BYTES = 512 << 20  # Gram blocks of all layers that are held at a time
 
 
@@ -85,35 +84,22 @@ def feature_sums(left: Side, right: Side, groups: Groups, products: Products) ->
 
 
 def _feature_pairs(a: Side, b: Side, groups: Groups, products: Products, own: bool = False) -> KernelSums:
-    pair_bytes = 8 * groups.count * a.width * b.width
-    size = max(1, int(np.sqrt(TILE_BYTES / pair_bytes))) if not own else max(1, TILE_BYTES // pair_bytes)
+    layer_bytes = groups.tokens * max(a.width, b.width) * products.dtype.itemsize
+    size = HELD_BYTES // layer_bytes - 2  # beside the one that they meet, and what is read of a file
     result = KernelSums.of_shape(groups, *((a.layers,) if own else (a.layers, b.layers)))
     what = f"products of {a.name}" + ("" if own else f" and {b.name}")
     with Progress(what, a.layers * (1 if own else b.layers), "pairs") as progress:
-        for left_tile in tiles(a.layers, size):
-            for right_tile in [left_tile] if own else tiles(b.layers, size):
-                pairs = [(i, j) for i in left_tile for j in right_tile if i == j or not own]
-                for (i, j), cross in zip(pairs, _crosses(a, b, pairs, groups, products), strict=True):
-                    sums = _from_features(cross, a.sums[:, i], b.sums[:, j])
-                    result.fill((i,) if own else (i, j), sums, groups)
-                progress.advance(len(pairs))
+        for tile in tiles(a.layers, max(1, size)):
+            xs = {i: a.layer(i, groups, hold=size > 0) for i in tile}
+            for j in tile if own else range(b.layers):
+                y = xs[j] if own else b.layer(j, groups, hold=size > 0)
+                for i in [j] if own else tile:
+                    result.fill((i,) if own else (i, j), _pair_sums(xs[i], y, products), groups)
+                    progress.advance()
     return result
 
 
-def _crosses(
-    a: Side, b: Side, pairs: list[tuple[int, int]], groups: Groups, products: Products
-) -> list[Array]:
-    """Each layer pair's Σ x yᵀ by group, of centred x and y."""
-    sums = [np.zeros((groups.count, a.width, b.width)) for _ in pairs]
-    for block in groups.blocks(rows_at_once(max(a.width, b.width), 4)):
-        xs = {i: a.read(i, block) for i, _ in pairs}
-        ys = xs if a is b else {j: b.read(j, block) for _, j in pairs}
-        for (i, j), cross in zip(pairs, sums, strict=True):
-            cross[block.group] += products.cross(xs[i], ys[j])
-    return sums
-
-
-def _from_features(cross: Array, x: Array, y: Array) -> GroupSums:
+def _pair_sums(x: Layer, y: Layer, products: Products) -> GroupSums:
     """The kernels' sums of one layer pair from sums of its features, all by group."""
-    flat = cross.reshape(len(cross), -1)
-    return GroupSums(flat @ flat.T, x @ cross @ y.T, x @ x.T, y @ y.T)
+    by_pairs, by_triples = products.feature_sums(x, y)
+    return GroupSums(by_pairs, by_triples, x.sums @ x.sums.T, y.sums @ y.sums.T)

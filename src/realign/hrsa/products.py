@@ -5,13 +5,17 @@ float32 sums over large matrices lose the second digit of a similarity.
 """
 
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from realign.hrsa.reading import Array
 
+if TYPE_CHECKING:
+    from realign.hrsa.centred import Layer
+
 Precision = Literal["float32", "float64"]
+PANEL_BYTES = 32 << 20  # sums by group that are held of one layer pair at a time
 
 
 class Products(Protocol):
@@ -19,8 +23,16 @@ class Products(Protocol):
 
     dtype: np.dtype[Any]
 
-    def cross(self, left: Array, right: Array) -> Array:
-        """Sums of products over rows: (rows, p) and (rows, q) give (p, q)."""
+    def hold(self, values: Array) -> Any:
+        """Values that are wanted for many products, where these are taken."""
+        ...
+
+    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+        """Sums of two layers' linear kernels, by the groups of their tokens.
+
+        Σ K_ij L_ij by the groups of i and j, and Σ K_ij L_ik by those of i, j and k: both follow
+        from each group's Σ x yᵀ.
+        """
         ...
 
     def by_dimension(self, left: Array, right: Array) -> Array:
@@ -46,9 +58,25 @@ class NumpyProducts:
     def __init__(self, precision: Precision = "float32"):
         self.dtype = np.dtype(precision)
 
-    def cross(self, left: Array, right: Array) -> Array:
-        """Sums of products over rows: (rows, p) and (rows, q) give (p, q)."""
-        return (left.T @ right).astype(np.float64, copy=False)
+    def hold(self, values: Array) -> Array:
+        """Values that are wanted for many products, where these are taken."""
+        return values
+
+    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+        """Sums of two layers' linear kernels, by the groups of their tokens."""
+        (groups, p), (_, q) = left.sums.shape, right.sums.shape
+        pairs, triples = np.zeros((groups, groups)), np.zeros((groups, groups, groups))
+        # a few dimensions at a time stay in the processor's cache; to read layers again for each costs more
+        panel = p if left.held is None or right.held is None else max(16, PANEL_BYTES // (8 * groups * q))
+        for start in range(0, p, panel):
+            some = slice(start, start + panel)
+            cross = np.zeros((groups, len(range(p)[some]), q))
+            for (group, x), (_, y) in zip(left, right, strict=True):
+                cross[group] += x[:, some].T @ y
+            flat = cross.reshape(groups, -1)
+            pairs += flat @ flat.T
+            triples += left.sums[:, some] @ cross @ right.sums.T
+        return pairs, triples
 
     def by_dimension(self, left: Array, right: Array) -> Array:
         """Sums over rows by dimension: (layers, rows, d) twice give (layers, layers, d)."""

@@ -1,10 +1,15 @@
 """The measures' products on a GPU (or any device that torch knows)."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 
 from realign.hrsa.products import Precision
 from realign.hrsa.reading import Array
+
+if TYPE_CHECKING:
+    from realign.hrsa.centred import Layer
 
 
 class TorchProducts:
@@ -15,16 +20,28 @@ class TorchProducts:
         self.device = torch.device(device)
         torch.backends.cuda.matmul.allow_tf32 = False
 
-    def _there(self, values: Array) -> torch.Tensor:
+    def _there(self, values: Array | torch.Tensor) -> torch.Tensor:
+        if isinstance(values, torch.Tensor):
+            return values
         return torch.from_numpy(np.ascontiguousarray(values, self.dtype)).to(self.device)
 
     @staticmethod
     def _back(values: torch.Tensor) -> Array:
         return values.double().cpu().numpy()
 
-    def cross(self, left: Array, right: Array) -> Array:
-        """Sums of products over rows: (rows, p) and (rows, q) give (p, q)."""
-        return self._back(self._there(left).T @ self._there(right))
+    def hold(self, values: Array) -> torch.Tensor:
+        """Values that are wanted for many products, where these are taken."""
+        return self._there(values)
+
+    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+        """Sums of two layers' linear kernels, by the groups of their tokens."""
+        (groups, p), (_, q) = left.sums.shape, right.sums.shape
+        cross = torch.zeros((groups, p, q), dtype=torch.float64, device=self.device)
+        for (group, x), (_, y) in zip(left, right, strict=True):
+            cross[group] += self._there(x).T @ self._there(y)
+        flat = cross.flatten(1)
+        a, b = (torch.from_numpy(side.sums).to(self.device) for side in (left, right))
+        return self._back(flat @ flat.T), self._back(a @ cross @ b.T)
 
     def by_dimension(self, left: Array, right: Array) -> Array:
         """Sums over rows by dimension: (layers, rows, d) twice give (layers, layers, d)."""

@@ -238,17 +238,29 @@ def _expand(
     """
     all_scores = np.full((len(scores), k), -np.inf)
     all_places = np.full((len(scores), k), -1, np.int64)
-    if first is None and not distinct.repeats:
+    if not distinct.repeats:
+        if first is not None:
+            own = places == np.arange(first, first + len(places))[:, None]
+            own[~own.any(axis=1), -1] = True  # what is farthest goes where the own place is not there
+            scores, places = (a[~own].reshape(len(a), -1) for a in (scores, places))
         all_scores[:, : scores.shape[1]], all_places[:, : scores.shape[1]] = scores, places
         return all_scores, all_places
-    for row in range(len(scores)):
-        members, owner = distinct.members(places[row], k + (first is not None))
-        worth = scores[row][owner]
-        if first is not None:
-            others = members != first + row
-            worth, members = worth[others], members[others]
-        best = best_first(worth, members, k)
-        all_scores[row, : len(best)], all_places[row, : len(best)] = worth[best], members[best]
+    held = k + (first is not None)
+    # what is farther than the first so many places is not in the answer
+    counts = np.minimum(distinct.starts[places + 1] - distinct.starts[places], held)
+    last = np.minimum((np.cumsum(counts, axis=1) < held).sum(axis=1), scores.shape[1] - 1)
+    near = scores >= np.take_along_axis(scores, last[:, None], axis=1)
+    members, owner = distinct.members(places[near], held)
+    row, worth = np.nonzero(near)[0][owner], scores[near][owner]
+    if first is not None:
+        others = members != first + row
+        row, worth, members = row[others], worth[others], members[others]
+    order = np.lexsort((members, -worth, row))
+    row, worth, members = row[order], worth[order], members[order]
+    rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(scores)))[row]
+    answer = rank < k
+    at = row[answer], rank[answer]
+    all_scores[at], all_places[at] = worth[answer], members[answer]
     return all_scores, all_places
 
 
