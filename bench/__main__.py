@@ -35,7 +35,8 @@ NAMES = (
 
 # What is run where none is named: beside its default size, or in place of it, sizes and questions of its own.
 VARIANTS = {
-    "hrsa": ([], ["--size", "full"], ["--flat"], ["--baseline"]),
+    "extraction": ([], ["--layers", "24", "--width", "896", "--texts", "16"]),
+    "hrsa": (["--size", "medium"], ["--size", "full"], ["--flat"], ["--baseline", "--size", "medium"]),
     "mining": ([], ["--rows", "50000"], ["--rows", "200000"]),
     "scale": (["--jobs", "50000"],),
 }
