@@ -7,11 +7,15 @@ import pytest
 
 from realign.artifacts.store import WorkStore
 from realign.paper.catalogue import FIGURES, PLATES
+from realign.paper.figures.cost import costs
 from realign.paper.panels import columns_for, layer_ticks, pair_label, shorten
 from realign.paper.plan import plate_parts
 from realign.paper.redraw import draw_plate
+from realign.paper.tidy import COLUMNS, Tidy
 from realign.study.description import PairEntry
 from realign.study.figures import Palette
+from realign.study.names import EmbedderId
+from realign.training.record import write_tidy
 
 BASELINE = Path(__file__).parent / "baseline"
 DATA = [name for name in FIGURES if PLATES[name].needs]
@@ -66,6 +70,18 @@ def test_every_form_is_written_whole(name, drawn):
     starts = {"pdf": b"%PDF", "png": b"\x89PNG", "svg": b"<?xml"}
     for form, start in starts.items():
         assert (drawn / f"figures/{name}.{form}").read_bytes().startswith(start)
+
+
+def test_the_cost_of_an_embedder_is_read_from_what_its_training_wrote(tmp_path):
+    for seed, steps in ((0, 3), (1, 5)):
+        log = [{"step": step, "loss": 1.0, "tokens": 100.0} for step in range(1, steps + 1)]
+        name = EmbedderId("rlvr", "full", seed)
+        write_tidy(tmp_path / f"tidy/training/{name}.parquet", log, "study", name)
+    size = dict.fromkeys(COLUMNS["backbones"]) | {"backbone": "rlvr", "metric": "parameters", "value": 1e6}
+    (tmp_path / "tidy/backbones").mkdir()
+    pd.DataFrame([size]).to_parquet(tmp_path / "tidy/backbones/rlvr.parquet")
+    found = costs(Tidy(sorted(tmp_path.rglob("*.parquet"))))
+    assert found.to_dict() == {("rlvr", "full"): pytest.approx(6 * 1e6 * 400)}  # the mean of both seeds
 
 
 def test_fonts_are_embedded_and_no_type_3_is_used(drawn):

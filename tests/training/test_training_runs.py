@@ -149,6 +149,8 @@ def test_the_tidy_table_holds_the_log(whole):
     tidy = pd.read_parquet(whole.place / "tidy")
     assert {"study", "backbone", "recipe", "seed", "step", "metric", "value"} <= set(tidy)
     assert tidy[tidy.metric == "loss"].value.tolist() == pytest.approx(whole.losses())
+    tokens = [line["tokens"] for line in whole.log() if "loss" in line]
+    assert tidy[tidy.metric == "tokens"].value.tolist() == tokens
     order = int(tidy[tidy.metric == "batch_order"].value.item())
     assert f"{order:012x}" == whole.log()[0]["batch_order"]
 

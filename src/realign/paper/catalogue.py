@@ -254,7 +254,8 @@ _PLATES = (
     _figure(
         "cost",
         "Cost against score",
-        "Mean benchmark score against the cost of the training; the line joins what nothing beats on both.",
+        "Mean benchmark score against what the training computed (six operations for each parameter and "
+        "token); the line joins what nothing beats on both.",
         "cost",
         Needs("scores"),
         Needs("training"),

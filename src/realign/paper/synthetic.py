@@ -236,6 +236,7 @@ def training_rows(description: Description, model: str) -> list[dict[str, Any]]:
     for step in range(1, last + 1, max(1, last // 130)):
         loss = 0.55 + 1.6 * np.exp(-12 * step / last) + 0.05 * noise.standard_normal()
         rows.append({"step": step, "metric": "loss", "value": loss})
+        rows.append({"step": step, "metric": "tokens", "value": 1e6})
     for step in (0, last // 8, last // 4, last // 2, last):
         done = np.exp(-10 * step / last)
         rows.append({"step": step, "metric": "val_loss", "value": 0.6 + 1.5 * done + noise.normal(0, 0.03)})

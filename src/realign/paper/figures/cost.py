@@ -1,4 +1,4 @@
-"""What a score costs: mean benchmark score against the cost of training, with the Pareto line."""
+"""What a score costs: mean benchmark score against what the training computed, with the Pareto line."""
 
 from pathlib import Path
 
@@ -21,19 +21,16 @@ def run(job: Job[PlateJob]) -> None:
     publish(job, draw)
 
 
-def costs(tidy: Tidy) -> tuple[pd.Series, str]:
-    """The cost of each embedder (backbone, recipe), in the best currency the results hold."""
-    for metric, scale, label in (
-        ("gpu_hours", 1.0, "Training, GPU hours"),
-        ("seconds", 1 / 3600, "Training, hours"),
-        ("flops", 1.0, "Training, floating-point operations"),
-    ):
-        rows = tidy.training[tidy.training["metric"] == metric]
-        if len(rows):
-            last = rows.groupby(["backbone", "recipe", "seed"])["value"].max() * scale
-            return last.groupby(level=[0, 1]).mean(), label
-    sizes = tidy.backbones[tidy.backbones["metric"] == "parameters"]
-    return sizes.groupby("backbone")["value"].max(), "Parameters of the backbone"
+def costs(tidy: Tidy) -> pd.Series:
+    """What training each embedder took (backbone, recipe), in floating-point operations.
+
+    Six for each parameter and token, as is usual: two forward and four backward. Unlike hours they
+    are the same on all machines.
+    """
+    tokens = tidy.training[tidy.training["metric"] == "tokens"]
+    trained = tokens.groupby(["backbone", "recipe", "seed"])["value"].sum().groupby(level=[0, 1]).mean()
+    sizes = tidy.backbones[tidy.backbones["metric"] == "parameters"].groupby("backbone")["value"].max()
+    return 6 * trained * sizes.reindex(trained.index.get_level_values("backbone")).to_numpy()
 
 
 def spread(places: list[float], apart: float = 1.5) -> list[float]:
@@ -63,11 +60,9 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
     scores = scores[scores["recipe"] == asked.view.recipe]
     means = scores.groupby(["benchmark", "backbone", "seed"], sort=False)["value"].mean()
     means = means.groupby(level=[0, 1], sort=False).mean().rename("score").reset_index()
-    cost, label = costs(tidy)
-    keys = [(b, asked.view.recipe) if cost.index.nlevels == 2 else b for b in means["backbone"]]
-    means["cost"] = [float(cost.get(k, np.nan)) for k in keys]
+    cost = costs(tidy)
+    means["cost"] = [float(cost.get((b, asked.view.recipe), np.nan)) for b in means["backbone"]]
     means["role"] = [made.get(b, "base") for b in means["backbone"]]
-    means["currency"] = label
     means = means.dropna(subset=["cost"])
     benchmarks = list(dict.fromkeys(means["benchmark"])) or [""]
     figure = sheet(asked.style, 78)
@@ -102,7 +97,7 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
         axes.set_xticks(places, [EngFormatter(sep="")(float(f"{p:.3g}")) for p in places])
         axes.xaxis.set_minor_locator(NullLocator())
         axes.margins(0.15, 0.15)
-        axes.set_xlabel(label)
+        axes.set_xlabel("Training, floating-point operations")
     grid[0].set_ylabel("Mean score (points of 100)")
     handles = [
         Line2D(
