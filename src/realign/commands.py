@@ -150,11 +150,6 @@ TOOLS: dict[str, tuple[str, str]] = {
 }
 
 
-def command_of(rule: str) -> str:
-    """The command that a rule calls: its own name, but for one that only publishes."""
-    return {"publish_scores": "evaluate"}.get(rule, rule)
-
-
 def order(rule: str) -> tuple[int, bool]:
     """Where a rule stands in the flow of the data, to sort by; rules that are no stage's stand last."""
     stage = DONE_BY.get(rule, rule)

@@ -149,10 +149,13 @@ def test_a_death_without_a_word_is_said(tmp_path):
     assert "without a word" in status.reason(told)
 
 
-def test_the_last_error_of_a_log_is_told_whole(tmp_path):
-    text = "INFO begins\ntrain: the settings are not usable:\n  - a: missing\n  - b: missing\n"
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+def test_the_last_error_of_a_log_is_told_whole_also_of_a_command_that_is_not_named_like_its_rule(
+    tmp_path, command
+):
+    text = f"INFO begins\n{command}: the settings are not usable:\n  - a: missing\n  - b: missing\n"
     (told,) = failed(tmp_path, text, None).jobs.values()
-    assert status.reason(told) == "train: the settings are not usable: - a: missing - b: missing"
+    assert status.reason(told) == f"{command}: the settings are not usable: - a: missing - b: missing"
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):

@@ -234,10 +234,15 @@ def test_one_name_for_two_hub_datasets_is_refused():
         "study": {"name": "s"},
         "backbones": {},
         "data": {"datasets": {"x": {"hub": hub}}},
+        "mining": {"lexical": {}},
         "text": {"probes": {"x": {"hub": hub | {"split": "test"}}}},
     }
     with pytest.raises(StudyError, match=r"text\.probes\.x\.hub"):
         parse_study(content)
+    content |= {"text": {}, "traces": {"released": {"x": hub | {"split": "test"}}}}
+    with pytest.raises(StudyError, match=r"traces\.released\.x: data\.datasets\.x is another"):
+        parse_study(content)
+    parse_study(content | {"traces": {"released": {"x": hub}}})  # the same one may be both
 
 
 @pytest.mark.parametrize(

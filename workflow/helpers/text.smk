@@ -48,6 +48,8 @@ def text_sources(section):
 
 def hub_source(name):
     """The hub dataset behind a fetched table, whatever is made from it."""
+    if name in STUDY.traces.released:
+        return STUDY.traces.released[name]
     sections = map(text_sources, ("datasets", "probes", "problems"))
     return next(
         sources[name].hub

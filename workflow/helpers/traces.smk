@@ -9,5 +9,5 @@ def trace_writer(wildcards):
 
 def counted_traces(wildcards):
     """One file for each set, released ones first."""
-    released = [f"{TRACES}/released/{name}.parquet" for name in STUDY.traces.released]
+    released = [f"{TEXT}/fetched/{name}.parquet" for name in STUDY.traces.released]
     return released + [f"{TRACES}/{name}/traces.jsonl" for name in STUDY.traces.sets]

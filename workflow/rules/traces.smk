@@ -1,9 +1,8 @@
 # Traces: sets of worked problems as texts, released ones fetched and counted, others generated anew.
 # Needs: a hub for released sets; an endpoint or {R}/backbones/<backbone>/model to generate others.
-# Makes: {R}/traces/<set>/traces.jsonl, {R}/traces/released/<set>.parquet, {R}/traces/counts.csv
+# Makes: {R}/traces/<set>/traces.jsonl, {R}/traces/counts.csv
 #        (asked for as `count_traces`; nothing of it is part of `all` unless a probe corpus names its file)
 
-from realign.study.data import FetchJob
 from realign.study.traces import CountJob
 
 
@@ -11,30 +10,6 @@ include: "../helpers/traces.smk"
 
 
 TRACES = f"{R}/traces"
-
-
-localrules:
-    fetch_traces,
-
-
-rule fetch_traces:
-    output:
-        table=f"{TRACES}/released/{{dataset}}.parquet",
-        manifest=f"{TRACES}/released/{{dataset}}.parquet.manifest.json",
-    log:
-        f"{R}/logs/fetch_traces/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_traces/{{dataset}}.tsv"
-    threads: 1
-    resources:
-        **limits("fetch_traces", memory_gb=2),
-    params:
-        job=lambda wc: job(
-            "fetch_dataset", FetchJob(hub=STUDY.traces.released[wc.dataset])
-        ),
-    shell:
-        "realign fetch_dataset --job {params.job:q} --log {log:q} --threads {threads}"
-        " --table {output.table:q}"
 
 
 rule traces:
@@ -64,7 +39,7 @@ rule traces:
 rule count_traces:
     input:
         [
-            f"{TRACES}/released/{name}.parquet.manifest.json"
+            f"{TEXT}/fetched/{name}.parquet.manifest.json"
             for name in STUDY.traces.released
         ],
         traces=counted_traces,

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from realign.artifacts.command import UserError
-from realign.commands import DONE_BY, command_of, order
+from realign.commands import DONE_BY, STAGES, order
 from realign.runs.flow import backbone_in, choose_study, find_snakefile
 from realign.runs.journal import Story, Told, read_journal
 from realign.runs.queue import left_in_queue, pending_in_queue, say_left
@@ -133,12 +133,12 @@ def _job(told: Told, story: Story) -> Iterator[str]:
 
 def reason(told: Told) -> str:
     """Why a job failed: the last word of its own log, and what the cluster says of it."""
-    said = [_last_word(Path(log), told.rule) for log in told.logs]
+    said = [_last_word(Path(log)) for log in told.logs]
     words = [*dict.fromkeys(word for word in [*said, " ".join(told.message.split())] if word)]
     return "; ".join(words) or "it died without a word: a kill, perhaps for lack of memory"
 
 
-def _last_word(log: Path, rule: str) -> str:
+def _last_word(log: Path) -> str:
     """The error that a log ends with; our commands' own begin with their name and may span lines."""
     if not log.is_file():
         return ""
@@ -146,7 +146,7 @@ def _last_word(log: Path, rule: str) -> str:
         stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
     lines = [line for line in lines if line]
-    own = [i for i, line in enumerate(lines) if line.startswith((f"{rule}: ", f"{command_of(rule)}: "))]
+    own = [i for i, line in enumerate(lines) if line.split(": ")[0] in STAGES]
     return " ".join(lines[own[-1] :] if own else lines[-1:])
 
 

@@ -154,6 +154,10 @@ class Text(Section):
                 where, there = known.setdefault(name, (f"text.{section}", source.hub))
                 if source.hub and there and source.hub != there:
                     yield f"text.{section}.{name}.hub: {where}.{name} is another dataset of that name"
+        for name, source in sorted(study.traces.released.items()):
+            where, there = known.get(name, ("", None))
+            if there and source != there:
+                yield f"traces.released.{name}: {where}.{name} is another dataset of that name"
 
 
 class CorporaJob(Section):
