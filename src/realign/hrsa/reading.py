@@ -1,7 +1,7 @@
 """States as the measures see them: layers × tokens × width, read a few rows of one layer at a time.
 
 `StateFile` reads the HDF5 format that extraction writes; `ArrayStates` puts arrays in its place for
-people who hold their states in memory. `Shuffled` and `Rotated` are the floors that are made from
+people who hold their states in memory. `shuffled` and `Rotated` are the floors that are made from
 one model's states alone. Nothing here holds more than what is asked of it.
 """
 
