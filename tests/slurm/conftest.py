@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # helpers of these tests lie beside them
+sys.path.insert(0, str(Path(__file__).parents[1]))  # the micro-study, which other tests run too
 
-from slurm_help import CLUSTER, Cluster, Place, write_given
+from micro_study import CLUSTER, Cluster, Place, write_given
 
 
 @pytest.fixture(scope="session")
