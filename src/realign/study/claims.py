@@ -22,7 +22,7 @@ class ClaimTest(Section):
     statistic: Statistic = setting(
         ...,
         "gain (benchmark, right minus left), lift (retrieval nDCG@10 of each side's embedder over "
-        "its untrained backbone, pooled alike, on the same queries), level (a measure), change "
+        "the backbone itself, pooled alike, on the same queries), level (a measure), change "
         "(embedder minus backbone), progress (how much of the change is made by a checkpoint), "
         "corpus_gap (second corpus minus main one), attention_gap (causal minus bidirectional), "
         "readout_gap (a probe's accuracy, right minus left).",
