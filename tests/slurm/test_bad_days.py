@@ -6,6 +6,7 @@ import re
 
 import pytest
 from safetensors.torch import load_file
+
 from micro_study import LOCAL, STUDY, THROUGH_SLURM, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]

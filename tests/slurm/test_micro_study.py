@@ -9,6 +9,7 @@ import time
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
+
 from micro_study import LOCAL, STUDY, TARGETS, THROUGH_SLURM, WIDTH, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]

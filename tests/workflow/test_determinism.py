@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 import yaml
-from micro_study import LOCAL, ROOT, Place
 
+from micro_study import LOCAL, ROOT, Place
 from realign.paper.diff import INCIDENTAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -15,6 +15,7 @@ class Needs:
     stages: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     controls: bool = False  # also the floors: one backbone, two seeds
+    pooled: bool = False  # also backbones as they are, without contrastive training
     every_recipe: bool = False
 
 
@@ -57,6 +58,7 @@ CATEGORIES = {
     "gains": "Benchmarks",
     "cost": "Benchmarks",
     "adapters": "Benchmarks",
+    "before": "Benchmarks",
     "composite": "Representations",
     "heatmaps": "Representations",
     "neighbours": "Representations",
@@ -379,6 +381,14 @@ _PLATES = (
         _measures("embedder", families=_LINEAR),
         stage="embedder",
         references=("rotation",),
+    ),
+    Plate(
+        "table_before",
+        "Backbones without contrastive training, and with",
+        "Mean benchmark score of each backbone as it is, pooled like an embedder, of its embedders, and of "
+        "random weights where the study has them.",
+        "before",
+        (Needs("scores", pooled=True),),
     ),
 )
 

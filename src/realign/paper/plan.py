@@ -155,6 +155,8 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
             and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
         )
+    if part.table == "scores" and needs.pooled and not is_embedder(part.model):
+        return True
     if part.table in ("scores", "training"):
         return is_embedder(part.model) and _trained_from(part.model) in sides and recipe
     if part.table == "backbones":
