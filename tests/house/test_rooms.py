@@ -53,12 +53,10 @@ def test_rooms_import_what_the_manual_says_and_nothing_else():
         and (others := imported_rooms(path) - allowed[room] - BESIDE - {room})
     }
     assert crossings == {}
+    for door in ("cli", "stages"):
+        assert [str(p) for p in MODULES if door in imported_rooms(p)] == []
     beside = {path.stem: imported_rooms(path) for path in SRC.glob("*.py") if path.stem in BESIDE}
     assert beside == {"seeds": set(), "commands": {"paper"}}  # the table of figures
-
-
-def test_nothing_imports_the_command_line():
-    assert [str(p) for p in MODULES if "cli" in imported_rooms(p)] == []
 
 
 def test_package_files_hold_no_code():

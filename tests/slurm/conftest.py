@@ -6,12 +6,8 @@ Where there is neither, these tests are skipped and say so.
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))  # the micro-study, which other tests run too
 
 from micro_study import CLUSTER, Cluster, Place, write_given
 
