@@ -41,9 +41,9 @@ class Plate:
 
     @property
     def label(self) -> str:
-        """`Figure 3`, `Table 12`, or `Figure: gains` for our own."""
+        """`Figure 3`, `Table 12`, or `Figure gains` for our own."""
         kind, rest = self.name.split("_", 1)
-        return f"{kind.title()} {rest}" if rest.isdigit() else f"{kind.title()}: {rest}"
+        return f"{kind.title()} {rest}"
 
     @property
     def category(self) -> str:
