@@ -59,8 +59,12 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
                 "mean_cosine": mean_cosine(values, groups),
             }
             described |= {k: _without_each(f, values, distances, groups) for k, f in DESCRIPTIONS.items()}
+            ranges = {
+                "intrinsic_dimension": (0.0, np.inf), "effective_dimension": (0.0, float(values.shape[1])),
+                "isotropy": (0.0, 1.0), "mean_cosine": (-1.0, 1.0),
+            }  # fmt: skip
             for name, found in described.items():
-                rows.add_jackknifed(name, "value", found, layer, direction=side)
+                rows.add_jackknifed(name, "value", found, layer, ranges.get(name), direction=side)
 
 
 def _without_each(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:

@@ -5,6 +5,7 @@ that are small enough to be lost without regret. The plan lies in the job's scra
 continued job and each of its processes work on the same one.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,9 @@ def read_corpus(path: Path) -> Corpus:
             raise LineError(path, number, "some texts of this corpus have a label and others have none")
     if not texts:
         raise UserError(f"{path}: the corpus holds no text")
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise UserError(f"{path}: several texts have the id '{twice}'")
     return Corpus(ids, texts, labels or None)
 
 
