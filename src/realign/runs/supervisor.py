@@ -17,6 +17,7 @@ from pathlib import Path
 from types import FrameType
 
 from realign.artifacts.command import Interrupted
+from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
 
 log = logging.getLogger(__name__)
@@ -101,16 +102,17 @@ def memory_records(logs: Path) -> Iterator[Path]:
 
 def _record(job_log: Path | None, limit_mb: int | None) -> None:
     if job_log is not None and limit_mb is not None:
-        text = json.dumps({"too_little_mb": limit_mb})
-        memory_record(job_log).write_text(text + "\n", encoding="utf-8")
+        write_text_whole(memory_record(job_log), json.dumps({"too_little_mb": limit_mb}) + "\n")
 
 
 def enough_memory(job_log: Path, asked_mb: int) -> int:
     """The memory to ask for: as stated, or half as much again as what was recorded as too little."""
-    record = memory_record(job_log)
-    if not record.is_file():
+    try:
+        record = json.loads(memory_record(job_log).read_text(encoding="utf-8"))
+        return max(asked_mb, round(1.5 * record["too_little_mb"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # None, or a piece of one, as a cut-off write once left it: a job that lacks memory records it anew.
         return asked_mb
-    return max(asked_mb, round(1.5 * json.loads(record.read_text(encoding="utf-8"))["too_little_mb"]))
 
 
 class MemoryGroup:
