@@ -73,7 +73,7 @@ def launch(
     log.debug("launching %s", " ".join(command))
     with Leaving() as leaving:
         code = _watch(command, path, leaving, _environment(processes, nodes, threads))
-    _judge(path, code, leaving)
+    _judge(path, code)
 
 
 def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> list[str]:
@@ -179,7 +179,7 @@ def leave_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _judge(spec: Path, code: int, leaving: Leaving) -> None:
+def _judge(spec: Path, code: int) -> None:
     outcomes = [
         json.loads(file.read_text(encoding="utf-8")) for file in spec.parent.glob(f"{spec.name}.outcome-*")
     ]

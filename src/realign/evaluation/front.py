@@ -90,7 +90,7 @@ def main(words: Sequence[str]) -> int:
     if asked.fetch:
         fetch(planned, out, asked.store)
     failed = evaluate_all(asked, evaluation, planned, out)
-    summary = summarize(asked, planned, out)
+    summary = summarize(planned, out)
     print(summary)
     (out / "summary.md").write_text(summary + "\n", encoding="utf-8")
     for name, why in failed.items():
@@ -186,7 +186,7 @@ def fetch(planned: dict[str, Planned], out: Path, store: Path) -> None:
         subprocess.run([sys.executable, "-m", "realign.cli", *words], check=False)
 
 
-def summarize(asked: argparse.Namespace, planned: dict[str, Planned], out: Path) -> str:
+def summarize(planned: dict[str, Planned], out: Path) -> str:
     """The scores as a Markdown table, and the means of those benchmarks that have no holes."""
     from realign.evaluation.aggregates import benchmark_means, holes
     from realign.evaluation.collect import read_all
