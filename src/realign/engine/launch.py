@@ -23,6 +23,7 @@ from realign.artifacts.command import Interrupted, UserError
 from realign.artifacts.hashing import canonical_json
 from realign.engine.logs import log_file
 from realign.engine.signals import Leaving
+from realign.engine.threads import THREAD_VARIABLES
 from realign.engine.zygote import is_warm
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def _environment(processes: int, nodes: int, threads: int | None) -> dict[str, s
         environment.pop(name, None)
     if processes * nodes > 1 or threads:
         # Spinning OpenMP threads of several processes on the same cores slow each other down many times.
-        environment |= {name: str(threads or 1) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads or 1))
     return environment
 
 

@@ -19,10 +19,10 @@ from types import FrameType
 from realign.artifacts.command import Interrupted
 from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
+from realign.engine.signals import SIGNALS
 
 log = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
-PASSED_ON = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
@@ -63,7 +63,7 @@ def _pass_signals_to(child: int) -> None:
     def pass_on(number: int, _: FrameType | None) -> None:
         os.kill(child, number)
 
-    for number in PASSED_ON:
+    for number in SIGNALS:
         signal.signal(number, pass_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
 
@@ -77,7 +77,7 @@ def _obituary(rule: str, job_log: Path | None, code: int, out_of_memory: bool, l
             f"Set resources.rules.{rule}.memory_gb in the study (or backbones.NAME.{rule}.memory_gb there)"
         )
     name = signal.Signals(-code).name
-    if -code in PASSED_ON:
+    if -code in SIGNALS:
         return (
             f"{here}: ended by {name}: a time limit, a preemption or scancel; what was finished is kept. "
             f"If it was the time limit, set resources.rules.{rule}.hours in the study"
