@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from realign.artifacts.command import UserError
+from realign.artifacts.files import write_whole
 from realign.states.selection import select_tokens
 from realign.study.states import Extract
 from realign.text.streams import LineError, read_objects
@@ -109,9 +110,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Write the plan whole."""
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, **self.__dict__)
-        beside.replace(path)
+        write_whole(path, lambda stream: np.savez(stream, **self.__dict__))
 
     @classmethod
     def load(cls, path: Path) -> "Plan":

@@ -183,7 +183,7 @@ class Claims(Section):
     """What is tested, at what level, and how strictly."""
 
     alpha: float = setting(0.05, "Level of every test, after Holm's correction within a claim.", gt=0, lt=0.5)
-    paper: bool = setting(True, "ClaimTest the paper's claims.")
+    paper: bool = setting(True, "Test the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
     own: dict[Name, Claim] = setting(
         {}, "Further claims by name; one with the name of a built-in replaces it."
