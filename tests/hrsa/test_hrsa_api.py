@@ -87,3 +87,12 @@ def test_files_of_pooled_states_bring_their_labels(random, make_file, tmp_path):
     ]
     told = compare(*files, families=["probe"], seeds=1)
     pd.testing.assert_frame_equal(told, compare(*files, labels=labels, families=["probe"], seeds=1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("family", ["linear", "neighbours", "extra"])
+def test_one_text_has_numbers_and_no_intervals_and_makes_no_noise(family, random):
+    x = random.standard_normal((2, 60, 6))
+    table = compare(x, x + 0.3, np.zeros(60, int), families=family)
+    assert table["value"].notna().any()
+    assert table["ci_low"].isna().all()

@@ -113,6 +113,7 @@ def average_ranks(values: Array) -> Array:
 
 def _pearson_of_sums(sums: Array) -> Array:
     n, a, b, aa, bb, ab = sums.T
+    n = np.maximum(n, 1)  # without a lone group there are no pairs
     spread = np.sqrt(np.maximum(aa - a * a / n, 0) * np.maximum(bb - b * b / n, 0))
     return np.clip(np.divide(ab - a * b / n, spread, out=np.zeros_like(spread), where=spread > 0), -1, 1)
 
@@ -223,4 +224,4 @@ def mean_cosine(x: Array, groups: Groups) -> Array:
     of_group = np.eye(groups.count)[groups.of_row]
     totals, own = groups.leave_out(of_group.T @ unit), groups.leave_out(of_group.T @ (unit * unit).sum(1))
     n = groups.left_out
-    return ((totals * totals).sum(1) - own) / (n * (n - 1))
+    return ((totals * totals).sum(1) - own) / np.maximum(n * (n - 1), 1)
