@@ -230,8 +230,8 @@ _PLATES = (
     _figure(
         "floors",
         "Similarity against its floors",
-        "Each measure of each pair beside its floors: two contrastive seeds of one backbone, and what "
-        "chance gives; diamonds are published values.",
+        "Each measure of each pair beside its floors: two contrastive seeds of one backbone, random weights "
+        "of the base's shape, and what chance gives; diamonds are published values.",
         "floors",
         _measures("backbone", "embedder", families=(*_LINEAR, *_NEAR), controls=True),
         corpora="main",

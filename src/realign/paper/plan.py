@@ -138,8 +138,11 @@ def plate_job(description: Description, name: str) -> PlateJob:
 
 
 def _floor_of(part: Part) -> str:
-    """The backbone whose floor a control is; controls are named after it."""
-    return part.pair.rsplit("-", 1)[0] if part.kind == "control" else ""
+    """The backbone whose floor a control is; controls are named after it, pairs by both sides."""
+    if part.kind != "control":
+        return ""
+    left, beside, _ = part.pair.partition("--vs--")
+    return left if beside else part.pair.rsplit("-", 1)[0]
 
 
 def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str]) -> bool:
