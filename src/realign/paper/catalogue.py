@@ -102,7 +102,8 @@ _PLATES = (
         1,
         "Models and the roads between them",
         "Base and post-trained backbones, the embedders that contrastive training (CL) makes of both, and "
-        "what is expected of their representations (z): alike after RLVR, unlike after SFT. A drawing; no data.",
+        "what is expected of their representations (z): alike after RLVR, unlike after SFT. A drawing; "
+        "no data.",
         "schematic_models",
         pairs="main",
     ),
