@@ -261,7 +261,7 @@ class Reader:
         yield self._finding(
             test,
             pair,
-            f"{told(test)}, causal minus bidirectional, {attention}",
+            f"{told(test)}, {attention}",
             estimate,
             pd.concat([own, other]),
         )
