@@ -1,6 +1,6 @@
 """Single measures side by side with another library, which lives in an environment of its own.
 
-    python bench/single_measures.py [--tokens 2000] [--width 256] [--layers 6] [--peers FOLDER]
+    python bench/single_measures.py [--tokens 1000] [--width 128] [--layers 4] [--peers FOLDER]
 
 Linear CKA of every layer of one model with every layer of another. The peer (repsim, C++) gives the values;
 ours gives them with 95 % intervals, and correlation and Procrustes besides. The values must agree.
@@ -46,9 +46,9 @@ def peers(folder: Path) -> Path:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=int, default=2000)
-    parser.add_argument("--width", type=int, default=256)
-    parser.add_argument("--layers", type=int, default=6)
+    parser.add_argument("--tokens", type=int, default=1000)
+    parser.add_argument("--width", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--peers", type=Path, default=HERE.parent / "build" / "peers")
     given = parser.parse_args()
     random = np.random.default_rng(0)
