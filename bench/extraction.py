@@ -47,7 +47,7 @@ def main() -> None:
         intermediate_size=given.width * 4,
         num_hidden_layers=given.layers,
         num_attention_heads=given.width // 64,
-        num_key_value_heads=max(1, given.width // 256),
+        num_key_value_heads=2,  # as Qwen2.5 has them up to 1.5B
         is_causal=False,
         use_cache=False,
     )

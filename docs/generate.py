@@ -18,6 +18,7 @@ MARKS = "<!-- made by docs/generate.py -->\n", "<!-- end -->"
 
 # What is meant to be called from outside: module → names, in the order of the page.
 PUBLIC = {
+    "stages": ("run",),
     "hrsa.api": ("compare",),
     "states.reader": ("StatesFile",),
     "embedder.model": ("Embedder",),
@@ -38,7 +39,7 @@ def api() -> str:
         "# Python interface",
         "",
         "Made by `make docs` from the docstrings; do not edit. This is what is meant to be called from",
-        "outside; all else may change without notice. `realign.hrsa.compare` is a short way to the first.",
+        "outside; all else may change without notice. `realign.hrsa.compare` is a short way to the second.",
     ]
     for module, names in PUBLIC.items():
         tree = _tree(SRC / (module.replace(".", "/") + ".py"))

@@ -1,9 +1,12 @@
 """What every test may rely on."""
 
 import importlib
+import sys
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the micro-study, which several rooms' tests run
 
 BENCH = Path(__file__).parents[1] / "bench"
 

@@ -39,10 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in STAGES:
         code = _ask(words)
         return _run_stage(name, rest) if code is None else code
-    import difflib
+    from realign.study.errors import nearest
 
-    close = difflib.get_close_matches(name, [*STAGES, *TOOLS], n=1)
-    hint = f"; did you mean '{close[0]}'?" if close else "; see realign --help"
+    hint = nearest(name, [*STAGES, *TOOLS]) or "; see realign --help"
     print(f"realign: no command '{name}'{hint}", file=sys.stderr)
     return 2
 

@@ -131,6 +131,3 @@ def test_a_first_step_is_plain_policy_gradient():
     weights = objective.weights(torch.ones(1, 2), 1, 2)
     objective.loss(policy, policy.detach(), None, torch.tensor([1.5]), weights).backward()
     assert policy.grad.tolist() == [[-0.75, -0.75]]
-    assert (
-        objective.clipped_share(policy.detach(), policy.detach(), torch.tensor([1.5]), torch.ones(1, 2)) == 0
-    )

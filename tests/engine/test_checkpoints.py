@@ -1,11 +1,9 @@
 import json
-import random
 
-import numpy as np
 import pytest
 import torch
 
-from realign.engine.checkpoints import Checkpoints, restore_rng, rng_state
+from realign.engine.checkpoints import Checkpoints
 
 
 def save(store, step, value=None):
@@ -81,17 +79,3 @@ def test_saving_a_step_again_replaces_it(tmp_path):
     save(store, 1)
     save(store, 1, 7)
     assert store.latest().tensors()["w"][0] == 7
-
-
-def draw():
-    return random.random(), np.random.rand(), torch.rand(3).tolist()  # noqa: NPY002
-
-
-def test_random_generators_go_on_where_they_were(tmp_path):
-    store = Checkpoints(tmp_path)
-    random.gauss(0, 1)
-    draw()
-    store.save(1, rng_state(), {})
-    expected = [draw() for _ in range(3)]
-    restore_rng(store.latest().tensors())
-    assert [draw() for _ in range(3)] == expected

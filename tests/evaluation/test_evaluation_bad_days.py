@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from unittest.mock import Mock
 
 import mteb
 import pytest
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from realign.artifacts.command import Interrupted, UserError, execute
 from realign.artifacts.store import WorkStore
-from realign.evaluation import evaluate, models
+from realign.evaluation import evaluate, front, models
 from realign.evaluation.commands import EVALUATE
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.front import main
@@ -22,6 +23,7 @@ from realign.evaluation.prompts import PromptPlan
 from realign.evaluation.tasks import build_task, mteb_task
 from realign.study.benchmarks import tasks as known_tasks
 from realign.study.evaluation import EvaluateTask
+from realign.text.streams import open_for_lines
 
 
 def run(model, tmp_path, settings, data=None):
@@ -87,6 +89,27 @@ def test_malformed_json_and_a_missing_file_are_told(tmp_path):
         build_task(EvaluateTask(task="own", type="clustering"), [tmp_path])
     with pytest.raises(UserError, match=r"nowhere\.jsonl: no such file"):
         build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "nowhere.jsonl"])
+
+
+def test_text_that_is_not_utf_8_is_told(tmp_path):
+    (tmp_path / "test.jsonl").write_bytes(b'{"text": "a", "label": "x"}\n{"text": "\xe9", "label": "x"}\n')
+    with pytest.raises(UserError, match=r"test\.jsonl, line 2: not UTF-8"):
+        build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / "test.jsonl"])
+
+
+@pytest.mark.parametrize("name", ["test.jsonl", "test.jsonl.gz", "test.jsonl.zst"])
+def test_an_empty_line_between_rows_is_no_row(tmp_path, name):
+    with open_for_lines(tmp_path / name) as stream:
+        stream.write(b'{"text": "a", "label": "x"}\n\n{"text": "b", "label": "y"}\n\n')
+    task = build_task(EvaluateTask(task="own", type="clustering"), [tmp_path / name])
+    assert task.content["test"]["text"][:] == ["a", "b"]
+
+
+def test_running_out_of_memory_is_no_damaged_dataset(monkeypatch):
+    task = mteb_task("STS12")
+    monkeypatch.setattr(task, "load_data", Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        evaluate._load_texts(task, "STS12")
 
 
 @pytest.mark.parametrize(
@@ -255,3 +278,13 @@ def test_nothing_is_made_over_a_task_that_fails(embedder, tasks, tmp_path, capsy
     assert "mean_over_tasks" not in told.out
     assert (tmp_path / "out/Good.json").is_file()
     assert not Path(tmp_path / "out/Bad.json").exists()
+
+
+def test_a_fault_of_ours_is_told_with_where_it_arose(embedder, tasks, tmp_path, monkeypatch):
+    monkeypatch.setattr(front, "execute", Mock(side_effect=KeyError("ours")))
+    monkeypatch.setattr(front.log, "exception", told := Mock())
+    file = tmp_path / "tasks.yaml"
+    file.write_text(f"Own: {{type: sts, path: {tasks / 'sts'}}}\n")
+    assert main(["--model", str(embedder), "--task-file", str(file), "--out", str(tmp_path / "out")]) == 1
+    told.assert_called_once()
+    assert "| Own | | | failed |" in (tmp_path / "out/summary.md").read_text()

@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -10,8 +11,9 @@ from pathlib import Path
 import pytest
 
 SRC = Path(__file__).resolve().parents[2] / "src" / "realign"
-STAGES = {"backbones", "mining", "training", "evaluation", "states", "hrsa", "paper"}
+ARCHITECTURE = SRC.parents[1] / "docs" / "architecture.md"
 SHARED = {"study", "artifacts", "text", "engine", "vectors", "embedder"}
+BESIDE = {"seeds", "commands"}  # modules that lie beside the rooms and that all may import
 HEAVY = ("torch", "transformers", "deepspeed", "mteb", "sentence_transformers")
 MODULES = sorted(p for p in SRC.rglob("*.py"))
 
@@ -33,17 +35,28 @@ def room_of(path: Path) -> str:
     return parts[0] if len(parts) > 1 else path.stem
 
 
-def test_no_stage_room_imports_another():
+def may_import() -> dict[str, set[str]]:
+    """The table of rooms in the manual: what each may import."""
+    rows = re.findall(r"^\| `(\w+)/` \|.*\| ([^|]+) \|$", ARCHITECTURE.read_text(encoding="utf-8"), re.M)
+    return {
+        room: SHARED if told == "shared rooms" else set(re.findall(r"`(\w+)`", told)) for room, told in rows
+    }
+
+
+def test_rooms_import_what_the_manual_says_and_nothing_else():
+    allowed = may_import()
+    assert set(allowed) == {p.name for p in SRC.iterdir() if (p / "__init__.py").is_file()}
     crossings = {
-        str(p.relative_to(SRC)): sorted(imported_rooms(p) & (STAGES - {room_of(p)}))
-        for p in MODULES
-        if room_of(p) in STAGES | SHARED and imported_rooms(p) & (STAGES - {room_of(p)})
+        str(path.relative_to(SRC)): sorted(others)
+        for path in MODULES
+        if (room := room_of(path)) in allowed
+        and (others := imported_rooms(path) - allowed[room] - BESIDE - {room})
     }
     assert crossings == {}
-
-
-def test_nothing_imports_the_command_line():
-    assert [str(p) for p in MODULES if "cli" in imported_rooms(p)] == []
+    for door in ("cli", "stages"):
+        assert [str(p) for p in MODULES if door in imported_rooms(p)] == []
+    beside = {path.stem: imported_rooms(path) for path in SRC.glob("*.py") if path.stem in BESIDE}
+    assert beside == {"seeds": set(), "commands": {"paper"}}  # the table of figures
 
 
 def test_package_files_hold_no_code():

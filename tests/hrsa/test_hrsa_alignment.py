@@ -1,5 +1,6 @@
 """Which rows of two files are compared: equal tokens, equal characters, or equal places."""
 
+import h5py
 import numpy as np
 import pytest
 
@@ -20,8 +21,6 @@ FACTS = {
 def write(tmp_path, make_file):
     def write(name, values, text_index=TEXTS, names=("first", "second"), **replace):
         made = make_file(tmp_path / f"{name}.h5", values, text_index, **(FACTS | replace))
-        import h5py
-
         with h5py.File(made, "r+") as file:
             file.create_dataset("text_ids", data=list(names), dtype=h5py.string_dtype())
         return made
@@ -168,3 +167,21 @@ def test_rows_with_gaps_are_read_as_if_one_by_one(tmp_path, random, make_file, m
         monkeypatch.setattr(reading, "WINDOW_BYTES", most)
         with StateFile(path) as file:
             np.testing.assert_array_equal(file.read(1, wanted), values[1][rows])
+
+
+def marked(path, **attributes):
+    with h5py.File(path, "r+") as file:
+        file.attrs.update(attributes)
+    return path
+
+
+def test_files_of_other_texts_or_of_another_making_are_refused(write, values, caplog):
+    a = marked(write("a", values), corpus="docs", corpus_hash="1", special_tokens="true")
+    with pytest.raises(UserError, match=r"not of the same texts \(corpora docs and sums\)"):
+        aligned(a, marked(write("b", values), corpus="sums", corpus_hash="2"))
+    with pytest.raises(UserError, match="differ in special_tokens: true and false"):
+        aligned(a, marked(write("c", values), special_tokens="false"))
+    assert "attention" not in caplog.text
+    marked(a, attention="causal")
+    aligned(a, marked(write("d", values), attention="bidirectional"))
+    assert "is of causal attention" in caplog.text

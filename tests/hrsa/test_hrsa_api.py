@@ -24,6 +24,21 @@ def test_files_arrays_and_tensors_give_the_same(pair, text_index, tmp_path, make
     assert same
 
 
+def test_tensors_keep_their_precision(random):
+    x = 1e6 + 0.1 * random.standard_normal((1, 200, 6))
+    y = x + 0.05 * random.standard_normal(x.shape)
+    tables = [
+        compare(a, b, families="linear", precision="float64")
+        for a, b in (
+            (x, y),
+            (torch.tensor(x), torch.tensor(y)),
+            ([torch.tensor(x[0], requires_grad=True)], y),
+        )
+    ]
+    for table in tables[1:]:
+        np.testing.assert_array_equal(table["value"], tables[0]["value"])
+
+
 def test_a_single_layer_is_enough(random):
     x = random.standard_normal((50, 4))
     d = compare(x, x, families=["linear"])
@@ -45,6 +60,15 @@ def test_mistakes_are_named(random):
         compare(x, x, families=["linnear"])
     with pytest.raises(UserError, match="the same tokens must stand in both"):
         compare(x, x[:40])
+    for given, said in (({"k": (10, 5)}, "k"), ({"floor": "nope"}, "floor"), ({"context": {}}, "context")):
+        with pytest.raises(UserError, match=said):
+            compare(x, x, **given)
+    with pytest.raises(UserError, match="none is asked for"):
+        compare(x, x, families=[])
+    with pytest.raises(UserError, match="none of them empty, not 1 × 50 × 0"):
+        compare(x[:, :0], x[:, :0])
+    with pytest.raises(UserError, match="real numbers, not complex128"):
+        compare(x + 1j, x)
     with pytest.raises(UserError, match="at least 4"):
         compare(x[:3], x[:3])
     with pytest.raises(UserError, match="3 text indexes for 50 tokens"):
@@ -63,3 +87,12 @@ def test_files_of_pooled_states_bring_their_labels(random, make_file, tmp_path):
     ]
     told = compare(*files, families=["probe"], seeds=1)
     pd.testing.assert_frame_equal(told, compare(*files, labels=labels, families=["probe"], seeds=1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("family", ["linear", "neighbours", "extra"])
+def test_one_text_has_numbers_and_no_intervals_and_makes_no_noise(family, random):
+    x = random.standard_normal((2, 60, 6))
+    table = compare(x, x + 0.3, np.zeros(60, int), families=family)
+    assert table["value"].notna().any()
+    assert table["ci_low"].isna().all()

@@ -174,3 +174,31 @@ def test_layers_can_be_chosen(texts):
     assert set(table(states, states, labels, seeds=1, layers="final").layer_left) == {2}
     with pytest.raises(UserError, match="layers: 5 is asked for"):
         table(states, states, labels, layers=(5,))
+
+
+def test_tokens_of_texts_are_refused_since_they_would_tell_on_each_other(random):
+    texts = np.repeat(np.arange(40), 20)
+    x = random.standard_normal((800, 8))
+    with pytest.raises(UserError, match="one row a text, and these are 800 rows of 40 texts"):
+        compare(x, x, texts, labels=["ab"[t % 2] for t in texts], families=["probe"])
+
+
+def test_texts_that_cannot_be_divided_are_an_error_in_words(random):
+    x = random.standard_normal((2000, 4))
+    rare = ["rare" if i < 5 else "usual" for i in range(2000)]
+    with pytest.raises(UserError, match=r"max_texts: of 100 texts fewer than two classes"):
+        table(x, x, rare, max_texts=100, least=5)
+    with pytest.raises(UserError, match="8 texts are too few to divide"):
+        table(x[:8], x[:8], list("aaaabbbb"), dev=0.4, test=0.4, least=4)
+    with pytest.raises(UserError, match="4 texts are too few to divide"):
+        table(x[:4], x[:4], [0.1, 0.2, 0.3, 0.4], task="quantity")
+
+
+def test_layers_of_models_of_other_depth_do_not_correspond(random):
+    x, y = random.standard_normal((3, 60, 4)), random.standard_normal((2, 60, 4))
+    labels = ["ab"[i % 2] for i in range(60)]
+    assert set(table(x, y, labels)["layer_left"]) == {2}
+    with pytest.raises(UserError, match="only the final ones correspond"):
+        table(x, y, labels, layers=(0, 1))
+    near = compare(x, y, k=(5,), families="neighbours")
+    assert set(near.loc[near.measure == "knn_overlap", "statistic"]) == {"mean"}

@@ -5,9 +5,12 @@ from scipy import stats
 
 from realign.paper.catalogue import PLATES, TABLES
 from realign.paper.gains import largest_whole
+from realign.paper.plan import plate_job
 from realign.paper.published import published_value, read_reference, reference_files, same_model
+from realign.paper.tables.before import make
 from realign.paper.tables.benchmark import paper_p
 from realign.paper.tabulate import Column, Table
+from realign.paper.tidy import COLUMNS, Tidy
 from realign.study.description import PairEntry
 
 
@@ -53,6 +56,22 @@ def test_sft_rows_are_marked_and_intervals_shown():
     assert list(table.cells()) == [["x †", "1.00 [0.50, 1.50]"], ["y", "–"]]
     assert table.all_notes() == ["† SFT pair."]
     assert list(table.frame()) == ["a", "v", "l", "h", "kind"]
+
+
+def test_backbones_as_they_are_stand_beside_their_embedders_and_random_weights(description, tmp_path):
+    scores = {"base": 0.1, "random": 0.2, "base+full+s0": 0.3, "base+full+s1": 0.5, "base+lora+s0": 0.9}
+    for model, value in scores.items():
+        backbone, recipe, seed = [*model.split("+"), None, None][:3]
+        told = {"embedder": model, "backbone": backbone, "recipe": recipe, "metric": "main_score"}
+        told |= {"seed": int(seed[1:]) if seed else None, "benchmark": "B", "task": "T", "preset": ""}
+        row = dict.fromkeys(COLUMNS["scores"]) | told | {"task_type": "STS", "value": value}
+        path = tmp_path / f"tidy/scores/{model}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame([row]).to_parquet(path)
+    asked = plate_job(description, "table_before")
+    table = make(asked, Tidy(sorted(tmp_path.rglob("*.parquet"))), [])
+    found = {row["backbone"]: (row["before"], row["after"]) for row in table.rows}
+    assert found == {"base": pytest.approx((10, 40)), "random": pytest.approx((20, np.nan), nan_ok=True)}
 
 
 def test_a_small_p_value_is_not_told_as_zero():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from realign.artifacts.command import UserError
+from realign.artifacts.command import RUN_VARIABLE, UserError
 from realign.runs import frozen
 from realign.runs.flow import (
     EMBEDDER,
@@ -28,7 +28,7 @@ STUDY = {"study": {"name": "mine"}, "backbones": {}}
 
 @pytest.fixture(autouse=True)
 def no_run(monkeypatch):
-    monkeypatch.delenv(frozen.VARIABLE, raising=False)
+    monkeypatch.delenv(RUN_VARIABLE, raising=False)
 
 
 def write(path, **changes):
@@ -78,7 +78,7 @@ def test_a_running_job_keeps_the_study_its_run_began_with(tmp_path, monkeypatch)
     frozen.freeze(record, study.model_dump(mode="json"))
     write(tmp_path / "mine.yaml", study={"name": "mine", "seeds": [8]})
     assert open_study(path, [], {}).study.seeds == (0,)
-    monkeypatch.delenv(frozen.VARIABLE)
+    monkeypatch.delenv(RUN_VARIABLE)
     assert open_study(path, [], {}).study.seeds == (8,)
 
 

@@ -121,6 +121,13 @@ def test_a_job_over_its_memory_is_told_of_and_the_next_one_asks_for_more(job, tm
     assert enough_memory(log, 4000) == 4000  # the study asks for more by now
 
 
+@pytest.mark.parametrize("left", ["", '{"too_lit', "null", "{}", '{"too_little_mb": null}'])
+def test_a_record_that_was_cut_off_is_as_none(tmp_path, left):
+    log = tmp_path / "base+full+s0.log"
+    memory_record(log).write_text(left)
+    assert enough_memory(log, 900) == 900
+
+
 def test_a_job_does_not_outlive_its_parent(job, tmp_path):
     process = signalled(job, tmp_path, "waits", signal.SIGKILL)
     process.communicate()

@@ -6,14 +6,10 @@ Where there is neither, these tests are skipped and say so.
 import os
 import shutil
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # helpers of these tests lie beside them
-
-from slurm_help import CLUSTER, Cluster, Place, write_given
+from micro_study import CLUSTER, Cluster, Place, write_given
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ import re
 
 import pytest
 from safetensors.torch import load_file
-from slurm_help import LOCAL, STUDY, THROUGH_SLURM, until
+
+from micro_study import LOCAL, STUDY, THROUGH_SLURM, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 

@@ -9,7 +9,8 @@ import time
 import pandas as pd
 import pytest
 from safetensors.torch import load_file
-from slurm_help import LOCAL, STUDY, TARGETS, THROUGH_SLURM, WIDTH, until
+
+from micro_study import LOCAL, STUDY, TARGETS, THROUGH_SLURM, WIDTH, until
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 

@@ -18,6 +18,21 @@ def test_blocks_are_the_layer(tmp_path, extract, backbone, corpus):
         assert (states.read(2, 10, 20, torch=True).numpy() == whole[10:20]).all()
         with pytest.raises(IndexError):
             states.read(4)
+        for text in (-1, len(states.text_tokens)):
+            with pytest.raises(IndexError, match=f"text {text} of"):
+                states.rows_of(text)
+        with pytest.raises(ValueError, match="one row at least"):
+            list(states.blocks(0, size=-1))
+
+
+def test_two_texts_of_one_name_and_a_folder_without_a_model_are_refused(tmp_path, extract, backbone, corpus):
+    twice = tmp_path / "twice.jsonl"
+    twice.write_text('{"id": "x", "text": "one"}\n{"id": "x", "text": "two"}\n')
+    with pytest.raises(UserError, match="several texts have the id 'x'"):
+        extract(tmp_path / "a", backbone, twice)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no model's directory"):
+        extract(tmp_path / "b", tmp_path / "empty", corpus)
 
 
 def test_what_is_no_states_file_is_refused(tmp_path):

@@ -274,6 +274,11 @@ def test_a_backbone_of_ones_own_writes_by_seed(tmp_path, problems, backbone):
         ("\\boxed{\\frac12}", "1/2"),
         ("\\boxed{x^{2}}", "x^2"),
         ("\\boxed{\\text{(B)}}", "B"),
+        ("\\boxed{1\\frac{1}{2}}", "3/2"),
+        ("\\boxed{-12\\frac34}", "-12.75"),
+        ("\\boxed{(\\frac{3}{4})}", "0.75"),
+        ("\\boxed{7\\mathrm{~cm}}", "7"),
+        ("\\boxed{x = 1 + 1 = 2}", "2"),
     ],
 )
 def test_equal_answers(left, right):
@@ -294,6 +299,10 @@ def test_equal_answers(left, right):
         ("\\boxed{12x}", "12"),
         ("the answer is 18 of 40", "18"),
         ("the answer is 2x", "2y"),
+        ("\\boxed{1\\frac{1}{2}}", "11/2"),
+        ("\\boxed{2(3)}", "23"),
+        ("\\boxed{(3)(4)}", "34"),
+        ("\\boxed{a=1, b=2}", "2"),
     ],
 )
 def test_different_answers(left, right):

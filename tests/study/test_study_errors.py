@@ -9,6 +9,7 @@ from realign.study.errors import StudyError
 from realign.study.load import load_study, overlay
 from realign.study.names import EmbedderId
 from realign.study.project import Project
+from realign.study.resources import Resources
 
 GOOD = {
     "study": {"name": "mine", "seeds": [0, 1]},
@@ -187,6 +188,13 @@ def test_a_default_package_may_be_missing_where_none_is_named(tmp_path, monkeypa
     path.write_text(yaml.safe_dump(GOOD))
     load_study(path)
     assert len(told(tmp_path, changed(text={"train_packages": ["numpy", "scipy"]}))) == 2
+
+
+def test_a_mistake_in_a_check_is_not_taken_for_a_section_that_is_lacking(tmp_path, monkeypatch):
+    monkeypatch.setattr(Resources, "problems_in", lambda self, study: iter([study.backbones, self.ruels]))
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(changed(hrsa={"groups": "many"})))
+    with pytest.raises(AttributeError, match="ruels"):
+        load_study(tmp_path / "mine.yaml")
 
 
 def test_a_missing_file_says_so(tmp_path):

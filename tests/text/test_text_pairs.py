@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from realign.artifacts.command import UserError
 from realign.text.pairs import PairRow, parse_pair, read_pairs, without_duplicates, write_pairs
-from realign.text.prompts import instruct, task_of
+from realign.text.prompts import instruct
 from realign.text.streams import LineError
 
 GOOD = {"query": ["Instruct: Find it\nQuery: ", "a question"], "pos": ["an answer"], "neg": []}
@@ -21,8 +21,6 @@ GOOD = {"query": ["Instruct: Find it\nQuery: ", "a question"], "pos": ["an answe
 def test_instructions_are_spelled_as_the_format_has_them():
     assert instruct("Given a question, find it") == "Instruct: Given a question, find it\nQuery: "
     assert instruct("") == ""
-    assert task_of(instruct("Given a question")) == "Given a question"
-    assert task_of("something else") == "something else"
 
 
 rows = st.builds(

@@ -1,3 +1,4 @@
+import json
 import math
 import sys
 
@@ -244,6 +245,20 @@ def test_an_attempt_with_more_memory_is_no_repetition(tmp_path, monkeypatch):
         train_command.train({}, order, tmp_path, 1)
     with pytest.raises(UserError, match="two attempts went on from step 100 and gained nothing"):
         train_command.train({}, order, tmp_path, 1)
+
+
+@pytest.mark.parametrize("left", ["", '{"cou', "null", "[]"])
+@pytest.mark.parametrize("note", ["token_budget.json", "attempts.json"])
+def test_a_note_that_was_cut_off_is_as_none(tmp_path, monkeypatch, note, left):
+    machine = Machine(memory=1100)
+    monkeypatch.setattr(train_command, "launch", machine)
+    order = Train(recipe=Recipe(hardware=Hardware(token_budget=2048, processes=1)))
+    (tmp_path / "checkpoints" / "step-000000100").mkdir(parents=True)
+    (tmp_path / note).write_text(left)
+    train_command.train({}, order, tmp_path, 1)
+    assert machine.budgets == [2048, 1024]
+    assert json.loads((tmp_path / "token_budget.json").read_text()) == 1024
+    assert json.loads((tmp_path / "attempts.json").read_text())["count"] == 1
 
 
 def test_gpus_are_counted_without_torch(monkeypatch):

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "slurm"))  # its micro-study
 
 # Whatever path below results/ an option names and is not there is an output: make it, as a folder
 # if its name has no suffix, and a manifest beside it.

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 import yaml
-from slurm_help import LOCAL, ROOT, STUDY, TARGETS, Place, write_given
+
+from micro_study import LOCAL, ROOT, STUDY, TARGETS, Place, write_given
 
 # Processes of one training talk over the loop, which is down in a new namespace and up on every machine.
 ALONE = """

@@ -4,9 +4,8 @@ import re
 
 from realign.runs.rounds import next_report
 
-WARM_REPORTS = (
-    {}
-)  # looked for once a model, so that jobs stay what they were planned as
+# Looked for once a model, so that jobs stay what they were planned as.
+WARM_REPORTS = {}
 
 
 def task_inputs(model, tasks):

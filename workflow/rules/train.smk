@@ -37,9 +37,9 @@ rule train:
         **limits("train", memory_gb=4, gpus=0),
         hardware=hardware,
     shell:
-        "realign train --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given} {resources.hardware}"
-        " --backbone {input.data:q} --data {input.pairs:q}"
-        " $(test -z {input.deepspeed:q} || echo --deepspeed {input.deepspeed:q})"
+        "realign train --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
+        " {resources.hardware}"
+        " --backbone {input.data:q} --data {input.pairs:q} --deepspeed {input.deepspeed:q}"
         " --model {output.model:q} --checkpoints {output.checkpoints:q}"
         " --training-log {output.log:q} --tensorboard {output.tensorboard:q} --tidy {output.tidy:q}"
 

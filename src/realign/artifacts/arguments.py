@@ -2,7 +2,7 @@
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,18 +98,22 @@ def read_request(command: Command[Any], arguments: argparse.Namespace) -> Reques
     for key, value in given.items():
         if key.startswith("set:") and value is not None:
             _put(settings, key[4:].split("."), _yaml(value))
-    try:
-        checked = command.settings.model_validate(settings)
-    except ValidationError as error:
-        lines = describe(error, command.settings)
-        raise UserError("the settings are not usable:\n" + "\n".join(f"  - {x}" for x in lines)) from None
     return Request(
-        checked,
+        checked_settings(command, settings),
         {k[3:]: v for k, v in given.items() if k.startswith("in:") and v not in (None, [])},
         {k[4:]: v for k, v in given.items() if k.startswith("out:") and v is not None},
         job.get("code"),
         arguments.store or Path(job.get("store", "results/.work")),
     )
+
+
+def checked_settings(command: Command[Any], given: Mapping[str, Any]) -> Section:
+    """A command's settings from plain values, with every error in them told at once."""
+    try:
+        return command.settings.model_validate(given)
+    except ValidationError as error:
+        lines = describe(error, command.settings)
+        raise UserError("the settings are not usable:\n" + "\n".join(f"  - {x}" for x in lines)) from None
 
 
 def _yaml(text: str) -> Any:

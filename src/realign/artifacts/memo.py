@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from realign.artifacts.files import write_text_whole
+
 KEPT = 2000  # entries, a few times what a checkout has; those that were used least recently go first
 
 
@@ -48,14 +50,9 @@ class Memo:
             return
         entries = {k: v for k, v in (self._kept or {}).items() if k not in self._used} | self._used
         text = json.dumps(dict(list(entries.items())[-KEPT:]))
-        beside = self.path.with_name(f".{self._name}.{os.getpid()}")
-        try:
-            beside.parent.mkdir(parents=True, exist_ok=True)
-            beside.write_text(f"{_hash(text)}\n{text}", encoding="utf-8")
-            beside.replace(self.path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                beside.unlink()
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text_whole(self.path, f"{_hash(text)}\n{text}")
         self._is_new = False
 
     def _read(self) -> dict[str, Any]:

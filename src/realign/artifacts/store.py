@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from realign.artifacts.files import link_or_copy, write_text_whole
 from realign.artifacts.hashing import canonical_json, files_below, hash_json
 from realign.artifacts.manifest import (
     Manifest,
@@ -108,7 +109,7 @@ class Work:
             yield
         finally:
             with contextlib.suppress(OSError):  # a full disk must not hide why the attempt ended
-                _write_whole(self._seconds, json.dumps(before + time.monotonic() - started))
+                write_text_whole(self._seconds, json.dumps(before + time.monotonic() - started))
 
     def seconds(self) -> float:
         """How long the attempts took so far, from the first one on."""
@@ -125,7 +126,7 @@ class Work:
     @failure.setter
     def failure(self, why: str) -> None:
         with contextlib.suppress(OSError):  # a full disk must not hide why the attempt ended
-            _write_whole(self._failure, why)
+            write_text_whole(self._failure, why)
 
     def seal(self, outputs: Mapping[str, Path], provenance: Mapping[str, Any]) -> Seal:
         """Declare the result whole: flush it, describe it, and only then write the seal."""
@@ -146,7 +147,7 @@ class Work:
             "outputs": {name: json.loads(m.dump()) for name, m in seal.outputs.items()},
             "provenance": seal.provenance,
         }
-        _write_whole(self._seal, json.dumps(record, indent=1, sort_keys=True) + "\n")
+        write_text_whole(self._seal, json.dumps(record, indent=1, sort_keys=True) + "\n")
 
     def hand_over(self, heir: "Work", provenance: Mapping[str, Any]) -> bool:
         """Let a finished result stand under another key too; false where there is none."""
@@ -197,9 +198,11 @@ class Work:
             manifest_path(place).unlink(missing_ok=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             _place(self.out / name, place)
-            _write_whole(provenance_path(place), json.dumps(seal.provenance, indent=1, sort_keys=True) + "\n")
+            write_text_whole(
+                provenance_path(place), json.dumps(seal.provenance, indent=1, sort_keys=True) + "\n"
+            )
             if name in with_manifest:
-                _write_whole(manifest_path(place), seal.outputs[name].dump())
+                write_text_whole(manifest_path(place), seal.outputs[name].dump())
 
 
 class WorkStore:
@@ -259,25 +262,12 @@ def _flush(path: Path) -> None:
             os.fsync(stream.fileno())
 
 
-def _write_whole(path: Path, text: str) -> None:
-    """Write a small file so that it is there whole or not at all."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    if Path(source).stat().st_size >= LINK_FROM_BYTES:
-        try:
-            os.link(source, target)
-            os.utime(target)
-            return
-        except OSError:
-            pass  # another file system, or one without hard links: the copy below serves
-    shutil.copyfile(source, target)
+def _link_large(source: str, target: str) -> None:
+    if Path(source).stat().st_size < LINK_FROM_BYTES:
+        shutil.copyfile(source, target)
+    else:
+        link_or_copy(source, target)
+        os.utime(target)
 
 
 def _place(source: Path, place: Path) -> None:
@@ -287,10 +277,10 @@ def _place(source: Path, place: Path) -> None:
             _remove(left)
     beside = place.with_name(f".{place.name}.{os.getpid()}")
     if source.is_dir():
-        shutil.copytree(source, beside, copy_function=_link_or_copy)
+        shutil.copytree(source, beside, copy_function=_link_large)
         os.utime(beside)
     else:
-        _link_or_copy(str(source), str(beside))
+        _link_large(str(source), str(beside))
     _remove(place)
     beside.rename(place)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from realign.artifacts.command import UserError
 from realign.text.problems import Problem, read_problems
+from realign.text.select import in_share
 from realign.text.streams import LineError, read_objects
 
 
@@ -19,7 +20,7 @@ class Text:
 
     def is_held_out(self, share: float) -> bool:
         """Whether this text is among the share that is never trained on; its id alone decides."""
-        return int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:8], "big") < share * 2**64
+        return in_share(hashlib.sha256(self.id.encode()).digest(), share)
 
 
 def read_texts(path: Path) -> Iterator[Text]:

@@ -67,11 +67,3 @@ class Objective:
         if reference is not None and self.kl:
             each = each + self.kl * kl_to_reference(policy, reference)
         return (each * weights).sum()
-
-    def clipped_share(
-        self, policy: torch.Tensor, sampled: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor
-    ) -> float:
-        """The share of tokens whose ratio is beyond the clip on the side that matters."""
-        ratio, gain = (policy - sampled).exp(), advantages.unsqueeze(1)
-        beyond = ((ratio > 1 + self.clip_high) & (gain > 0)) | ((ratio < 1 - self.clip_low) & (gain < 0))
-        return float((beyond * mask).sum() / mask.sum().clamp(min=1))

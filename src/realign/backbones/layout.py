@@ -7,12 +7,12 @@ taken along, and a model that needs code of its own is refused.
 import json
 import os
 import re
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
+from realign.artifacts.files import link_or_copy
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 _PICKLED = re.compile(r"(pytorch_model|model|consolidated|adapter_model).*\.(bin|pt|pth|ckpt|pkl)")
@@ -77,11 +77,7 @@ def model_files(folder: Path) -> list[str]:
 def place_file(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`: a link where the file system has them, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    source = source.resolve()
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
+    link_or_copy(source, target)
 
 
 def let_others_read(folder: Path) -> None:

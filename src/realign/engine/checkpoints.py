@@ -117,41 +117,8 @@ def _flush(path: Path) -> None:
         os.close(handle)
 
 
-def rng_state(prefix: str = "rng/") -> dict[str, torch.Tensor]:
-    """The state of this process's random generators (Python, NumPy, torch, CUDA) as byte tensors."""
-    kind, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 (libraries draw from it)
-    numpy_state = [kind, np.asarray(keys).tolist(), position, has_gauss, cached]
-    states = {
-        "python": _bytes(random.getstate()),
-        "numpy": _bytes(numpy_state),
-        "torch": torch.get_rng_state(),
-    }
-    if torch.cuda.is_available():
-        states["cuda"] = torch.cuda.get_rng_state()
-    return {prefix + name: state for name, state in states.items()}
-
-
-def restore_rng(tensors: Mapping[str, torch.Tensor], prefix: str = "rng/") -> None:
-    """Set this process's random generators to what `rng_state` took down."""
-    version, internal, gauss = _json(tensors[prefix + "python"])
-    random.setstate((version, tuple(internal), gauss))
-    kind, keys, position, has_gauss, cached = _json(tensors[prefix + "numpy"])
-    np.random.set_state((kind, np.array(keys, np.uint32), position, has_gauss, cached))  # noqa: NPY002
-    torch.set_rng_state(tensors[prefix + "torch"])
-    if torch.cuda.is_available() and prefix + "cuda" in tensors:
-        torch.cuda.set_rng_state(tensors[prefix + "cuda"])
-
-
 def seed_everything(seed: int) -> None:
     """Seed every random generator of this process."""
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 (libraries draw from it)
     torch.manual_seed(seed)
-
-
-def _bytes(value: Any) -> torch.Tensor:
-    return torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
-
-
-def _json(tensor: torch.Tensor) -> Any:
-    return json.loads(tensor.numpy().tobytes())

@@ -23,6 +23,7 @@ from realign.artifacts.command import Interrupted, UserError
 from realign.artifacts.hashing import canonical_json
 from realign.engine.logs import log_file
 from realign.engine.signals import Leaving
+from realign.engine.threads import THREAD_VARIABLES
 from realign.engine.zygote import is_warm
 
 log = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ def launch(
     log.debug("launching %s", " ".join(command))
     with Leaving() as leaving:
         code = _watch(command, path, leaving, _environment(processes, nodes, threads))
-    _judge(path, code, leaving)
+    _judge(path, code)
 
 
 def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> list[str]:
@@ -139,7 +140,7 @@ def _environment(processes: int, nodes: int, threads: int | None) -> dict[str, s
         environment.pop(name, None)
     if processes * nodes > 1 or threads:
         # Spinning OpenMP threads of several processes on the same cores slow each other down many times.
-        environment |= {name: str(threads or 1) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads or 1))
     return environment
 
 
@@ -179,7 +180,7 @@ def leave_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _judge(spec: Path, code: int, leaving: Leaving) -> None:
+def _judge(spec: Path, code: int) -> None:
     outcomes = [
         json.loads(file.read_text(encoding="utf-8")) for file in spec.parent.glob(f"{spec.name}.outcome-*")
     ]

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts import fingerprint
-from realign.engine.threads import set_threads
+from realign.engine.threads import THREAD_VARIABLES, set_threads
 
 VARIABLE = "REALIGN_ZYGOTE"  # where its socket is; jobs are told by environment
 CHILD = "REALIGN_ZYGOTE_CHILD"  # the process that is a child of it, and does the work
 PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # Before any library loads: no threads that a fork would lose, no hub, no search for an accelerator.
 QUIET = {
-    **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1"),
+    **dict.fromkeys(THREAD_VARIABLES, "1"),
     "OMP_WAIT_POLICY": "PASSIVE",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_OFFLINE": "1",

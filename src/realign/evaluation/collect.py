@@ -43,7 +43,7 @@ def run(job: Job[CollectScores]) -> None:
     asked = job.settings
     missing = {
         label: gone
-        for label, preset, parts in series(asked, found)
+        for label, preset, parts in series(asked)
         if (gone := holes(parts, {t: s for t, (s, _) in found.get(preset, {}).items()}))
     }
     if missing and not asked.partial:
@@ -60,7 +60,7 @@ def run(job: Job[CollectScores]) -> None:
     job.output("holes").write_text(text, encoding="utf-8")
 
 
-def series(asked: CollectScores, found: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+def series(asked: CollectScores) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Each benchmark as it is evaluated: by default, and once more for each published habit."""
     for benchmark, parts in asked.benchmarks.items():
         yield benchmark, "", parts
@@ -107,7 +107,7 @@ def _read(path: Path) -> Any:
 def table(asked: CollectScores, found: Mapping[str, Found]) -> Iterator[dict[str, Any]]:
     """The rows of the tidy table."""
     model = {"study": asked.study} | model_columns(asked.model)
-    for _, preset, parts in series(asked, found):
+    for _, preset, parts in series(asked):
         benchmark = next(name for name, p in asked.benchmarks.items() if p is parts)
         group = found.get(preset, {})
         there = {task: scores for task, (scores, _) in group.items()}

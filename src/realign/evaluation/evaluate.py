@@ -136,7 +136,7 @@ def _check_scores(name: str, result: TaskResult) -> None:
 
 def _load_texts(task: Any, name: str) -> None:
     """Load a task's texts, saying what to do when they are not on this machine."""
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetNotFoundError, DatasetsError
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
     missing = (
@@ -157,9 +157,7 @@ def _load_texts(task: Any, name: str) -> None:
                 "workflow's rule fetch_task (--forcerun fetch_task where the cache was cleared), or "
                 f"with realign evaluate --model … --tasks {name} --fetch"
             ) from error
-        except UserError:
-            raise
-        except Exception as error:  # whatever a reader makes of a damaged file
+        except (DatasetsError, OSError, ValueError) as error:  # what readers make of a damaged file
             raise UserError(
                 f"{name}: its texts in {folder} cannot be read ({type(error).__name__}: {error}). "
                 "Delete that folder and fetch them again (snakemake --forcerun fetch_task, or --fetch)"

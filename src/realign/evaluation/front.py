@@ -6,6 +6,7 @@ that what was evaluated once is published in seconds.
 
 import argparse
 import json
+import logging
 import subprocess
 import sys
 from collections import Counter
@@ -24,6 +25,8 @@ from realign.study.benchmarks import benchmarks, planned_mteb, tasks
 from realign.study.errors import describe, nearest
 from realign.study.evaluation import CollectScores, Evaluation
 from realign.study.evaluations import Planned, parse_prompts, planned_tasks, task_files, task_settings
+
+log = logging.getLogger(__name__)
 
 FLAGS: dict[str, dict[str, Any]] = {
     "model": {"metavar": "DIR", "help": "a backbone, an embedder, or any sentence-transformers directory"},
@@ -90,8 +93,9 @@ def main(words: Sequence[str]) -> int:
     if asked.fetch:
         fetch(planned, out, asked.store)
     failed = evaluate_all(asked, evaluation, planned, out)
-    summary = summarize(asked, planned, out)
+    summary = summarize(planned, out)
     print(summary)
+    out.mkdir(parents=True, exist_ok=True)  # where every task failed, nothing was put there
     (out / "summary.md").write_text(summary + "\n", encoding="utf-8")
     for name, why in failed.items():
         print(f"realign evaluate: {name} failed: {why}", file=sys.stderr)
@@ -164,10 +168,12 @@ def evaluate_all(
         except Interrupted as leaving:
             print(f"realign evaluate: {leaving}", file=sys.stderr)
             sys.exit(Interrupted.exit_code)
-        except Exception as error:  # noqa: BLE001 (told at the end; the other tasks go on)
+        except Exception as error:
             for place in places.values():
                 place.unlink(missing_ok=True)
             failed[task] = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            if not isinstance(error, UserError):
+                log.exception("%s failed", task)
     return failed
 
 
@@ -186,7 +192,7 @@ def fetch(planned: dict[str, Planned], out: Path, store: Path) -> None:
         subprocess.run([sys.executable, "-m", "realign.cli", *words], check=False)
 
 
-def summarize(asked: argparse.Namespace, planned: dict[str, Planned], out: Path) -> str:
+def summarize(planned: dict[str, Planned], out: Path) -> str:
     """The scores as a Markdown table, and the means of those benchmarks that have no holes."""
     from realign.evaluation.aggregates import benchmark_means, holes
     from realign.evaluation.collect import read_all

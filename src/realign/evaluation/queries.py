@@ -9,11 +9,12 @@ import functools
 import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 from mteb.abstasks import AbsTaskRetrieval
 
+from realign.artifacts.files import write_whole
 from realign.artifacts.hashing import hash_json
 
 log = logging.getLogger(__name__)
@@ -60,9 +61,7 @@ class QueryScores:
         ]
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{hash_json([hf_split, subset])[:16]}.parquet"
-        beside = path.with_suffix(".part")
-        write(frame_of(rows), beside)
-        beside.replace(path)
+        write_whole(path, functools.partial(write, frame_of(rows)))
         return original(scores, *others, hf_split=hf_split, hf_subset=hf_subset)
 
     def damaged(self) -> bool:
@@ -92,6 +91,6 @@ def frame_of(rows: list[tuple[str, str, str, str, float]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(TYPES)).astype(TYPES)
 
 
-def write(frame: pd.DataFrame, path: Path) -> None:
+def write(frame: pd.DataFrame, place: Path | IO[bytes]) -> None:
     """A small file: most columns say the same in every row."""
-    frame.to_parquet(path, index=False, compression="zstd")
+    frame.to_parquet(place, index=False, compression="zstd")

@@ -6,15 +6,16 @@ away and encoded again. With float16, vectors are rounded whether they come from
 so that a score does not depend on what happened to be kept.
 """
 
+import functools
 import hashlib
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from realign.artifacts.command import UserError
+from realign.artifacts.files import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -80,10 +81,8 @@ class VectorShelf:
         name = _digest(keys, kept)
         # keys last: a segment is only looked for by its keys
         for suffix, array in ((VECTORS, kept), (KEYS, keys)):
-            beside = self.folder / f".{name}{suffix}.{os.getpid()}"
-            with beside.open("wb") as stream:
-                np.save(stream, array, allow_pickle=False)
-            beside.replace(self.folder / f"{name}{suffix}")
+            save = functools.partial(np.save, arr=array, allow_pickle=False)
+            write_whole(self.folder / f"{name}{suffix}", save)
 
     @property
     def size(self) -> int:

@@ -5,8 +5,6 @@ mteb does with a task of that type (sampling, classifiers, metrics) is done by m
 """
 
 import csv
-import gzip
-import json
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,6 +27,9 @@ from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.study.benchmarks import installed_mteb
 from realign.study.evaluation import TASK_FILES, EvaluateTask, TaskSource
+from realign.study.evaluations import SUFFIXES
+from realign.text.records import read_records
+from realign.text.streams import LineError
 
 log = logging.getLogger(__name__)
 
@@ -182,19 +183,17 @@ def _lines(path: Path, numbered: bool) -> Iterator[tuple[int, dict[Any, Any]]]:
     """Line numbers and rows; with `numbered`, a file without a line of names has 1, 2, … instead."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
-    name = path.name
-    if numbered and not name.endswith((".csv", ".tsv")):
+    if path.name.endswith((".csv", ".tsv")):
+        yield from _table_lines(path, "\t" if path.suffix == ".tsv" else ",", numbered)
+        return
+    if numbered:
         raise UserError(f"{path}: columns go by number in CSV and TSV files only")
-    if name.endswith(".parquet"):
-        import pyarrow.parquet as pq
-
-        yield from enumerate(pq.read_table(path).to_pylist(), 1)
-    elif name.endswith((".csv", ".tsv")):
-        yield from _table_lines(path, "\t" if name.endswith(".tsv") else ",", numbered)
-    elif name.endswith((".jsonl", ".jsonl.gz")):
-        yield from _json_lines(path)
-    else:
-        raise UserError(f"{path}: not a format that is read here (.jsonl, .jsonl.gz, .csv, .tsv, .parquet)")
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(f"{path}: not a format that is read here ({', '.join(SUFFIXES)})")
+    for number, row in read_records(path):
+        if isinstance(row, LineError):
+            raise row
+        yield number, row
 
 
 def _table_lines(path: Path, delimiter: str, numbered: bool) -> Iterator[tuple[int, dict[Any, Any]]]:
@@ -219,19 +218,6 @@ def _table_lines(path: Path, delimiter: str, numbered: bool) -> Iterator[tuple[i
             raise UserError(f"{path}, line {reader.line_num}: {error}; is a quote left open?") from None
         except UnicodeDecodeError as error:
             raise UserError(f"{path}, after line {reader.line_num}: not UTF-8 ({error})") from None
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    opener: Callable[..., Any] = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise UserError(f"{path}, line {number}: not JSON: {error}") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: a JSON object is expected")
-            yield number, row
 
 
 LABEL = (str, int)

@@ -31,6 +31,7 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
             f"only one of {left.path} and {right.path} keeps the last block before the final norm, so "
             "their layers do not correspond; extract both with the same states.before_norm"
         )
+    _check_making(left, right)
     if alignment == "offsets":
         if left.text_ids != right.text_ids:
             raise UserError(f"{left.path} and {right.path} are of different texts; {_ADVICE}")
@@ -43,6 +44,25 @@ def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tu
     if alignment == "ids":
         _check(left, right, "token_ids", "row {at} is token {value}", _OTHER_TOKENIZER)
     return left, right
+
+
+def _check_making(left: StateFile, right: StateFile) -> None:
+    """Refuse files of other texts, or made otherwise; where only the attention is another one, say so."""
+    a, b = left.attributes, right.attributes
+
+    def differ(name: str) -> bool:
+        return a.get(name) is not None and b.get(name) is not None and a[name] != b[name]
+
+    if differ("corpus_hash"):
+        names = f"{a.get('corpus')} and {b.get('corpus')}"
+        raise UserError(
+            f"{left.path} and {right.path} are not of the same texts (corpora {names}); {_ADVICE}"
+        )
+    for name in ("special_tokens", *(["pooling"] if left.level == "text" else [])):
+        if differ(name):
+            raise UserError(f"{left.path} and {right.path} differ in {name}: {a[name]} and {b[name]}")
+    if differ("attention"):
+        log.warning("%s is of %s attention, %s of %s", left.path, a["attention"], right.path, b["attention"])
 
 
 def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str) -> None:

@@ -1,12 +1,13 @@
 """Comparing two models' states from Python: two arrays or two state files in, a tidy DataFrame out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from realign.artifacts.command import UserError
 from realign.hrsa import extra, linear, neighbours
@@ -14,9 +15,9 @@ from realign.hrsa.alignment import align
 from realign.hrsa.labels import as_target
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import Array, ArrayStates, StateFile, States
+from realign.study.errors import describe
 from realign.study.hrsa import (
     Comparing,
-    Context,
     ExtraJob,
     Family,
     Floor,
@@ -45,7 +46,7 @@ def compare(
     right: str | Path | Array,
     text_index: Sequence[int] | Array | None = None,
     labels: Sequence[Any] | None = None,
-    families: Sequence[Family] = ("linear", "neighbours", "extra"),
+    families: Sequence[Family] | Family = ("linear", "neighbours", "extra"),
     floor: Floor | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
@@ -61,7 +62,9 @@ def compare(
     The result has one row a number: `measure`, `statistic`, the layers, `value`, and `ci_low` and
     `ci_high` where there is an interval; `attrs["estimands"]` says what each interval is about.
     """
+    families = [families] if isinstance(families, str) else list(families)
     _check_settings(families, settings)
+    jobs = {family: _job(family, floor, settings) for family in families}
     frames: list[pd.DataFrame] = []
     estimands: dict[str, str] = {}
     with ExitStack() as stack:
@@ -71,11 +74,7 @@ def compare(
             labels = a.labels()
         if isinstance(a, StateFile) and isinstance(b, StateFile):
             a, b = align(a, b, settings.get("alignment", "ids"))
-        for family in families:
-            job = JOBS[family](
-                context=Context(floor=floor),
-                **{k: v for k, v in settings.items() if k in JOBS[family].model_fields},
-            )
+        for family, job in jobs.items():
             pair = pair_up(a, b, job, attributes)
             if family == "probe":
                 _probe(pair, labels, job)
@@ -91,9 +90,25 @@ def compare(
 def _states(stack: ExitStack, given: Any, text_index: Any, name: str) -> States:
     if isinstance(given, str | Path):
         return stack.enter_context(StateFile(Path(given)))
-    if hasattr(given, "detach"):  # a torch tensor, wherever it lies
-        given = given.detach().float().cpu().numpy()
-    return ArrayStates(np.asarray(given), text_index, name)
+    if isinstance(given, list | tuple) and given and hasattr(given[0], "detach"):
+        given = np.stack([_array(layer) for layer in given])
+    return ArrayStates(_array(given), text_index, name)
+
+
+def _array(given: Any) -> Array:
+    """Values as an array; of a torch tensor, wherever it lies, in its precision as far as numpy has it."""
+    if not hasattr(given, "detach"):
+        return np.asarray(given)
+    given = given.detach().cpu()
+    return np.asarray(given.float() if given.element_size() < 4 else given)
+
+
+def _job(family: Family, floor: Floor | None, settings: Mapping[str, Any]) -> Comparing:
+    given = {k: v for k, v in settings.items() if k in JOBS[family].model_fields}
+    try:
+        return JOBS[family].model_validate({"context": {"floor": floor}, **given})
+    except ValidationError as error:
+        raise UserError("; ".join(describe(error, JOBS[family]))) from None
 
 
 def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:
@@ -102,13 +117,17 @@ def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:
     if labels is None or len(labels) != pair.left.tokens:
         have = "none" if labels is None else str(len(labels))
         raise UserError(f"labels: probes need one for each of {pair.left.tokens} rows, and there are {have}")
+    if any(label is None for label in labels):
+        raise UserError("labels: some rows have none")
     probe.measure(pair, as_target([str(label) for label in labels], job.task), job)
 
 
 def _check_settings(families: Sequence[str], settings: dict[str, Any]) -> None:
+    if not families:
+        raise UserError(f"families: none is asked for; there are {', '.join(JOBS)}")
     if unknown := [f for f in families if f not in JOBS]:
         raise UserError(f"families: no family '{unknown[0]}'; there are {', '.join(JOBS)}")
-    known = {name for family in families for name in JOBS[family].model_fields}
+    known = {name for family in families for name in JOBS[family].model_fields} - {"context"}
     if strange := sorted(set(settings) - known):
         there = ", ".join(sorted(known))
         raise UserError(f"no setting '{strange[0]}' in {', '.join(families)}; there are {there}")

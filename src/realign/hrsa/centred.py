@@ -17,6 +17,7 @@ from realign.hrsa.products import Products
 from realign.hrsa.reading import Array, ArrayStates, States
 
 BLOCK_BYTES = 32 << 20  # what is read of one layer at a time, in float64
+MOST_ROWS = 4096
 
 
 class Side:
@@ -60,7 +61,7 @@ class Side:
 
     def layer(self, index: int, groups: Groups, hold: bool) -> "Layer":
         """One layer for many products: held where it fits, which saves reading it for each of them."""
-        blocks = groups.blocks(rows_at_once(self.width, 4))
+        blocks = groups.blocks(rows_at_once(self.width))
         held: list[Any] | None = None
         if hold:
             whole = ArrayStates(self.states.read(index, [slice(0, self.states.tokens)]))
@@ -97,8 +98,8 @@ def _constant(states: States, blocks: list[Block], shift: Array) -> Array:
 
 
 def rows_at_once(width: int, layers: int = 1) -> int:
-    """How many rows of so many layers fit a block."""
-    return max(64, BLOCK_BYTES // (8 * width * layers))
+    """How many rows of so many layers fit a block; float32 sums over more would lose digits."""
+    return min(MOST_ROWS, max(64, BLOCK_BYTES // (8 * width * layers)))
 
 
 def tiles(count: int, size: int) -> Iterator[range]:

@@ -59,8 +59,12 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
                 "mean_cosine": mean_cosine(values, groups),
             }
             described |= {k: _without_each(f, values, distances, groups) for k, f in DESCRIPTIONS.items()}
+            ranges = {
+                "intrinsic_dimension": (0.0, np.inf), "effective_dimension": (0.0, float(values.shape[1])),
+                "isotropy": (0.0, 1.0), "mean_cosine": (-1.0, 1.0),
+            }  # fmt: skip
             for name, found in described.items():
-                rows.add_jackknifed(name, "value", found, layer, direction=side)
+                rows.add_jackknifed(name, "value", found, layer, ranges.get(name), direction=side)
 
 
 def _without_each(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:
@@ -109,6 +113,7 @@ def average_ranks(values: Array) -> Array:
 
 def _pearson_of_sums(sums: Array) -> Array:
     n, a, b, aa, bb, ab = sums.T
+    n = np.maximum(n, 1)  # without a lone group there are no pairs
     spread = np.sqrt(np.maximum(aa - a * a / n, 0) * np.maximum(bb - b * b / n, 0))
     return np.clip(np.divide(ab - a * b / n, spread, out=np.zeros_like(spread), where=spread > 0), -1, 1)
 
@@ -219,4 +224,4 @@ def mean_cosine(x: Array, groups: Groups) -> Array:
     of_group = np.eye(groups.count)[groups.of_row]
     totals, own = groups.leave_out(of_group.T @ unit), groups.leave_out(of_group.T @ (unit * unit).sum(1))
     n = groups.left_out
-    return ((totals * totals).sum(1) - own) / (n * (n - 1))
+    return ((totals * totals).sum(1) - own) / np.maximum(n * (n - 1), 1)

@@ -89,8 +89,11 @@ class Groups:
 
     @property
     def left_out(self) -> Array:
-        """Tokens that remain: all of them first, then without each group in turn."""
-        return self.leave_out(self.sizes)
+        """Tokens that remain: all of them first, then without each group in turn.
+
+        Without a lone group none do; 1 stands for that, since means are taken of it and nobody reads them.
+        """
+        return np.maximum(self.leave_out(self.sizes), 1)
 
     def leave_out(self, sums: Array) -> Array:
         """From sums by group (first axis): the whole, then the whole without each group in turn."""

@@ -151,16 +151,14 @@ def _add_jackknifed(
     """Numbers with intervals, and the rotation judged on each group by a fit without that group."""
     blocks = groups.blocks(rows_at_once(left.width))
     numbers, unseen = [_numbers(whole)], []
-    for lost in groups.lost[1:]:
-        fitted = procrustes.fit(sums, lost)
+    for group in range(groups.count):
+        fitted = procrustes.fit(sums, [group])
         numbers.append(_numbers(fitted))
-        if len(lost) > 1:
-            continue
         total = 0.0
-        for block in (b for b in blocks if b.group in lost):
+        for block in (b for b in blocks if b.group == group):
             x, y = left.exact(pair[0], block), right.exact(pair[1], block)
             total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
-        unseen.append([*procrustes.misfit(sums, fitted, np.array(lost)), total, groups.sizes[lost[0]]])
+        unseen.append([*procrustes.misfit(sums, fitted, np.array([group])), total, groups.sizes[group]])
     for statistic in numbers[0]:
         values = np.array([n[statistic] for n in numbers])
         rows.add_jackknifed("procrustes", statistic, values, pair, BOUNDS[statistic])

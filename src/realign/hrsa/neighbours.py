@@ -6,6 +6,7 @@ models. More neighbours are fetched than asked for: leaving a group of texts out
 only moves the later ones up, and the jackknife needs no second search.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from realign.hrsa.rows import Rows
 from realign.study.hrsa import NeighboursJob
 from realign.vectors.search import iter_top_k
 
+log = logging.getLogger(__name__)
 METRICS = {"cosine": "cosine", "euclidean": "l2"}
 ROWS = 4096  # queries whose lists are compared at a time
 
@@ -51,6 +53,9 @@ def measure(pair: Opened, settings: NeighboursJob) -> None:
         found.append(overlaps)
         for k, overlap in overlaps.items():
             _add(pair.rows, overlap, k, (pairs[0], pairs[1]))
+    if left.layers != right.layers:
+        log.warning("%d and %d layers: only the final ones correspond", left.layers, right.layers)
+        return  # and a mean over layers is of none
     for k in settings.k:
         _add_means(pair.rows, [by_k[k] for by_k in found], k)
 

@@ -6,6 +6,7 @@ and `right` are fitted on the left model and read from the left or the right one
 first carries the other model's vectors over by the best rotation between the two.
 """
 
+import logging
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from realign.hrsa.rows import Rows
 from realign.seeds import derive_seed
 from realign.study.hrsa import Probe, ProbeJob
 
+log = logging.getLogger(__name__)
 SPLITS = ("train", "dev", "test")
 OWN = {"right": "left", "back": "native", "right_mapped": "left", "back_mapped": "native"}
 
@@ -40,6 +42,12 @@ def run(job: Job[ProbeJob]) -> None:
 
 def measure(pair: Opened, target: Target, settings: ProbeJob) -> None:
     """Probes of corresponding layers in all directions, added to the pair's rows."""
+    texts = len(np.unique(pair.left.text_index))
+    if texts < pair.left.tokens:  # tokens of one text in train and in test would tell on each other
+        raise UserError(
+            f"{pair.left.name}: probes compare pooled states, one row a text, and these are "
+            f"{pair.left.tokens} rows of {texts} texts"
+        )
     kept = choose_texts(target, settings)
     target = Target(target.values[kept], target.classes)
     left, right = Picked(pair.left, kept), Picked(pair.right, kept)
@@ -73,7 +81,15 @@ def choose_texts(target: Target, settings: Probe | ProbeJob) -> Array:
         raise UserError(f"{'all labels are equal' if target.is_quantity else few}: nothing to probe for")
     if settings.max_texts is not None and len(kept) > settings.max_texts:
         seed = derive_seed(getattr(settings, "seed", 0), "hrsa", "probe texts")
-        kept = np.sort(np.random.default_rng(seed).choice(kept, settings.max_texts, replace=False))
+        drawn = np.random.default_rng(seed).choice(kept, settings.max_texts, replace=False)
+        kept = np.sort(drawn)
+        if not target.is_quantity:  # the draw may have left too few of a rare class
+            counts = np.bincount(target.values[kept], minlength=len(target.classes))
+            kept = kept[counts[target.values[kept]] >= settings.least]
+        if len(np.unique(target.values[kept])) < 2:
+            raise UserError(
+                f"probe.max_texts: of {settings.max_texts} texts fewer than two classes have {settings.least}"
+            )
     return kept
 
 
@@ -89,10 +105,18 @@ def split_texts(target: Target, settings: ProbeJob, number: int) -> dict[str, Ar
         dev = max(least, round(settings.dev * len(texts)))
         for name, part in zip(("test", "dev", "train"), np.split(texts, [test, test + dev]), strict=True):
             parts[name].append(part)
-    return {name: np.sort(np.concatenate(part)) for name, part in parts.items()}
+    split = {name: np.sort(np.concatenate(part)) for name, part in parts.items()}
+    if not all(map(len, split.values())) or len(np.unique(target.values[split["train"]])) < 2:
+        shares = f"test {settings.test:g}, dev {settings.dev:g}"
+        raise UserError(f"{len(target.values)} texts are too few to divide for a probe ({shares})")
+    return split
 
 
 def _layers(settings: ProbeJob, left: int, right: int) -> list[tuple[int, int]]:
+    if left != right:
+        if settings.layers not in ("final", "all"):
+            raise UserError(f"layers: of {left} and {right} layers only the final ones correspond")
+        log.warning("%d and %d layers: only the final ones correspond, and are probed", left, right)
     if settings.layers == "final" or left != right:
         return [(left - 1, right - 1)]
     wanted = range(left) if settings.layers == "all" else settings.layers

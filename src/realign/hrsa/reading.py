@@ -1,7 +1,7 @@
 """States as the measures see them: layers × tokens × width, read a few rows of one layer at a time.
 
 `StateFile` reads the HDF5 format that extraction writes; `ArrayStates` puts arrays in its place for
-people who hold their states in memory. `Shuffled` and `Rotated` are the floors that are made from
+people who hold their states in memory. `shuffled` and `Rotated` are the floors that are made from
 one model's states alone. Nothing here holds more than what is asked of it.
 """
 
@@ -126,8 +126,13 @@ class ArrayStates:
     def __init__(self, values: Array, text_index: Sequence[int] | Array | None = None, name: str = "array"):
         values = np.asarray(values)
         values = values[None] if values.ndim == 2 else values
-        if values.ndim != 3:
-            raise UserError(f"{name}: states have 3 axes (layer, token, width), not {values.ndim}")
+        if values.ndim != 3 or 0 in values.shape:
+            shape = " × ".join(map(str, values.shape))
+            raise UserError(
+                f"{name}: states have 3 axes (layer, token, width), none of them empty, not {shape}"
+            )
+        if not (np.issubdtype(values.dtype, np.floating) or np.issubdtype(values.dtype, np.integer)):
+            raise UserError(f"{name}: states are real numbers, not {values.dtype}")
         self.name, self._values = name, values
         self.layers, self.tokens, self.width = values.shape
         # Without word of the texts each row stands for itself.

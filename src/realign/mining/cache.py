@@ -11,12 +11,12 @@ import fcntl
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
+from realign.artifacts.files import write_text_whole, write_whole
 from realign.artifacts.hashing import canonical_json, hash_json
 from realign.engine.progress import Progress
 from realign.mining.teachers import Side, Teacher, Vectors
@@ -47,7 +47,7 @@ class VectorCache:
         (self.folder / "plans").mkdir(parents=True, exist_ok=True)
         about = self.folder / "identity.json"
         if not about.is_file():
-            _write_whole(about, lambda stream: stream.write((canonical_json(identity) + "\n").encode()))
+            write_text_whole(about, canonical_json(identity) + "\n")
 
     def fill(self, texts: Sequence[str], owner: str) -> int:
         """Encode what is missing of these texts; returns how many this job encoded.
@@ -115,7 +115,7 @@ class VectorCache:
                     claimed = [np.load(p) for p in self._living(plan)]
                     if claimed:
                         mine = mine[~np.isin(mine, np.concatenate(claimed))]
-                    _write_whole(plan, lambda stream: np.save(stream, mine))
+                    write_whole(plan, lambda stream: np.save(stream, mine))
             yield np.load(plan)
             plan.unlink()
 
@@ -147,21 +147,12 @@ class VectorCache:
         """Write a shard: its vectors first, and its keys, which make it count, last."""
         name = hashlib.blake2b(keys.tobytes(), digest_size=12).hexdigest()
         shard = self.folder / f"{name}.keys.npy"
-        _write_whole(_vectors_of(shard), lambda stream: np.save(stream, vectors))
-        _write_whole(shard, lambda stream: np.save(stream, keys))
+        write_whole(_vectors_of(shard), lambda stream: np.save(stream, vectors))
+        write_whole(shard, lambda stream: np.save(stream, keys))
 
 
 def _vectors_of(shard: Path) -> Path:
     return shard.with_name(shard.name.replace(".keys.", ".vectors."))
-
-
-def _write_whole(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
 
 
 def _lock_of(plan: Path) -> Path:

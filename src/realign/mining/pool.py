@@ -5,7 +5,6 @@ Scores are those that decide: the teacher's inner products in float64, or a cros
 """
 
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from realign.artifacts.files import write_whole
 from realign.engine.progress import Progress
 from realign.mining.collection import Collection
 from realign.vectors.exact import pair_scores
@@ -148,14 +148,12 @@ def _rescore(
 
 
 def _write(path: Path, pool: Pool) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with beside.open("wb") as stream:
-        np.savez(
+    write_whole(
+        path,
+        lambda stream: np.savez(
             stream, scores=pool.scores, passages=pool.passages, positives=pool.positives, least=pool.least
-        )
-        stream.flush()
-        os.fsync(stream.fileno())
-    beside.replace(path)
+        ),
+    )
 
 
 def _read(path: Path, first: int) -> Pool:

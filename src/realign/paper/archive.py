@@ -14,8 +14,10 @@ import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 from realign.artifacts.command import UserError
+from realign.artifacts.files import write_whole
 from realign.artifacts.hashing import hash_file
 from realign.engine.logs import start_logging
 
@@ -65,13 +67,15 @@ def write_archive(results: Path, place: Path) -> int:
     sums = {str(p.relative_to(results)): hash_file(p) for p in files}
     sums["README.md"] = hashlib.sha256(readme.encode()).hexdigest()
     place.parent.mkdir(parents=True, exist_ok=True)
-    beside = place.with_name(f".{place.name}.part")
-    with zipfile.ZipFile(beside, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, f"{name}/README.md", readme.encode())
-        _add(archive, f"{name}/{SUMS}", "".join(f"{h}  {n}\n" for n, h in sorted(sums.items())).encode())
-        for path in files:
-            _add(archive, f"{name}/{path.relative_to(results).as_posix()}", path.read_bytes())
-    beside.replace(place)
+
+    def write(stream: IO[bytes]) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+            _add(archive, f"{name}/README.md", readme.encode())
+            _add(archive, f"{name}/{SUMS}", "".join(f"{h}  {n}\n" for n, h in sorted(sums.items())).encode())
+            for path in files:
+                _add(archive, f"{name}/{path.relative_to(results).as_posix()}", path.read_bytes())
+
+    write_whole(place, write)
     return len(files)
 
 

@@ -15,6 +15,7 @@ class Needs:
     stages: tuple[str, ...] = ()
     families: tuple[str, ...] = ()
     controls: bool = False  # also the floors: one backbone, two seeds
+    pooled: bool = False  # also backbones as they are, without contrastive training
     every_recipe: bool = False
 
 
@@ -40,9 +41,9 @@ class Plate:
 
     @property
     def label(self) -> str:
-        """`Figure 3`, `Table 12`, or `Figure: gains` for our own."""
+        """`Figure 3`, `Table 12`, or `Figure gains` for our own."""
         kind, rest = self.name.split("_", 1)
-        return f"{kind.title()} {rest}" if rest.isdigit() else f"{kind.title()}: {rest}"
+        return f"{kind.title()} {rest}"
 
     @property
     def category(self) -> str:
@@ -57,6 +58,7 @@ CATEGORIES = {
     "gains": "Benchmarks",
     "cost": "Benchmarks",
     "adapters": "Benchmarks",
+    "before": "Benchmarks",
     "composite": "Representations",
     "heatmaps": "Representations",
     "neighbours": "Representations",
@@ -100,7 +102,8 @@ _PLATES = (
         1,
         "Models and the roads between them",
         "Base and post-trained backbones, the embedders that contrastive training (CL) makes of both, and "
-        "what is expected of their representations: alike after RLVR, unlike after SFT. A drawing; no data.",
+        "what is expected of their representations (z): alike after RLVR, unlike after SFT. A drawing; "
+        "no data.",
         "schematic_models",
         pairs="main",
     ),
@@ -228,8 +231,8 @@ _PLATES = (
     _figure(
         "floors",
         "Similarity against its floors",
-        "Each measure of each pair beside its floors: two contrastive seeds of one backbone, and what "
-        "chance gives; diamonds are published values.",
+        "Each measure of each pair beside its floors: two contrastive seeds of one backbone, random weights "
+        "of the base's shape, and what chance gives; diamonds are published values.",
         "floors",
         _measures("backbone", "embedder", families=(*_LINEAR, *_NEAR), controls=True),
         corpora="main",
@@ -379,6 +382,14 @@ _PLATES = (
         _measures("embedder", families=_LINEAR),
         stage="embedder",
         references=("rotation",),
+    ),
+    Plate(
+        "table_before",
+        "Backbones without contrastive training, and with",
+        "Mean benchmark score of each backbone as it is, pooled like an embedder, of its embedders, and of "
+        "random weights where the study has them.",
+        "before",
+        (Needs("scores", pooled=True),),
     ),
 )
 

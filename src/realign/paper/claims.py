@@ -23,11 +23,12 @@ from realign.paper.probe import of_probe_corpus
 from realign.paper.queries import PLACE, lift
 from realign.paper.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
 from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, of_preset, pick, summary, task_scores
-from realign.study.claims import Claim, ClaimTest
+from realign.study.claims import Claim, Claims, ClaimTest
 from realign.study.description import PairEntry
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALL = "all"
+TOLD = {"procrustes": "inverse row entropy", "cka": "CKA", "knn_overlap": "neighbour overlap"}
 
 
 @dataclass
@@ -65,8 +66,9 @@ def judge(asked: ClaimsJob, tidy: Tidy) -> dict[str, list[Finding]]:
     """Every claim's findings, judged."""
     reader = Reader(asked, tidy)
     judged = {}
-    for name, claim in asked.claims.items():
-        findings = [f for test in claim.tests for f in reader.findings(test)]
+    order = list(Claims(tensions=True).all())  # ours first, as they are stated; then the study's own
+    for name in sorted(asked.claims, key=lambda n: order.index(n) if n in order else len(order)):
+        findings = [f for test in asked.claims[name].tests for f in reader.findings(test)]
         settle(findings, asked.alpha)
         judged[name] = findings
     return judged
@@ -94,12 +96,25 @@ def p_values(estimate: Estimate, rule: str, threshold: float) -> tuple[float, fl
     return (above, below) if rule.startswith("above") else (below, above)
 
 
+def interval_level(rule: str, alpha: float) -> float:
+    """The level of the interval that a single test decides by: it has the threshold outside where it decides.
+
+    A rule with one direction, or two at once, has all of alpha at either end.
+    """
+    return 1 - alpha if rule == "different" else 1 - 2 * alpha
+
+
 def overall(findings: Sequence[Finding]) -> str:
     """A claim's verdict: all tests hold, one fails, or neither."""
     verdicts = {f.verdict for f in findings}
     if FAILS in verdicts:
         return FAILS
     return HOLDS if verdicts == {HOLDS} else UNDECIDED
+
+
+def told(test: ClaimTest) -> str:
+    """What a test measures, in words."""
+    return TOLD.get(test.measure, test.measure)
 
 
 class Reader:
@@ -180,7 +195,7 @@ class Reader:
             facts = {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
             rows = pd.concat([rows, floor_rows])
             estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
-        yield self._finding(test, pair, f"{test.measure}, {test.stage}s, {attention}", estimate, rows, facts)
+        yield self._finding(test, pair, f"{told(test)}, {test.stage}s, {attention}", estimate, rows, facts)
 
     def _floor(self, test: ClaimTest, pair: PairEntry, attention: str) -> pd.DataFrame:
         seeds = (f"{pair.left}-seeds", f"{pair.right}-seeds")
@@ -203,7 +218,7 @@ class Reader:
         first, last = self._read(before, test), self._read(after, test)
         facts = {"backbones": first.value, "embedders": last.value}
         yield self._finding(
-            test, pair, f"{test.measure}, embedders minus backbones, {attention}", last - first,
+            test, pair, f"{told(test)}, embedders minus backbones, {attention}", last - first,
             pd.concat([before, after]), facts,
         )  # fmt: skip
 
@@ -228,7 +243,7 @@ class Reader:
             estimate = Estimate(share, float(np.sqrt(np.square(parts).sum()) / abs(whole.value)))
         elif np.isfinite(whole.value):
             facts["why"] = "the whole change cannot be told from none, so there is no share of it"
-        what = f"{test.measure}, share of the change by step {step:g}, {attention}"
+        what = f"{told(test)}, share of the change by step {step:g}, {attention}"
         yield self._finding(test, pair, what, estimate, pd.concat([first, at, last]), facts, test.share)
 
     def _corpus_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
@@ -236,14 +251,20 @@ class Reader:
             about = {"pair": pair.name, "stage": test.stage, "attention": attention}
             own, theirs = (self._rows(test, corpus=c, **about) for c in (self._main_corpus(), other))
             estimate = self._read(theirs, test) - self._read(own, test)
-            what = f"{test.measure}, {other} minus {self._main_corpus()}, {attention}"
+            what = f"{told(test)}, {other} minus {self._main_corpus()}, {attention}"
             yield self._finding(test, pair, what, estimate, pd.concat([own, theirs]))
 
     def _attention_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "corpus": self._main_corpus()}
         own, other = (self._rows(test, attention=a, **about) for a in ("bidirectional", "causal"))
         estimate = self._read(other, test) - self._read(own, test)
-        yield self._finding(test, pair, f"{test.measure}, {attention}", estimate, pd.concat([own, other]))
+        yield self._finding(
+            test,
+            pair,
+            f"{told(test)}, {attention}",
+            estimate,
+            pd.concat([own, other]),
+        )
 
     def _readout_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "attention": attention, "split": test.split}
@@ -271,6 +292,7 @@ class Reader:
                 continue
             tasks, seeds = gain.table.shape
             facts = {"tasks": tasks, "seeds": seeds, "p_paired": gain.estimate.p_differs()}
+            facts["mean_scores"] = [gain.left.mean(), gain.right.mean()]  # equal ones near chance say little
             yield Finding(pair.name, what, test, gain.estimate, test.threshold, files, facts)
 
     def _lift(self, test: ClaimTest, backbone: str) -> Finding:
@@ -284,7 +306,7 @@ class Reader:
         if not there:
             facts["why"] = "not measured"
         files = sorted(set(rows["file"].astype(str)))
-        what = "lift over the untrained backbone, retrieval nDCG@10"
+        what = "lift over the backbone itself, retrieval nDCG@10"
         return Finding(backbone, what, test, estimate, test.threshold, files, facts)
 
     def _finding(
@@ -328,7 +350,7 @@ def claim_rows(asked: ClaimsJob, name: str, findings: Sequence[Finding]) -> Iter
         "evidence": _json(whole),
     }
     for f in findings:
-        level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
+        level = interval_level(f.test.rule, asked.alpha)
         low, high = f.estimate.interval(level)
         evidence = {
             "rule": f.test.rule, "interval_level": level, "p": f.p_holds, "p_opposite": f.p_fails,
@@ -377,19 +399,19 @@ def markdown(asked: ClaimsJob, judged: dict[str, list[Finding]]) -> str:
     """The verdicts for people."""
     lines = [f"# Claims of {asked.study}", ""]
     lines.append(
-        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. "
-        "A claim holds when all its tests hold."
+        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its "
+        "tests hold. Intervals are those that a single test decides by: two-sided ones of "
+        f"{1 - 2 * asked.alpha:.0%}, of {1 - asked.alpha:.0%} where the rule is 'other than'."
     )
     for name, findings in judged.items():
         claim: Claim = asked.claims[name]
         lines += ["", f"## {name}: {overall(findings)}", "", claim.says, ""]
         lines += [
-            "| pair | statistic | value | interval | rule | p (Holm) | verdict |",
-            "| --- | --- | ---: | --- | --- | ---: | --- |",
+            "| pair | statistic | value | interval | rule | p, holds | p, fails | verdict |",
+            "| --- | --- | ---: | --- | --- | ---: | ---: | --- |",
         ]
         for f in findings:
-            level = 1 - 2 * asked.alpha if f.test.rule == "equivalent" else 1 - asked.alpha
-            low, high = f.estimate.interval(level)
+            low, high = f.estimate.interval(interval_level(f.test.rule, asked.alpha))
             shown = f"[{low:.3f}, {high:.3f}]" if np.isfinite([low, high]).all() else "unknown"
             value = (
                 f"{f.estimate.value:.3f}"
@@ -398,8 +420,9 @@ def markdown(asked: ClaimsJob, judged: dict[str, list[Finding]]) -> str:
             )
             rule = rule_text(f.test.rule, f.threshold)
             lines.append(
-                f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} | {f.verdict} |"
+                f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} "
+                f"| {f.adjusted[1]:.3g} | {f.verdict} |"
             )
         if not findings:
-            lines.append("| – | no pair of this study is selected | | | | | undecided |")
+            lines.append("| – | no pair of this study is selected | | | | | | undecided |")
     return "\n".join(lines) + "\n"

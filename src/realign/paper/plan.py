@@ -138,8 +138,11 @@ def plate_job(description: Description, name: str) -> PlateJob:
 
 
 def _floor_of(part: Part) -> str:
-    """The backbone whose floor a control is; controls are named after it."""
-    return part.pair.rsplit("-", 1)[0] if part.kind == "control" else ""
+    """The backbone whose floor a control is; controls are named after it, pairs by both sides."""
+    if part.kind != "control":
+        return ""
+    left, beside, _ = part.pair.partition("--vs--")
+    return left if beside else part.pair.rsplit("-", 1)[0]
 
 
 def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str]) -> bool:
@@ -155,6 +158,8 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
             and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
         )
+    if part.table == "scores" and needs.pooled and not is_embedder(part.model):
+        return True
     if part.table in ("scores", "training"):
         return is_embedder(part.model) and _trained_from(part.model) in sides and recipe
     if part.table == "backbones":

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from realign.paper.tidy import over_seeds, readings
+from realign.paper.tidy import of_preset, over_seeds, pick, readings
 from realign.study.figures import View
 
 SPLITS = ("train", "dev", "test")
@@ -20,10 +20,25 @@ def of_probe_corpus(rows: pd.DataFrame, view: View) -> pd.DataFrame:
 def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:
     """Accuracy by split and side of a probe fitted on the base model, averaged over seeds."""
     rows = readings(measures, "probe", view.preset, pair=pair, stage=stage, attention=view.attention)
-    rows = of_probe_corpus(rows[rows["direction"].isin(SIDES)], view)
-    tasks = [view.probe_task] if view.probe_task else list(dict.fromkeys(rows["task"]))[:1]
-    rows = rows[rows["task"].isin(tasks)]
-    if len(rows):  # the last layer, where a probe was fitted on several
-        rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_left"].max())]
+    rows = _shown(rows[rows["direction"].isin(SIDES)], view)
     rows = rows.assign(side=rows["direction"].map(SIDES))
     return over_seeds(rows, "task", "split", "side")
+
+
+def readout_gap(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:
+    """Test accuracy of that probe on the post-trained model minus on the base model, at most one row."""
+    rows = pick(
+        of_preset(measures, view.preset), measure="probe", statistic="accuracy_change", direction="right",
+        split="test", pair=pair, stage=stage, attention=view.attention,
+    )  # fmt: skip
+    return over_seeds(_shown(rows, view), "task")
+
+
+def _shown(rows: pd.DataFrame, view: View) -> pd.DataFrame:
+    """The rows of the shown corpus and task, of the last layer where a probe was fitted on several."""
+    rows = of_probe_corpus(rows, view)
+    tasks = [view.probe_task] if view.probe_task else list(dict.fromkeys(rows["task"]))[:1]
+    rows = rows[rows["task"].isin(tasks)]
+    if len(rows):
+        rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_left"].max())]
+    return rows

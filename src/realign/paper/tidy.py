@@ -56,8 +56,6 @@ TITLES = {
     "knn_overlap": "k-NN overlap",
     "probe": "Probe accuracy",
 }
-# What mining counted, by the names that its rows give.
-MINED = {"pairs_in": "pairs_in", "pairs_out": "pairs_out", "kept": "kept"}
 PUBLISHED = "published"
 NUMBERS = {
     "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",

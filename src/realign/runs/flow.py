@@ -149,17 +149,15 @@ class Flow:
             "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
         }
         named = self.study.resources.named(rule)
-        if (
-            gpus is not None
-        ):  # for the job, which makes sure of them; a number, since a group's jobs may differ
+        if gpus is not None:
+            # for the job, which makes sure of them; a number, since a group's jobs may differ
             limits["gpus_given"] = self._asked(rule, lambda asked: asked.over(own).gpus)
         if gpus or any(r.gpus for r in named):
             limits["gpu"] = self._asked(rule, lambda asked: _on_one_node(asked.over(own)).gpus or 0)
             limits["gpu_model"] = self._asked(rule, lambda asked: _gpu_model(asked.over(own)))
         several = any((r.nodes or 1) > 1 for r in named)
-        if (
-            "gpu" in limits or several
-        ):  # GPUs of one job may be given on several nodes where this is left open
+        if "gpu" in limits or several:
+            # GPUs of one job may be given on several nodes where this is left open
             limits["nodes"] = self._asked(rule, lambda asked: asked.over(own).nodes)
         if several:
             limits["gres"] = self._asked(rule, lambda asked: _gpus_of_each_node(asked.over(own)))

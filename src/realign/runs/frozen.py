@@ -16,13 +16,11 @@ from realign.artifacts.command import RUN_VARIABLE, Command, UserError
 from realign.artifacts.fingerprint import reachable
 from realign.commands import STAGES, load_command
 
-VARIABLE = RUN_VARIABLE  # passed to jobs by environment
-
 
 def name_run(folder: Path) -> Path:
     """Choose where a run's record will lie and tell its jobs; writes nothing."""
     place = Path(folder).absolute() / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.json"
-    return Path(os.environ.setdefault(VARIABLE, str(place)))
+    return Path(os.environ.setdefault(RUN_VARIABLE, str(place)))
 
 
 def freeze(place: Path, study: Mapping[str, Any], queue: str | None = None) -> None:
@@ -55,7 +53,7 @@ def hand_on(place: Path, workflow: Any) -> None:
 
 def read_frozen() -> dict[str, Any] | None:
     """The record of the run that this process belongs to, if it belongs to one."""
-    place = os.environ.get(VARIABLE)
+    place = os.environ.get(RUN_VARIABLE)
     if not place or not Path(place).is_file():
         return None
     return json.loads(Path(place).read_text(encoding="utf-8"))

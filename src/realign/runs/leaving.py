@@ -12,7 +12,7 @@ import os
 import signal
 import threading
 
-ASKING = (signal.SIGTERM, signal.SIGUSR1)
+from realign.engine.signals import SIGNALS
 
 # A trap, unlike an ignored signal, is not handed down to the command; the shell waits for it to end.
 SHELL_PREFIX = "set -euo pipefail; trap : TERM USR1; "
@@ -35,7 +35,7 @@ def leave_signals_to_commands(hand_on: bool) -> None:
 
 def _hand_on(reads: int) -> None:
     while numbers := os.read(reads, 64):
-        for number in set(numbers) & set(ASKING):
+        for number in set(numbers) & set(SIGNALS):
             tell_commands(signal.Signals(number))
 
 

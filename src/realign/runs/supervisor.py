@@ -17,11 +17,12 @@ from pathlib import Path
 from types import FrameType
 
 from realign.artifacts.command import Interrupted
+from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
+from realign.engine.signals import SIGNALS
 
 log = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
-PASSED_ON = (signal.SIGTERM, signal.SIGUSR1)
 
 
 def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
@@ -62,7 +63,7 @@ def _pass_signals_to(child: int) -> None:
     def pass_on(number: int, _: FrameType | None) -> None:
         os.kill(child, number)
 
-    for number in PASSED_ON:
+    for number in SIGNALS:
         signal.signal(number, pass_on)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
 
@@ -76,7 +77,7 @@ def _obituary(rule: str, job_log: Path | None, code: int, out_of_memory: bool, l
             f"Set resources.rules.{rule}.memory_gb in the study (or backbones.NAME.{rule}.memory_gb there)"
         )
     name = signal.Signals(-code).name
-    if -code in PASSED_ON:
+    if -code in SIGNALS:
         return (
             f"{here}: ended by {name}: a time limit, a preemption or scancel; what was finished is kept. "
             f"If it was the time limit, set resources.rules.{rule}.hours in the study"
@@ -101,16 +102,17 @@ def memory_records(logs: Path) -> Iterator[Path]:
 
 def _record(job_log: Path | None, limit_mb: int | None) -> None:
     if job_log is not None and limit_mb is not None:
-        text = json.dumps({"too_little_mb": limit_mb})
-        memory_record(job_log).write_text(text + "\n", encoding="utf-8")
+        write_text_whole(memory_record(job_log), json.dumps({"too_little_mb": limit_mb}) + "\n")
 
 
 def enough_memory(job_log: Path, asked_mb: int) -> int:
     """The memory to ask for: as stated, or half as much again as what was recorded as too little."""
-    record = memory_record(job_log)
-    if not record.is_file():
+    try:
+        record = json.loads(memory_record(job_log).read_text(encoding="utf-8"))
+        return max(asked_mb, round(1.5 * record["too_little_mb"]))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        # None, or a piece of one, as a cut-off write once left it: a job that lacks memory records it anew.
         return asked_mb
-    return max(asked_mb, round(1.5 * json.loads(record.read_text(encoding="utf-8"))["too_little_mb"]))
 
 
 class MemoryGroup:

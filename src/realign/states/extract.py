@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from realign.artifacts.command import Interrupted, Job
+from realign.artifacts.command import Interrupted, Job, UserError
 from realign.artifacts.manifest import content_hash
 from realign.embedder.attention import assert_attention
 from realign.embedder.model import load_model, load_tokenizer
@@ -35,6 +35,7 @@ def run(job: Job[Extract]) -> None:
     layers, width = shape_of(model, settings)
     plan = planned(corpus, source, model, settings, job.scratch)
     log.info("%d texts, %d tokens, %d kept", plan.texts, len(plan.token_ids), plan.rows)
+    _warn_of_what_is_missing(plan, settings)
     processes = settings.hardware.processes or max(1, torch.cuda.device_count())
     processes = max(1, min(processes, plan.shards))
     if processes == 1:
@@ -69,6 +70,8 @@ def shape_of(model: Path, settings: Extract) -> tuple[list[str], int]:
     """The layers that will be kept of a model, and its width."""
     from transformers import AutoConfig
 
+    if not (model / "config.json").is_file():
+        raise UserError(f"{model}: holds no config.json, so it is no model's directory")
     config = AutoConfig.from_pretrained(model, trust_remote_code=False, local_files_only=True)
     return layer_names(config.num_hidden_layers, settings.before_norm), int(config.hidden_size)
 
@@ -130,6 +133,19 @@ def described(settings: Extract, model: Path, source: Path) -> Mapping[str, Any]
         "special_tokens": str(settings.special_tokens).lower(),
         "pooling": settings.pooling,
     }
+
+
+def _warn_of_what_is_missing(plan: Plan, settings: Extract) -> None:
+    counts = plan.text_bounds[1:] - plan.text_bounds[:-1]
+    if settings.max_tokens is not None and (cut := int((counts >= settings.max_tokens).sum())):
+        log.warning(
+            "%d of %d texts have max_tokens (%d) or more and were cut there",
+            cut,
+            plan.texts,
+            settings.max_tokens,
+        )
+    if empty := int((plan.kept_bounds[1:] == plan.kept_bounds[:-1]).sum()):
+        log.warning("of %d of %d texts no token is kept", empty, plan.texts)
 
 
 def _warn_of_long_texts(plan: Plan, model: Any) -> None:

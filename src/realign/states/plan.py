@@ -5,6 +5,7 @@ that are small enough to be lost without regret. The plan lies in the job's scra
 continued job and each of its processes work on the same one.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from realign.artifacts.command import UserError
+from realign.artifacts.files import write_whole
 from realign.states.selection import select_tokens
 from realign.study.states import Extract
 from realign.text.streams import LineError, read_objects
@@ -49,6 +51,9 @@ def read_corpus(path: Path) -> Corpus:
             raise LineError(path, number, "some texts of this corpus have a label and others have none")
     if not texts:
         raise UserError(f"{path}: the corpus holds no text")
+    if len(set(ids)) < len(ids):
+        twice = next(name for name, count in Counter(ids).items() if count > 1)
+        raise UserError(f"{path}: several texts have the id '{twice}'")
     return Corpus(ids, texts, labels or None)
 
 
@@ -105,9 +110,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Write the plan whole."""
-        beside = path.with_suffix(".part.npz")
-        np.savez(beside, **self.__dict__)
-        beside.replace(path)
+        write_whole(path, lambda stream: np.savez(stream, **self.__dict__))
 
     @classmethod
     def load(cls, path: Path) -> "Plan":

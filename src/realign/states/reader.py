@@ -72,7 +72,7 @@ class StatesFile:
 
     @property
     def text_tokens(self) -> np.ndarray:
-        """How many tokens each text has in all, kept or not."""
+        """How many tokens each text has, kept or not; of a text that was cut (`max_tokens`), up to there."""
         return self._file["text_tokens"][:]
 
     @property
@@ -87,6 +87,8 @@ class StatesFile:
 
     def rows_of(self, text: int) -> slice:
         """The rows of one text."""
+        if not 0 <= text < len(self.text_tokens):
+            raise IndexError(f"{self.path}: text {text} of {len(self.text_tokens)}")
         start, stop = self._file["text_offsets"][text : text + 2]
         return slice(int(start), int(stop))
 
@@ -105,6 +107,8 @@ class StatesFile:
 
     def blocks(self, layer: int, size: int = 8192, torch: bool = False) -> Iterator[Any]:
         """A layer's rows in blocks of at most `size`."""
+        if size < 1:
+            raise ValueError(f"size: blocks hold one row at least, not {size}")
         for start in range(0, self.rows, size):
             yield self.read(layer, start, min(start + size, self.rows), torch)
 

@@ -35,5 +35,7 @@ def describe(states: StatesFile, sample: int = 2048) -> str:
         lines.append(f"  norms of the first {min(sample, states.rows)} rows, median and largest:")
         for layer, name in enumerate(states.layer_names):
             norms = np.linalg.norm(states.read(layer, 0, sample).astype(np.float64), axis=1)
-            lines.append(f"    {layer:>3}  {name:<26}{np.median(norms):>10.3f}{norms.max():>12.3f}")
+            lost = int((~np.isfinite(norms)).sum())
+            told = f"  {lost} of these rows are not finite" if lost else ""
+            lines.append(f"    {layer:>3}  {name:<26}{np.median(norms):>10.3f}{norms.max():>12.3f}{told}")
     return "\n".join(lines)

@@ -22,7 +22,7 @@ class ClaimTest(Section):
     statistic: Statistic = setting(
         ...,
         "gain (benchmark, right minus left), lift (retrieval nDCG@10 of each side's embedder over "
-        "its untrained backbone, pooled alike, on the same queries), level (a measure), change "
+        "the backbone itself, pooled alike, on the same queries), level (a measure), change "
         "(embedder minus backbone), progress (how much of the change is made by a checkpoint), "
         "corpus_gap (second corpus minus main one), attention_gap (causal minus bidirectional), "
         "readout_gap (a probe's accuracy, right minus left).",
@@ -183,7 +183,7 @@ class Claims(Section):
     """What is tested, at what level, and how strictly."""
 
     alpha: float = setting(0.05, "Level of every test, after Holm's correction within a claim.", gt=0, lt=0.5)
-    paper: bool = setting(True, "ClaimTest the paper's claims.")
+    paper: bool = setting(True, "Test the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
     own: dict[Name, Claim] = setting(
         {}, "Further claims by name; one with the name of a built-in replaces it."

@@ -14,6 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from realign.study.errors import models_in
+from realign.study.starter import plain
 from realign.study.study import Study
 
 REFERENCE = Path("docs/configuration.md")
@@ -66,13 +68,6 @@ def _section(model: type[BaseModel], told: set[type[BaseModel]]) -> Iterator[str
             yield from _section(below, told)
 
 
-def models_in(annotation: Any) -> list[type[BaseModel]]:
-    """The sections that a field's type mentions."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return [m for arg in get_args(annotation) for m in models_in(arg)]
-
-
 def kind(annotation: Any) -> str:
     """A type as a person would say it."""
     origin, arguments = get_origin(annotation), get_args(annotation)
@@ -107,13 +102,9 @@ def _default(info: FieldInfo) -> str:
         return "its defaults"
     if value is None:
         return "nothing"
-    text = json.dumps(value, default=_plain, ensure_ascii=False)
+    text = json.dumps(value, default=plain, ensure_ascii=False)
     text = text.replace("|", "\\|")
     return f"`{text}`" if len(text) <= 60 else "see the starter study"
-
-
-def _plain(value: Any) -> Any:
-    return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
 
 
 def undocumented() -> list[str]:

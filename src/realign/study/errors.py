@@ -28,10 +28,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
+    """The sections that a field's type mentions."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [m for arg in get_args(annotation) for m in _models_in(arg)]
+    return [m for arg in get_args(annotation) for m in models_in(arg)]
 
 
 def undeclared(name: str, backbones: Iterable[str]) -> str:
@@ -45,7 +46,7 @@ def _sections(model: type[BaseModel], location: Sequence[int | str]) -> list[typ
     for step in location:
         fields = [m.model_fields[str(step)] for m in models if str(step) in m.model_fields]
         if fields:
-            models = [m for info in fields for m in _models_in(info.annotation)]
+            models = [m for info in fields for m in models_in(info.annotation)]
         # any other step is a list index, a mapping's key or a union's tag: the section stays
     return models
 

@@ -32,7 +32,7 @@ from realign.study.study import Study
 from realign.study.targets import checkpoints, embedders, seeds_of
 
 # Task files may be given in any of these formats; the first that exists is taken.
-SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parquet")
 ONE_INSTRUCTION = "one_bright_instruction"
 WARM_DONE = "done"  # what a report says of a task that was evaluated
 

@@ -99,10 +99,11 @@ def _flow(value: Any) -> str:
     """A default on one line, as YAML reads it (JSON is YAML)."""
     if value is PydanticUndefined:
         return "{}"
-    return json.dumps(value, default=_plain, ensure_ascii=False)
+    return json.dumps(value, default=plain, ensure_ascii=False)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A default's parts as JSON has them."""
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
 
 

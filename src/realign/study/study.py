@@ -3,6 +3,7 @@
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
@@ -29,6 +30,10 @@ from realign.study.resources import Resources
 from realign.study.states import States
 from realign.study.text import Text
 from realign.study.traces import Traces
+
+
+class _LackingSection(AttributeError):
+    """A check asked for a section that is itself wrong, and so is not there."""
 
 
 class Study(Section):
@@ -75,10 +80,17 @@ class Study(Section):
             try:
                 for problem in check():
                     found.append(problem)
-            except AttributeError:
-                if self.__dict__.keys() >= type(self).model_fields.keys():
-                    raise
+            except _LackingSection:
+                continue
         return found
+
+    if not TYPE_CHECKING:  # where any name would do
+
+        def __getattr__(self, name: str) -> Any:
+            """What is no attribute: a section that is lacking, or a mistake in this code."""
+            if name in type(self).model_fields:
+                raise _LackingSection(name)
+            return super().__getattr__(name)
 
     def _backbone_problems(self) -> Iterator[str]:
         yield from backbone_problems(self.backbones)

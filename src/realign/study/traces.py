@@ -9,8 +9,6 @@ from realign.study.base import Name, Section, setting
 from realign.study.data import HubSource
 from realign.study.errors import undeclared
 
-PROBLEM = "{problem}"
-
 
 class Endpoint(Section):
     """A model behind an OpenAI-compatible HTTP interface."""

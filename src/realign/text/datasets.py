@@ -20,6 +20,7 @@ from realign.study.data import Dataset, PairColumns, PairsJob
 from realign.text.pairs import PairRow, parse_pair, text_key, without_duplicates, write_pairs
 from realign.text.prompts import instruct
 from realign.text.records import read_records
+from realign.text.select import in_share
 from realign.text.stats import PairStats
 from realign.text.streams import LineError, write_json
 
@@ -49,7 +50,7 @@ def asked_rows(source: Path, dataset: Dataset, seed: int, dropped: Counter[str])
 
 def is_held_out(passage: str, share: float) -> bool:
     """Whether a passage is among the share that is never trained on; its text alone decides."""
-    return int.from_bytes(text_key(passage)[:8], "big") < share * 2**64
+    return in_share(text_key(passage), share)
 
 
 def without_held_out(rows: Iterable[PairRow], share: float) -> Iterator[PairRow]:

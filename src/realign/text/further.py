@@ -12,7 +12,7 @@ from realign.study.text import MoreProblems
 from realign.text.pairs import text_key
 from realign.text.problems import ANSWER_MARK, Problem, number_in
 from realign.text.records import read_records
-from realign.text.select import first_of_each, shuffled
+from realign.text.select import first_of_each, in_share, shuffled
 from realign.text.streams import LineError
 
 log = logging.getLogger(__name__)
@@ -29,8 +29,8 @@ def further_problems(name: str, source: Path, asked: MoreProblems, seed: int) ->
     chosen = shuffled(distinct, lambda p: p.id, seed, "further problems", name)[: asked.limit]
     splits: dict[str, list[Problem]] = {"train": [], "heldout": []}
     for problem in chosen:
-        place = int.from_bytes(text_key(problem.question)[:8], "big")
-        splits["heldout" if place < asked.held_out * 2**64 else "train"].append(problem)
+        is_held_out = in_share(text_key(problem.question), asked.held_out)
+        splits["heldout" if is_held_out else "train"].append(problem)
     for split, problems in splits.items():
         if not problems:
             raise UserError(f"{source}: none of its {len(chosen)} usable problems falls to the split {split}")

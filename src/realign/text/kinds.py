@@ -115,7 +115,7 @@ def _product(low: int, high: int) -> Solver:
 
 
 def _from_gym(
-    task: str, dataset: str, options: Callable[[int], dict[str, object]], pose: Callable[[dict], Made | None]
+    dataset: str, options: Callable[[int], dict[str, object]], pose: Callable[[dict], Made | None]
 ) -> Callable[[int, int, int], Iterator[Made]]:
     """Problems of one of reasoning-gym's generators, which are seeded on their own."""
 
@@ -267,11 +267,9 @@ KINDS: dict[str, Kind] = {
     "sum": Kind(_two_operands("sum", _sum)),
     "difference": Kind(_two_operands("difference", _difference)),
     "products": Kind(_two_operands("products", _product)),
-    "chain_sum": Kind(_from_gym("chain_sum", "chain_sum", _chain_options, _chain_sum)),
-    "gcd": Kind(_from_gym("gcd", "gcd", _value_options, _gcd)),
-    "lcm": Kind(_from_gym("lcm", "lcm", _value_options, _lcm)),
-    "leg_counting": Kind(_from_gym("leg_counting", "leg_counting", _leg_options, _legs)),
-    "word_problem": Kind(
-        _from_gym("word_problem", "gsm_symbolic", lambda level: {}, _word_problem), WORD_PROBLEM_LEVEL
-    ),
+    "chain_sum": Kind(_from_gym("chain_sum", _chain_options, _chain_sum)),
+    "gcd": Kind(_from_gym("gcd", _value_options, _gcd)),
+    "lcm": Kind(_from_gym("lcm", _value_options, _lcm)),
+    "leg_counting": Kind(_from_gym("leg_counting", _leg_options, _legs)),
+    "word_problem": Kind(_from_gym("gsm_symbolic", lambda level: {}, _word_problem), WORD_PROBLEM_LEVEL),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import UserError
+from realign.study.errors import nearest
 from realign.text.streams import MAX_LINE_BYTES, PARQUET, LineError, first_bytes, read_objects
 
 Record = tuple[int, dict[str, Any] | LineError]
@@ -70,10 +71,7 @@ def _read_parquet(path: Path, columns: Sequence[str] | None) -> Iterator[Record]
 
 
 def _check_columns(path: Path, asked: Sequence[str] | None, known: Sequence[str]) -> None:
-    import difflib
-
     for column in asked or ():
         if column not in known:
-            close = difflib.get_close_matches(column, known, n=1)
-            hint = f" (did you mean '{close[0]}'?)" if close else ""
+            hint = nearest(column, known)
             raise UserError(f"{path} has no column '{column}'{hint}; it has {', '.join(known)}")

@@ -22,6 +22,11 @@ def shuffled(items: Iterable[T], key: Callable[[T], str], seed: int, *purpose: o
     return sorted(items, key=lambda item: (place(item), key(item)))
 
 
+def in_share(digest: bytes, share: float) -> bool:
+    """Whether what has this digest is in a share of all; a larger share holds whatever a smaller one does."""
+    return int.from_bytes(digest[:8], "big") < share * 2**64
+
+
 def cut(text: str, limit: int) -> str:
     """The text up to the last sentence or line that ends within `limit` characters, else up to a word."""
     if len(text) <= limit:

@@ -8,19 +8,6 @@ import numpy as np
 OVERHEAD = 1 / 16
 
 
-def plan_packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Chunks for texts that stand one after the other without padding: as few as the sorted texts fill."""
-    chunks: list[list[int]] = []
-    used = 0
-    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        if not chunks or used + lengths[i] > budget:
-            chunks.append([])
-            used = 0
-        chunks[-1].append(i)
-        used += lengths[i]
-    return chunks
-
-
 def plan_chunks(lengths: Sequence[int], budget: int) -> list[list[int]]:
     """Chunks of text numbers, longest texts first, with the least padding plus overhead there is.
 

@@ -18,9 +18,8 @@ from numpy.lib.recfunctions import unstructured_to_structured
 
 from realign.artifacts.command import UserError
 from realign.text.pairs import PairRow, parse_pair
-from realign.text.streams import LineError, first_bytes, open_packed
+from realign.text.streams import GZIP, ZSTD, LineError, first_bytes, open_packed
 
-PACKED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd")
 ROW = np.dtype([("offset", "<i8"), ("size", "<i4"), ("instruction", "<i4"), ("negatives", "<i4")])
 
 
@@ -33,7 +32,7 @@ def build_index(source: Path, folder: Path) -> None:
     rows = array("q")  # four numbers a row: as Python objects, millions of them would fill the memory
     instructions: dict[str, int] = {}
     refused: Counter[str] = Counter()
-    unpacked = folder / "rows.jsonl" if first_bytes(source).startswith(PACKED) else None
+    unpacked = folder / "rows.jsonl" if first_bytes(source).startswith((GZIP, ZSTD)) else None
     with open_packed(source) as stream:
         copy = unpacked.open("wb") if unpacked else None
         offset = 0

@@ -1,8 +1,8 @@
 """Publishing one declared checkpoint of a training."""
 
 from realign.artifacts.command import Job, UserError
+from realign.artifacts.files import link_tree
 from realign.study.recipe import PublishCheckpoint
-from realign.training.links import link_tree
 
 
 def run(job: Job[PublishCheckpoint]) -> None:

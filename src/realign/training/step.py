@@ -19,10 +19,10 @@ import torch
 from torch import Tensor
 
 from realign.embedder.model import Embedder
-from realign.embedder.tokens import Batch, Pack, Rows
+from realign.embedder.tokens import Batch, Pack, Rows, by_token_budget
 from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
-from realign.training.chunks import plan_chunks, plan_packs
+from realign.training.chunks import plan_chunks
 from realign.training.loss import Scored, contrastive_loss
 
 
@@ -103,9 +103,12 @@ class ContrastiveStep:
 
         Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
         """
-        packed = self.embedder.packed
-        chunks = (plan_packs if packed else plan_chunks)(rows.lengths, self.token_budget)
-        padded = sum(rows.lengths) if packed else sum(len(c) * len(rows.ids[c[0]]) for c in chunks)
+        if self.embedder.packed:
+            chunks = list(by_token_budget(rows.lengths, self.token_budget, packed=True))
+            padded = sum(rows.lengths)
+        else:
+            chunks = plan_chunks(rows.lengths, self.token_budget)
+            padded = sum(len(c) * len(rows.ids[c[0]]) for c in chunks)
         missing = int(self.world.largest(len(chunks))) - len(chunks)
         return chunks + [[]] * missing, padded
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts.command import RUN_VARIABLE, Job, UserError
+from realign.artifacts.files import link_tree, write_text_whole
 from realign.artifacts.hashing import canonical_json
 from realign.artifacts.manifest import content_hash
 from realign.artifacts.store import WorkStore, work_key
@@ -23,7 +24,6 @@ from realign.study.names import EmbedderId
 from realign.study.recipe import Train
 from realign.training.index import Source, build_index, describe_sources
 from realign.training.journal import read_journal
-from realign.training.links import link_tree
 from realign.training.record import write_tidy
 
 log = logging.getLogger(__name__)
@@ -116,13 +116,25 @@ def train(spec: Mapping[str, Any], order: Train, scratch: Path, threads: int) ->
                 last_step(scratch),
                 budget,
             )
-            (scratch / "token_budget.json").write_text(canonical_json(budget), encoding="utf-8")
+            write_text_whole(scratch / "token_budget.json", canonical_json(budget))
 
 
 def _budget(scratch: Path, asked: int) -> int:
     """The token budget: what was asked for, or what an earlier lack of memory left of it."""
-    place = scratch / "token_budget.json"
-    return min(asked, json.loads(place.read_text(encoding="utf-8"))) if place.exists() else asked
+    left = _noted(scratch / "token_budget.json")
+    return min(asked, left) if isinstance(left, int) else asked
+
+
+def _noted(place: Path) -> Any:
+    """What an earlier attempt noted, or nothing.
+
+    Notes were once written in place, so a killed attempt may have left a piece of one. Without it, the
+    run goes on as a first attempt would: it halves its budget again, and counts its attempts from here.
+    """
+    try:
+        return json.loads(place.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def last_step(scratch: Path) -> int:
@@ -138,7 +150,8 @@ def _note_attempt(scratch: Path) -> None:
     attempt with more memory than the one before it: a job that was killed for lack of it gets more.
     """
     place, step, run = scratch / "attempts.json", last_step(scratch), os.environ.get(RUN_VARIABLE)
-    before = json.loads(place.read_text(encoding="utf-8")) if place.exists() else {}
+    noted = _noted(place)
+    before = noted if isinstance(noted, dict) else {}
     same = bool(step) and (before.get("step"), before.get("run")) == (step, run)
     memory = _memory_given()
     more = memory > before.get("memory", 0)
@@ -151,7 +164,7 @@ def _note_attempt(scratch: Path) -> None:
             "hardware.save_every"
         )
     attempt = {"step": step, "count": again, "run": run, "memory": memory}
-    place.write_text(canonical_json(attempt), encoding="utf-8")
+    write_text_whole(place, canonical_json(attempt))
 
 
 def _memory_given() -> int:

@@ -30,6 +30,7 @@ RESCORE_BYTES = 1 << 21  # candidates that are widened at a time: they should st
 KEEP_GB, KEEP_SHARE = 1.0, 0.5
 # A precision that leaves more than this share of a block unproved is not tried on later blocks.
 PATIENCE = 0.25
+TELLING = 64  # queries, at least, that such a share is told by
 
 
 def top_k(
@@ -160,22 +161,30 @@ class _Worker:
                 continue
             found = self._scan(precision).search(queries[open_], norms[open_], width)
             proved = self._decide(found, queries, norms, open_, scores, places)
-            if len(open_) >= 64 and np.mean(~proved) > PATIENCE and precision != torch.float64:
-                self._given_up.add(precision)
-                self._scans.pop(precision, None)
+            if len(open_) >= TELLING and np.mean(~proved) > PATIENCE and precision != torch.float64:
+                self._give_up(precision)
             open_ = open_[~proved]
         for row in map(int, open_):
             scores[row], places[row] = self._exhaust(queries[row], norms[row], wanted)
         return _expand(self.search.distinct, scores, places, k, first if exclude_self else None)
 
     def _ladder(self, wanted: int) -> Iterator[tuple[torch.dtype, int]]:
-        """Precisions to try, coarse to fine, and how many candidates to keep at each."""
+        """Precisions to try, coarse to fine, and how many candidates to keep at each.
+
+        More than are wanted, so that what is left out is provably worse: the coarser, the more. What
+        float32 does not prove are many near ties, and float64 needs room for those.
+        """
         if self.search.metric != "l2":  # whose squares lose too much in low precision
             fast = fast_precision(self.device)
             if fast != torch.float32:
                 yield fast, 2 * wanted + 32
         yield torch.float32, wanted + 32
         yield torch.float64, 4 * wanted + 64
+
+    def _give_up(self, precision: torch.dtype) -> None:
+        with self._lock:
+            self._given_up.add(precision)
+            self._scans.pop(precision, None)
 
     def _scan(self, precision: torch.dtype) -> Scan:
         with self._lock:

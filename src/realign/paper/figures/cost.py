@@ -13,6 +13,7 @@ from realign.paper.plan import PlateJob
 from realign.paper.style import FAINT, role_colour
 from realign.paper.tidy import Tidy, task_scores
 
+FEW = 8  # points that are all named; of more, those that nothing beats
 MARKS = {"base": "o", "rlvr": "s", "sft": "^", "control": "x"}
 
 
@@ -83,7 +84,8 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
                 color=role_colour(asked.style, row["role"]),
                 markersize=5,
             )
-        for place, index in enumerate(best):  # names above and below in turn, since neighbours are near
+        named = best if len(rows) > FEW else np.argsort(rows["cost"].to_numpy(), kind="stable")
+        for place, index in enumerate(named):  # above and below in turn, since neighbours are near
             row = rows.loc[index]
             name = shorten(asked.labels.get(row["backbone"], row["backbone"]), 16)
             right = row["cost"] > np.sqrt(rows["cost"].min() * rows["cost"].max())

@@ -19,7 +19,7 @@ from realign.paper.panels import (
     stack,
 )
 from realign.paper.plan import PlateJob
-from realign.paper.probe import probe_accuracy
+from realign.paper.probe import readout_gap
 from realign.paper.published import published_measure
 from realign.paper.style import role_colour
 from realign.paper.tidy import TITLES, Tidy, summary, usual_k
@@ -61,10 +61,8 @@ def _value(
 
 def _readout(measures: pd.DataFrame, pair: str, stage: str, step: float, view: View) -> dict[str, float]:
     rows = measures if stage != "checkpoint" else measures[measures["step"] == step]
-    bars = probe_accuracy(rows, view, pair, stage)
-    bars = bars[bars["split"] == "test"].set_index("side")["value"]
-    gap = bars.get("post-trained", np.nan) - bars.get("base", np.nan)
-    return {"value": float(gap), "ci_low": np.nan, "ci_high": np.nan}
+    gap = readout_gap(rows, view, pair, stage)
+    return {c: float(gap[c].iloc[0]) if len(gap) else np.nan for c in ("value", "ci_low", "ci_high")}
 
 
 def trace(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
@@ -110,11 +108,11 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
             _line(axes, rows[rows["pair"] == pair.name], pair, index, asked)
         axes.set_xlim(-0.03 * end, 1.03 * end)
         axes.set_xticks(*_ticks(sorted(rows["x"].unique()), end))
+        axes.set_xticks(rows["x"].unique(), minor=True)
         low, high = (-0.5, 0.1) if measure == "probe" else (0, 1.02)
-        axes.set_ylim(min(low, rows["value"].min() - 0.05), max(high, rows["value"].max() + 0.02))
-    for axes in grid[3:5]:
-        axes.set_xlabel("Step of contrastive training")
-    grid[2].set_xlabel("Step of contrastive training")
+        seen = rows[["value", "ci_low", "ci_high"]]
+        axes.set_ylim(min(low, seen.min().min() - 0.05), max(high, seen.max().max() + 0.02))
+    figure.supxlabel("Step of contrastive training", fontsize="small")
     grid[5].set_axis_off()
     handles = [
         Line2D(
@@ -151,7 +149,7 @@ def _title(measure: str, rows: pd.DataFrame) -> str:
 def _ticks(places: list[float], end: float) -> tuple[list[float], list[str]]:
     kept: list[float] = []
     for place in reversed(places):  # from the end, so that the last step keeps its label
-        if not kept or kept[-1] - place > 0.09 * end:
+        if not kept or kept[-1] - place > 0.06 * end:
             kept.append(place)
     return kept[::-1], [f"{p:.0f}" for p in kept[::-1]]
 

@@ -1,4 +1,4 @@
-"""Each measure of each pair beside its floors: two seeds of one backbone, and chance."""
+"""Each measure of each pair beside its floors: two seeds of one backbone, random weights, and chance."""
 
 from pathlib import Path
 
@@ -30,8 +30,13 @@ MARKS = {"backbone": "o", "embedder": "s"}
 COLUMNS = [
     "pair", "kind", "measure", "what", "value", "ci_low", "ci_high", "published", "difference",
 ]  # fmt: skip
-# What chance gives: a random rotation as computed, tokens shuffled, coordinates rotated at random.
-CHANCE = {"shuffled": "x", "rotated": "+"}
+# Floors that are points: the mark, how far below a row's middle (many lie at one value), and what it is.
+POINTS = {
+    "shuffled": ("x", -0.33, "tokens shuffled"),
+    "chance": ("2", -0.11, "chance, computed"),
+    "rotated": ("+", 0.11, "rotated at random"),
+    "untrained": ("^", 0.33, "random weights"),
+}
 
 
 def run(job: Job[PlateJob]) -> None:
@@ -40,7 +45,7 @@ def run(job: Job[PlateJob]) -> None:
 
 
 def collect(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
-    """One row per pair × measure × what it is: backbone, embedder, seeds (floor) or chance."""
+    """One row per pair × measure × what it is: backbone, embedder, or one of the floors."""
     near, rows = usual_k(tidy.measures, asked.view.neighbours), []
     given = references if asked.view.paper else []
     main = asked.view.corpora[0] if asked.view.corpora else ""
@@ -70,8 +75,10 @@ def collect(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
-            for floor in CHANCE:
+            for floor in ("shuffled", "rotated"):
                 add(pair, measure, floor, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
+            random = corpus["pair"].str.startswith(f"{pair.left}--vs--") & (corpus["kind"] == "control")
+            add(pair, measure, "untrained", corpus[random & (corpus["stage"] == "backbone")])
             by_chance = chance(own[own["stage"] == "backbone"], measure)
             if np.isfinite(by_chance):
                 rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",
@@ -107,9 +114,11 @@ def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
         Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
         Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
         Patch(color=control, label="two seeds of one backbone"),
-        Line2D([], [], marker="x", linestyle="", color=FAINT, label="tokens shuffled"),
-        Line2D([], [], marker="+", linestyle="", color=FAINT, label="rotated at random"),
-        Line2D([], [], marker="2", linestyle="", color=FAINT, label="chance, computed"),
+        *(
+            Line2D([], [], marker=mark, linestyle="", color=FAINT, label=label, fillstyle="none")
+            for what, (mark, _, label) in POINTS.items()
+            if (data["what"] == what).any()
+        ),
     ]
     if data["published"].notna().any():
         handles.append(published_mark())
@@ -124,8 +133,9 @@ def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: PlateJob)
         if row["what"] == "seeds":
             low, high = min(low, row["value"] - 0.006), max(high, row["value"] + 0.006)
             axes.barh(place, high - low, left=low, height=0.8, color=asked.style.palette.control)
-        elif row["what"] in CHANCE or row["what"] == "chance":
-            axes.plot(row["value"], place, CHANCE.get(row["what"], "2"), color=FAINT)
+        elif row["what"] in POINTS:
+            mark, below, _ = POINTS[row["what"]]
+            axes.plot(row["value"], place + below, mark, color=FAINT, markersize=4, fillstyle="none")
         else:
             y = place - 0.17 if row["what"] == "backbone" else place + 0.17
             axes.plot([low, high], [y, y], color=colour, linewidth=1)

@@ -12,6 +12,7 @@ from realign.paper.plan import PlateJob
 from realign.paper.style import role_colour
 from realign.paper.tidy import Tidy, mining_wide
 
+LABELS = {"spare": "good, not needed", "short": "good, their row dropped"}
 PERCENTS = (5, 25, 50, 75, 95)
 SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "control"))
 
@@ -22,8 +23,8 @@ def run(job: Job[PlateJob]) -> None:
 
 
 def fates(statistics: pd.Series) -> pd.Series:
-    """What became of the candidates: kept, or refused and why, as shares."""
-    names = [s for s in statistics.index if s == "kept" or s.startswith("refused_")]
+    """What became of the candidates: kept, good but not needed, or refused and why, as shares."""
+    names = [s for s in statistics.index if s in ("kept", "spare", "short") or s.startswith("refused_")]
     if any(s.startswith("refused_") and s.endswith("_margin") for s in names):
         names = [s for s in names if s != "refused_margin"]  # the sum of the margins is among them
     found = statistics[names]
@@ -69,12 +70,12 @@ def _stacked(axes: Axes, table: pd.DataFrame, asked: PlateJob) -> None:
     left = np.zeros(len(shares))
     greys = ("#7F7F7F", "#A9A9A9", "#C9C9C9", "#E3E3E3", "#F2F2F2")
     hatches = ("", "////", "....", "xxxx", "----", "oooo")
-    for index, column in enumerate(sorted(shares, key=lambda c: (c != "kept", c))):
+    for index, column in enumerate(sorted(shares, key=lambda c: (c != "kept", c != "spare", c))):
         colour = role_colour(asked.style, "base") if column == "kept" else greys[(index - 1) % len(greys)]
         axes.barh(
             range(len(shares)), shares[column], left=left, height=0.7, color=colour, edgecolor="white",
             linewidth=0.4, hatch=hatches[index % len(hatches)],
-            label=column.replace("refused_", "refused, ").replace("_", " "),
+            label=LABELS.get(column, column.replace("refused_", "refused, ").replace("_", " ")),
         )  # fmt: skip
         left += shares[column].to_numpy()
     axes.set_xlim(0, 1)

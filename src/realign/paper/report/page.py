@@ -108,7 +108,7 @@ def answer(claims: pd.DataFrame) -> str:
         tests = claims[(claims["claim"] == "null_effect") & (claims["pair"] != ALL)]
         beyond = "; ".join(_gain(t) for t in tests.itertuples() if t.verdict == "fails")
         asked = ANSWERS[whole["null_effect"]] if len(tests) else NOT_ASKED
-        told = asked + (f": {beyond}. " if beyond else " ")
+        told = asked + (f": {beyond}. " if beyond else " ") + "This is the claim null_effect. "
     words = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
     counts = ", ".join(f"{(whole == v).sum()} {w}" for v, w in words.items() if (whole == v).any())
     return esc(f"{told}Of {len(whole)} claims: {counts}.")
@@ -152,7 +152,9 @@ def _claims(claims: pd.DataFrame) -> str:
         return "<p>No claim has been judged.</p>"
     level = (
         "Many tests: p-values are corrected by Holm over all tests of a claim, not over claims. A claim "
-        "holds when all of its tests hold, fails when one of them does, and is undecided otherwise."
+        "holds when all of its tests hold, fails when one of them does, and is undecided otherwise. An "
+        "interval is the one that its test, taken alone, decides by: two-sided and of 90 % where the level "
+        "is 0.05, of 95 % where the rule is 'other than'."
     )
     blocks = [f'<p class="faint">{level}</p><div class="claims">']
     for name, rows in claims.groupby("claim", sort=False):
@@ -175,14 +177,15 @@ def _verdict(verdict: str) -> str:
 
 
 def _tests(tests: pd.DataFrame) -> str:
-    heads = ("Pair", "Statistic", "Value", "Interval", "Rule", "p (Holm)", "Verdict", "Evidence")
+    heads = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
     rows = []
     for t in tests.itertuples():
         evidence = json.loads(t.evidence)
         interval = f"{t.ci_low:.3f} to {t.ci_high:.3f}" if t.ci_low == t.ci_low else ""
         rows.append([
             (t.pair, None), (t.statistic, None), (_number(t.value), t.value), (interval, t.ci_low),
-            (rule_text(evidence["rule"], t.threshold), None), (_p(evidence["p_holm"]), evidence["p_holm"]),
+            (rule_text(evidence["rule"], t.threshold), None),
+            *((_p(evidence[p]), evidence[p]) for p in ("p_holm", "p_opposite_holm")),
             (t.verdict, None), (_evidence(evidence), None),
         ])  # fmt: skip
     return _html_table(heads, rows) if rows else '<p class="faint">No pair of this study is selected.</p>'

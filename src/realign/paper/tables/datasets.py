@@ -9,7 +9,7 @@ from realign.artifacts.command import Job
 from realign.paper.plan import PlateJob
 from realign.paper.published import read_reference
 from realign.paper.tabulate import Column, Table, publish
-from realign.paper.tidy import MINED, Tidy, mining_wide
+from realign.paper.tidy import Tidy, mining_wide
 
 COLUMNS = (
     Column("dataset", "Data set"),
@@ -40,11 +40,11 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     )
     rows: list[dict[str, Any]] = []
     for name, found in mining_wide(tidy.mining).iterrows():
-        kept = found.get(MINED["pairs_out"], np.nan)
+        kept = found.get("pairs_out", np.nan)
         paper = sizes.get(_plain(str(name)), np.nan)
         rows.append({
-            "dataset": name, "pairs_in": found.get(MINED["pairs_in"], np.nan), "pairs_out": kept,
-            "negatives": found.get(MINED["kept"], np.nan) / kept if kept else np.nan,
+            "dataset": name, "pairs_in": found.get("pairs_in", np.nan), "pairs_out": kept,
+            "negatives": found.get("kept", np.nan) / kept if kept else np.nan,
             "paper": paper, "difference": kept - paper,
         })  # fmt: skip
     if len(rows) > 1:

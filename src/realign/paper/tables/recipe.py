@@ -21,6 +21,8 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
     for key, value in settings.items():
         path = f"{prefix}{key}"
         if isinstance(value, Mapping):
+            if not prefix and key == "lora":
+                yield path, "yes"  # where a recipe without them says none
             yield from flatten(value, path + ".")
         else:
             yield path, value
@@ -48,7 +50,9 @@ def make(asked: PlateJob, _tidy: Tidy, references: list[Path]) -> Table:
             k: (r["setting"], r["value"]) for _, r in published.iterrows() for k in str(r["keys"]).split()
         }
     keys = list(dict.fromkeys(k for settings in recipes.values() for k in settings))
-    keys.sort(key=lambda k: k not in told)
+    at = {key: place for place, key in enumerate(keys)}
+    above = {key: key.partition(".")[0] if key.partition(".")[0] in at else key for key in keys}
+    keys.sort(key=lambda k: (above[k] not in told, at[above[k]], at[k]))  # adapters' own beside them
     rows = []
     for key in keys:
         row: dict[str, Any] = {

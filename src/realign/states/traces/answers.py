@@ -12,9 +12,13 @@ from fractions import Fraction
 _MARK = r"####|[Aa]nswer(?:\s+is)?\s*:?"
 _MARKED = re.compile(rf"(?:{_MARK})\s*([^\n]+?)(?={_MARK}|\n|$)")
 _NUMBER = re.compile(r"[-+−]?\$?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+|\d)(?:\s*/\s*\d+(?:\.\d+)?)?|[-+−]?\d+")
-_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s)|[\s$]|\\%|%|°|\^\\circ")
+_LAYOUT = re.compile(r"\\(?:left|right|displaystyle|,|;|!|:|\s)|[\s$~]|\\%|%|°|\^\\circ")
 _WORDS = re.compile(r"\\(?:text|mathrm|mathbf)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"\\[dt]?frac(?:\{([^{}]+)\}|(\d))(?:\{([^{}]+)\}|(\d))")
+_MIXED = re.compile(rf"(?<![\w.])(\d+)\s*(?={_FRACTION.pattern})")  # 1\frac{1}{2}
+_THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
+_NUMERAL = r"-?(?:\d+(?:\.\d*)?|\.\d+)(?:e[+-]?\d+)?"
+_RATIO = re.compile(rf"\+?(-?)(?:\(({_NUMERAL})\)|({_NUMERAL}))(?:/(?:\(({_NUMERAL})\)|({_NUMERAL})))?")
 _NEEDLESS = re.compile(r"\{(\w|,)\}")  # x^{2}, 1{,}000
 _CHOICE = re.compile(r"\((\w)\)")
 
@@ -53,7 +57,7 @@ def _stated_number(text: str) -> str | None:
     """The number of the last statement that has one, where it is alone: "the answer is 18 dollars"."""
     boxed = _last_boxed(text)
     for stated in reversed(_marked(text) if boxed is None else [boxed]):
-        said = _NEEDLESS.sub(r"\1", stated).rpartition("=")[2]
+        said = _right_side(_NEEDLESS.sub(r"\1", _WORDS.sub(r" \1", stated)))
         if numbers := list(_NUMBER.finditer(said)):
             alone = len(numbers) == 1 and not re.match(r"[\w\\^*/+-]", said[numbers[0].end() :])
             return numbers[0].group() if alone else None
@@ -79,18 +83,43 @@ def _last_boxed(text: str) -> str | None:
 
 
 def _plain(answer: str) -> str:
-    answer = _FRACTION.sub(r"(\1\2)/(\3\4)", answer.replace("−", "-"))
+    answer = _MIXED.sub(r"\1 and ", answer.replace("−", "-"))
+    answer = _FRACTION.sub(r"(\1\2)/(\3\4)", answer)
     answer = _NEEDLESS.sub(r"\1", _WORDS.sub(r"\1", answer))
     answer = _LAYOUT.sub("", answer).replace("{", "(").replace("}", ")")
-    answer = re.sub(r"(?<=\d),(?=\d{3}(?:\D|$))", "", answer).removesuffix(".").lower()
+    answer = _THOUSANDS.sub("", answer).removesuffix(".").lower()
     choice = _CHOICE.fullmatch(answer)
     return choice.group(1) if choice else answer
 
 
+def _right_side(statement: str) -> str:
+    """What an equation comes to: `x = 1 + 1 = 2` to 2; several, as in `a = 1, b = 2`, stay as they are."""
+    return statement if "," in _THOUSANDS.sub("", statement) else statement.rpartition("=")[2]
+
+
 def _value(answer: str) -> Fraction | None:
-    bare = answer.replace("(", "").replace(")", "").rpartition("=")[2].removeprefix("+")
+    """The number that a plain answer is: a numeral, a ratio of two, or a whole number and a ratio."""
+    bare = _without_parentheses(_right_side(answer))
+    whole, mixed, rest = bare.rpartition("and")
+    sign = -1 if mixed and whole.startswith("-") else 1
+    found = _RATIO.fullmatch(rest)
     try:
-        above, _, below = bare.partition("/")
-        return Fraction(above) / Fraction(below) if below else Fraction(above)
-    except (ValueError, ZeroDivisionError):
+        if found is None or (mixed and not whole.removeprefix("-").isdigit()):
+            return None
+        above, below = found[2] or found[3], found[4] or found[5] or "1"
+        value = Fraction(above) / Fraction(below) * (-1 if found[1] else 1)
+        return sign * (abs(Fraction(whole)) + value) if mixed else value
+    except ZeroDivisionError:
         return None
+
+
+def _without_parentheses(text: str) -> str:
+    """A text without parentheses around the whole of it."""
+    while text.startswith("(") and text.endswith(")"):
+        inside, depth = text[1:-1], 0
+        for letter in inside:
+            depth += {"(": 1, ")": -1}.get(letter, 0)
+            if depth < 0:
+                return text
+        text = inside
+    return text
