@@ -12,6 +12,7 @@ from realign.artifacts.command import UserError
 from realign.runs import plan
 from realign.runs.cost import Cost, cost_of, measured_hours, total
 from realign.runs.dag import PlannedJob, planned_jobs
+from realign.runs.plan import Plan, Step
 from realign.study.resources import Resources
 
 SNAKEFILE = """
@@ -162,6 +163,71 @@ def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path)
     own = PlannedJob("train", {"backbone": "large"}, ("model",), resources={"gpu": 4})
     assert cost_of(own, measured, large) == Cost(2, 8, "measured")
     assert total([Cost(1, 2, "measured"), Cost(1, 0, "guess")]) == Cost(2, 2, "guess")
+
+
+def step(rule, why, minutes, source="guess", jobs=1):
+    made = tuple(PlannedJob(rule, {"n": str(n)}) for n in range(jobs))
+    return Step(rule, why, made, Cost(minutes / 60, 0, source))
+
+
+STEPS = (
+    step("problems", "settings: train 10 → 20", 0.1),
+    step("train", "not made yet; follows mine", 90, "study", jobs=3),
+    step("train", "it has other inputs than before", 10, "measured"),
+    *(step(f"figure_{n}", f"not made yet; follows rule_{n}", 0.12) for n in range(30)),
+    step("claims", "not made yet", 0.12),
+    step("report", "follows claims", 0),
+)
+
+
+def rendered(*steps, **how):
+    return [" ".join(line.split()) for line in plan.render(Plan(steps, (), 8.0), **how).splitlines()]
+
+
+def test_what_costs_next_to_nothing_shares_a_line_with_what_made_it_stale():
+    assert rendered(*STEPS) == [
+        "rule jobs cost why",
+        "problems 1 0.1 min (guessed) settings: train 10 → 20",
+        "train 3 1.5 h (stated) not made yet; follows mine",
+        "train 1 10 min it has other inputs than before",
+        "report 1 0 min (guessed) follows claims",
+        "small ones 31 3.7 min (guessed) not made yet: 30 figures and tables, claims",
+        "all 37 1.73 h of jobs, one after the other (87 % stated, 4 % guessed)",
+        "(--all: a line for each rule)",
+    ]
+
+
+def test_each_rule_has_its_line_where_that_is_asked_for():
+    assert len(rendered(*STEPS, each_rule=True)) == 1 + len(STEPS) + 1
+    assert "figure_7(n=0)" in rendered(*STEPS, each_job=True)
+
+
+def test_what_is_redrawn_alone_says_why_once():
+    steps = [step(f"table_{n}", "settings: dpi 200 → 300; follows claims", 0.12) for n in range(9)]
+    assert rendered(*steps)[1:] == [
+        "small ones 9 1.1 min (guessed) settings: dpi 200 → 300: 9 figures and tables",
+        "all 9 1.1 min of jobs, one after the other (100 % guessed)",
+        "(--all: a line for each rule)",
+    ]
+
+
+def test_what_is_kept_is_never_counted_among_what_is_made():
+    kept = step("mine", "what it made was deleted", 0, "kept"), step("pairs", "not made yet", 0, "kept")
+    assert rendered(*kept, step("claims", "not made yet", 0.1, "measured"))[1:] == [
+        "mine 1 kept: seconds what it made was deleted",
+        "pairs 1 kept: seconds not made yet",
+        "claims 1 0.1 min not made yet",
+        "all 3 0.1 min of jobs, one after the other",
+    ]
+    assert rendered(*kept)[-1] == "all 2 kept: seconds"
+
+
+def test_a_gpu_rule_is_small_only_beside_the_gpu_hours_of_all():
+    costs = (("train", 100.0), ("checkpoint", 0.5), ("collect_scores", 0.0))
+    steps = [
+        Step(rule, "not made yet", (PlannedJob(rule),), Cost(0.001, gpu, "study")) for rule, gpu in costs
+    ]
+    assert [line.split()[0] for line in rendered(*steps)] == ["rule", "train", "small", "all", "(--all:"]
 
 
 def test_a_workflow_that_cannot_be_planned_is_a_clear_error(toy, tmp_path):

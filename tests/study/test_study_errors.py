@@ -52,6 +52,27 @@ def test_the_good_study_is_good(tmp_path):
         ),
         (changed(study={"name": "n" * 49}), "study.name: string should have at most 48 characters"),
         (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),
+        (changed(study={"seeds": 3}), "study.seeds: a list is wanted, such as [3]"),
+        (changed(study={"seeds": "0, 1"}), "study.seeds: a list is wanted, such as [0, 1]"),
+        (changed(hrsa={"corpora": "docs"}), "hrsa.corpora: a list is wanted, such as [docs]"),
+        (
+            changed(recipes={"full": {"optimizer": {"betas": 0.9}}}),
+            "recipes.full.optimizer.betas: a list of 2 values is wanted (got 0.9)",
+        ),
+        (
+            changed(recipes={"full": {"temperature": 0.1}}),
+            "recipes.full.temperature: unknown key (the setting is loss.temperature)",
+        ),
+        (changed(lexical={}), "lexical: unknown key (the setting is mining.lexical)"),
+        (changed(lora={}), "lora: unknown key (known here: backbone_scores, "),  # each recipe's own
+        (
+            changed(mining={"teacher": {"backbone": "qwen"}}),
+            "mining.teacher.backbone: no backbone 'qwen'; declare it under `backbones`",
+        ),
+        (
+            changed(text={"heldout_packages": ["numpyy", "networkx"]}),
+            "text.heldout_packages[0]: 'numpyy' is not installed here (did you mean 'numpy'?)",
+        ),
         (changed(study={"seeds": [1, 1]}), "study.seeds: a seed is listed twice"),
         (changed(recipes={"full": {"seeds": [1, 1]}}), "recipes.full.seeds: a seed is listed twice"),
         (
@@ -145,6 +166,28 @@ def test_nothing_is_said_of_names_in_a_section_that_is_wrong(tmp_path):
     problems = told(tmp_path, changed(backbones={"base": {"hub": 3}}))
     assert len(problems) == 1
     assert problems[0].startswith("backbones.base")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pairs": [{"left": "base", "right": "tunde", "kind": "rlvr"}]},
+        {"pairs": [{"left": "base", "right": "tuned", "kind": "rlrv"}]},
+        {"pairs": [{"left": "base", "right": "tuned", "knd": "rlvr"}]},
+        {"claims": {"own": {"mine": {"says": "so", "tests": [{"statistic": "lft", "rule": "above"}]}}}},
+    ],
+)
+def test_one_mistake_is_one_problem(tmp_path, changes):
+    content = changed(recipes={"full": {"backbones": ["base", "tuned"]}}, **changes)
+    assert len(told(tmp_path, content)) == 1
+
+
+def test_a_default_package_may_be_missing_where_none_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("realign.study.text.installed", lambda package: "")
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(GOOD))
+    load_study(path)
+    assert len(told(tmp_path, changed(text={"train_packages": ["numpy", "scipy"]}))) == 2
 
 
 def test_a_mistake_in_a_check_is_not_taken_for_a_section_that_is_lacking(tmp_path, monkeypatch):

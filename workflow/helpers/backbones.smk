@@ -41,13 +41,18 @@ def parent_model(wildcards):
 
 def import_source(wildcards):
     """What an imported model is read from: the user's own files, or what a package held."""
-    backbone = STUDY.backbones[wildcards.backbone]
+    name = wildcards.backbone
+    backbone = STUDY.backbones[name]
     if backbone.pypi:
-        return artifact(f"{R}/packages/backbones/{wildcards.backbone}")
+        return artifact(f"{R}/packages/backbones/{name}")
+    given = backbone.gguf or backbone.path
+    data = own(
+        f"backbones.{name}.{backbone.source}", given, f"{R}/backbones/{name}/model"
+    )
     if backbone.gguf:
-        return dict(data=backbone.gguf)
-    inside = Path(backbone.path).glob("*")
-    return dict(data=backbone.path, files=sorted(str(p) for p in inside if p.is_file()))
+        return dict(data=data)
+    inside = Path(data).glob("*")
+    return dict(data=data, files=sorted(str(p) for p in inside if p.is_file()))
 
 
 def score_settings(wildcards):

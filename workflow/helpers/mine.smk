@@ -1,18 +1,27 @@
 # What the rules of mine.smk ask of the study.
 
 
-def teacher_of(teacher):
+def teacher_of(section):
     """A teacher as inputs: a backbone of the study, a folder, or nothing where it needs none."""
+    teacher = section.teacher
     if teacher.backbone:
         return artifact(f"{R}/backbones/{teacher.backbone}/model")
-    return dict(data=teacher.path) if teacher.path else {}
+    if not teacher.path:
+        return {}
+    where = "mining" if section is STUDY.mining else "mining.margin_filter"
+    return dict(data=mined_with(f"{where}.teacher.path", teacher.path))
+
+
+def mined_with(setting, path):
+    """A user's own file or folder that datasets are mined with, as an input."""
+    return lambda wc: own(setting, path, f"{R}/mined/{wc.dataset}/pairs.jsonl")
 
 
 def beside_raw_pairs():
     """What mining reads beside the raw pairs."""
     given = dict(corpus=STUDY.mining.corpus, cross_encoder=STUDY.mining.cross_encoder)
-    return teacher_of(STUDY.mining.teacher) | {
-        name: path for name, path in given.items() if path
+    return teacher_of(STUDY.mining) | {
+        name: mined_with(f"mining.{name}", path) for name, path in given.items() if path
     }
 
 

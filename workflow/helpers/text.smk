@@ -1,10 +1,19 @@
 # What the rules of text.smk ask of the study.
 
 
+# Where a section stands in a study, and what is made of its sources.
+SECTIONS = {
+    "datasets": ("data.datasets", f"{R}/text/pairs/{{}}.jsonl"),
+    "probes": ("text.probes", f"{R}/text/probes/{{}}.jsonl"),
+    "problems": ("text.problems.further", f"{R}/text/problems/train.jsonl"),
+}
+
+
 def text_source(section, name, source):
     """The file or folder that rows are read from, as a rule's input."""
     if source.file:
-        return dict(source=source.file)
+        where, made = SECTIONS[section]
+        return dict(source=own(f"{where}.{name}.file", source.file, made.format(name)))
     if source.pypi or source.hub:
         place = fetched(section, name, source)
         return dict(manifest=f"{place}.manifest.json", source=ancient(place))

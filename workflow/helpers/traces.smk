@@ -7,6 +7,13 @@ def trace_writer(wildcards):
     return artifact(f"{R}/backbones/{backbone}/model") if backbone else {}
 
 
+def trace_problems(wildcards):
+    """The problems of one set."""
+    name = wildcards.dataset
+    file = STUDY.traces.sets[name].file
+    return own(f"traces.sets.{name}.file", file, f"{TRACES}/{name}/traces.jsonl")
+
+
 def counted_traces(wildcards):
     """One file for each set, released ones first."""
     released = [f"{TEXT}/fetched/{name}.parquet" for name in STUDY.traces.released]

@@ -8,7 +8,14 @@ from pathlib import Path
 gc.freeze()
 gc.set_threshold(100_000, 50, 100)
 
-from realign.runs.flow import WILDCARDS, Flow, find_commands, open_study, with_manifest
+from realign.runs.flow import (
+    WILDCARDS,
+    Flow,
+    find_commands,
+    open_study,
+    own_file,
+    with_manifest,
+)
 from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
 
 STUDY = open_study(
@@ -46,6 +53,9 @@ threads_of = FLOW.threads
 
 # A large artifact as an input: its manifest decides, its data must merely be there.
 artifact = lambda path: dict(manifest=f"{path}.manifest.json", data=ancient(path))
+
+# A user's own file as an input, by the setting that names it and what is made of it.
+own = lambda setting, path, made: own_file(workflow.rules, setting, path, made)
 
 # What `all` asks for, by stage; each rule file adds its own. Large artifacts are listed with their
 # data, so that deleted weights are noticed behind an intact manifest.

@@ -38,9 +38,7 @@ rule mine:
         " --report {output.report:q} --tidy {output.tidy:q}"
 
 
-MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter.teacher) or teacher_of(
-    STUDY.mining.teacher
-)
+MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter) or teacher_of(STUDY.mining)
 
 
 # Keeps the rows whose positive is far enough from their hardest negative.

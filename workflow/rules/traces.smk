@@ -15,7 +15,7 @@ TRACES = f"{R}/traces"
 rule traces:
     input:
         unpack(trace_writer),
-        problems=lambda wc: STUDY.traces.sets[wc.dataset].file,
+        problems=trace_problems,
     output:
         traces=f"{TRACES}/{{dataset}}/traces.jsonl",
         counts=f"{TRACES}/{{dataset}}/counts.csv",

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -109,6 +110,9 @@ def planned_jobs(
             ).execute_workflow(executor="dryrun")
             return jobs_of(workflow._workflow.dag)
     except Exception as error:  # Snakemake raises many kinds; all mean that there is no plan
+        # of what an input function raises Snakemake keeps the words alone
+        if of_study := re.search(r"StudyError: (.+?)\nWildcards:", str(error), re.DOTALL):
+            raise UserError(of_study[1]) from error
         raise UserError(f"the workflow can't be planned: {error}\n{said.getvalue()}".rstrip()) from error
 
 

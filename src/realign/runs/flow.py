@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -217,6 +217,17 @@ def _tasks(asked: RuleResources) -> int:
     """One task a node, without which no second node is given; a job with GPUs needs no word of it."""
     nodes = asked.nodes or 1
     return nodes if nodes > 1 and not asked.gpus else 0
+
+
+def own_file(rules: Iterable[Any], setting: str, path: str, made: str) -> str:
+    """A user's own file or folder as a rule's input; where it is missing, the setting that names it is told.
+
+    Another rule may make it, and where what is `made` of it is there already, it may be gone.
+    """
+    there = Path(path).exists() or Path(made).exists()
+    if not there and not any(rule.is_producer(path) for rule in rules):
+        raise StudyError(setting, [f"no file or folder '{Path.cwd() / path}', and no rule that makes it"])
+    return path
 
 
 def with_manifest(path: str) -> list[str]:

@@ -2,7 +2,8 @@
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,10 @@ from realign.runs.flow import changes_of, choose_study, find_snakefile
 from realign.runs.guard import Redone, describe, gpu_hours, how_to_go_on, redone
 from realign.study.load import load_study
 from realign.study.study import Study
+
+# A rule all of whose jobs cost less than this, or than this share of the plan, gets no line of its own.
+SMALL_HOURS = 0.25 / 60
+SMALL_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,16 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the study")
     parser.add_argument("--snakefile", type=Path, help="the workflow (default: this project's Snakefile)")
-    parser.add_argument("--jobs", action="store_true", help="also list each job")
+    parser.add_argument("--all", action="store_true", help="a line for each rule, however little it costs")
+    parser.add_argument("--jobs", action="store_true", help="that, and also list each job")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     arguments = parser.parse_args(words)
     snakefile = arguments.snakefile or find_snakefile()
     plan = make_plan(snakefile, arguments.configfile, read_config(arguments.config), arguments.targets)
-    print(json.dumps(_as_json(plan), indent=1) if arguments.json else render(plan, arguments.jobs))
+    if arguments.json:
+        print(json.dumps(_as_json(plan), indent=1))
+    else:
+        print(render(plan, each_rule=arguments.all, each_job=arguments.jobs))
     return 0
 
 
@@ -105,33 +114,93 @@ def _flow_order(group: tuple[tuple[str, str, bool], list[PlannedJob]]) -> tuple[
     return (order(rule), rule, why, kept)
 
 
-def render(plan: Plan, each_job: bool = False) -> str:
-    """The plan as a person reads it."""
+def render(plan: Plan, each_rule: bool = False, each_job: bool = False) -> str:
+    """The plan as a person reads it; what costs next to nothing shares a line unless each is asked for."""
     if not plan.steps:
         return "Nothing to be done."
-    lines = []
-    for step in plan.steps:
-        lines.append(f"{step.rule:<18} {len(step.jobs):>6,}  {_hours(step.cost):<32} {step.why}")
+    rows = [[step] for step in plan.steps] if each_rule or each_job else _rows(plan.steps)
+    lines = [f"{'rule':<18} {'jobs':>6}  {'cost':<32} why"]
+    for row in rows:
+        lines.append(_row(row))
         if each_job:
-            lines += [f"    {job.name}" for job in step.jobs]
-    whole = total(step.cost for step in plan.steps)
-    count = sum(len(step.jobs) for step in plan.steps)
-    head = f"{'rule':<18} {'jobs':>6}  {'cost':<32} why"
-    tail = [f"{'all':<18} {count:>6,}  {_hours(whole)}"]
+            lines += [f"    {job.name}" for step in row for job in step.jobs]
+    lines.append(_line("all", plan.steps, _say_sum(plan.steps)))
+    if len(rows) < len(plan.steps):
+        lines.append("(--all: a line for each rule)")
     if plan.redone:
-        tail += ["", describe(plan.redone)]
+        lines += ["", describe(plan.redone)]
         if gpu_hours(plan.redone) > plan.limit:
-            tail.append(how_to_go_on(plan.redone))
-    return "\n".join([head, *lines, *tail])
+            lines.append(how_to_go_on(plan.redone))
+    return "\n".join(lines)
 
 
-def _hours(cost: Cost) -> str:
+def _rows(steps: Sequence[Step]) -> list[list[Step]]:
+    """A row for each step; then one for small rules' steps that the same made stale."""
+    small = _small_rules(steps)
+    groups: dict[tuple[str, str, bool], list[Step]] = {}
+    for step in steps:
+        what = ("", _own_cause(step.why)) if step.rule in small else (step.rule, step.why)
+        groups.setdefault((*what, step.cost.source == "kept"), []).append(step)
+    return sorted(groups.values(), key=lambda row: len(row) > 1)
+
+
+def _small_rules(steps: Sequence[Step]) -> set[str]:
+    """The rules whose jobs together cost next to nothing, beside all that would run."""
+    whole = total(step.cost for step in steps)
+    costs = {rule: total(s.cost for s in steps if s.rule == rule) for rule in {s.rule for s in steps}}
+    hours = max(SMALL_HOURS, SMALL_SHARE * whole.hours)
+    gpu = SMALL_SHARE * whole.gpu_hours
+    return {rule for rule, cost in costs.items() if cost.hours <= hours and cost.gpu_hours <= gpu}
+
+
+def _own_cause(why: str) -> str:
+    """What made a step stale beside the steps before it, which differ from rule to rule."""
+    return re.sub(r"(^|; )follows .*", "", why) or "follow what runs before them"
+
+
+def _row(row: Sequence[Step]) -> str:
+    if len(row) == 1:
+        return _line(row[0].rule, row, _say(row[0].cost), row[0].why)
+    why = f"{_own_cause(row[0].why)}: {_names(row)}"
+    return _line("small ones", row, _say(total(step.cost for step in row)), why)
+
+
+def _line(name: str, steps: Iterable[Step], cost: str, why: str = "") -> str:
+    return f"{name:<18} {sum(len(step.jobs) for step in steps):>6,}  {cost:<32} {why}".rstrip()
+
+
+def _names(steps: Iterable[Step]) -> str:
+    """The rules of some steps: figures and tables counted, the others by name."""
+    rules = list(dict.fromkeys(step.rule for step in steps))
+    plates = [rule for rule in rules if rule.startswith(("figure_", "table_"))]
+    if len(plates) > 1:
+        rules = [f"{len(plates)} figures and tables", *(rule for rule in rules if rule not in plates)]
+    return ", ".join(rules)
+
+
+def _say(cost: Cost) -> str:
     if cost.source == "kept":
         return "kept: seconds"
     mark = {"measured": "", "study": " (stated)", "guess": " (guessed)"}[cost.source]
+    return f"{_amount(cost)}{mark}"
+
+
+def _say_sum(steps: Sequence[Step]) -> str:
+    """The sum over all jobs, which is no wall time, and how much of it is no measurement."""
+    whole = total(step.cost for step in steps)
+    if whole.source == "kept":
+        return _say(whole)
+    marks = [
+        f"{max(1, round(100 * part / whole.hours))} % {word}"
+        for source, word in (("study", "stated"), ("guess", "guessed"))
+        if (part := sum(step.cost.hours for step in steps if step.cost.source == source))
+    ]
+    return f"{_amount(whole)} of jobs, one after the other" + (f" ({', '.join(marks)})" if marks else "")
+
+
+def _amount(cost: Cost) -> str:
     gpu = f"{_figure(cost.gpu_hours)} GPU-h, " if cost.gpu_hours else ""
-    wall = f"{_figure(cost.hours)} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min"
-    return f"{gpu}{wall}{mark}"
+    return gpu + (f"{_figure(cost.hours)} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min")
 
 
 def _figure(value: float) -> str:

@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import EmbedderSettings
-from realign.study.errors import nearest
+from realign.study.errors import nearest, undeclared
 
 if TYPE_CHECKING:
     from realign.study.study import Study
@@ -210,9 +210,7 @@ class Mining(MiningSettings):
         for where, teacher in (("", self.teacher), ("margin_filter.", self.margin_filter.teacher)):
             name = teacher.backbone
             if name is not None and name not in study.backbones:
-                yield (
-                    f"mining.{where}teacher.backbone: no backbone '{name}'{nearest(name, study.backbones)}"
-                )
+                yield f"mining.{where}teacher.backbone: {undeclared(name, study.backbones)}"
         if (self.corpus is None) != (self.passages == "positives"):
             yield "mining: `corpus` and `passages: corpus` (or both) go together"
         for i, name in enumerate(self.margin_filter.datasets):

@@ -8,7 +8,7 @@ from typing import Any
 
 from realign.commands import STAGES
 from realign.study.base import Name, Section, setting
-from realign.study.errors import nearest
+from realign.study.errors import nearest, undeclared
 
 
 class RuleResources(Section):
@@ -60,7 +60,7 @@ class Resources(Section):
                     yield f"resources.{where}.{rule}.nodes: only train works on several nodes"
         for name in self.backbones:
             if name not in study.backbones:
-                yield f"resources.backbones.{name}: no backbone '{name}'{nearest(name, study.backbones)}"
+                yield f"resources.backbones.{name}: {undeclared(name, study.backbones)}"
 
     def named(self, rule: str) -> list[RuleResources]:
         """Everything that the study says of a rule, in general and for single backbones."""

@@ -18,7 +18,7 @@ from realign.study.base import Name, Section
 from realign.study.claims import Claims
 from realign.study.data import Data
 from realign.study.embedder import EmbedderSettings
-from realign.study.errors import nearest
+from realign.study.errors import undeclared
 from realign.study.evaluation import Evaluation
 from realign.study.figures import Figures
 from realign.study.hrsa import Hrsa
@@ -98,6 +98,9 @@ class Study(Section):
 
     def _recipe_problems(self) -> Iterator[str]:
         embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
+        known = set(getattr(self, "backbones", embedded))
+        if not embedded <= known:  # a misspelt side may stand for any backbone
+            embedded = known
         yield from recipe_problems(self.recipes, self.data.datasets, embedded)
 
     def _tokenizer_problems(self) -> Iterator[str]:
@@ -117,7 +120,7 @@ class Study(Section):
             for side in ("left", "right"):
                 name = getattr(pair, side)
                 if name not in self.backbones:
-                    yield f"pairs[{i}].{side}: no backbone '{name}'{nearest(name, self.backbones)}"
+                    yield f"pairs[{i}].{side}: {undeclared(name, self.backbones)}"
             if pair.left == pair.right:
                 yield f"pairs[{i}]: both sides are '{pair.left}'"
         for name, count in Counter(pair.name for pair in self.pairs).items():

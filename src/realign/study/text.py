@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.data import Source
+from realign.study.errors import nearest
 
 ProblemTask = Literal[
     "sum", "difference", "chain_sum", "products", "gcd", "lcm", "leg_counting", "word_problem"
@@ -147,6 +148,22 @@ class Text(Section):
         return self
 
     def problems_in(self, study: Any) -> Iterator[str]:
+        """Packages that are not installed, and hub datasets of one name."""
+        yield from self._package_problems()
+        yield from self._name_problems(study)
+
+    def _package_problems(self) -> Iterator[str]:
+        """Packages that the study names itself; a default may be missing where no text is made of it."""
+        for key in ("train_packages", "heldout_packages"):
+            given = getattr(self, key)
+            if given == type(self).model_fields[key].default:
+                continue
+            for i, package in enumerate(given):
+                if not installed(package):
+                    known = [str(found.name) for found in metadata.distributions()]
+                    yield f"text.{key}[{i}]: '{package}' is not installed here{nearest(package, known)}"
+
+    def _name_problems(self, study: Any) -> Iterator[str]:
         """A hub dataset is fetched under its name, so one name cannot stand for two of them."""
         known = {name: ("data.datasets", source.hub) for name, source in study.data.datasets.items()}
         for section, sources in (("probes", self.probes), ("problems.further", self.problems.further)):

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.data import HubSource
-from realign.study.errors import nearest
+from realign.study.errors import undeclared
 
 
 class Endpoint(Section):
@@ -115,7 +115,7 @@ class Traces(Section):
         """What the sets need from the rest of the study."""
         asked, known = self.generator.backbone, study.backbones
         if asked is not None and asked not in known:
-            yield f"traces.generator.backbone: no backbone '{asked}'{nearest(asked, known)}"
+            yield f"traces.generator.backbone: {undeclared(asked, known)}"
         if self.sets and asked is None and self.generator.endpoint is None:
             yield "traces.generator: give an endpoint or a backbone to generate the sets with"
         for name in sorted(set(self.sets) & set(self.released)):

@@ -1,0 +1,92 @@
+"""A study's own files: which setting names one that is missing, and when none is asked for."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from realign.artifacts.command import UserError
+from realign.runs.dag import planned_jobs
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = {
+    "study": {"name": "own"},
+    "backbones": {"base": {"hub": "org/base"}, "noise": {"untrained": {"like": "base"}}},
+    "pairs": [{"left": "base", "right": "noise", "kind": "control"}],
+    "data": {"datasets": {"docs": {"embedded": "summary-description"}}},
+    "mining": {"lexical": {}},
+    "recipes": {"full": {}},
+}
+SEARCH = {"corpus": "a.jsonl", "queries": "b.jsonl", "qrels": "c.tsv"}
+
+
+@pytest.fixture
+def jobs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def planned(**sections):
+        study = tmp_path / "own.yaml"
+        study.write_text(yaml.safe_dump(STUDY | sections))
+        return {job.name for job in planned_jobs(ROOT / "Snakefile", tmp_path, study)}
+
+    return planned
+
+
+@pytest.mark.parametrize(
+    ("sections", "setting", "file"),
+    [
+        ({"backbones": STUDY["backbones"] | {"base": {"path": "/nope"}}}, "backbones.base.path", "/nope"),
+        ({"backbones": STUDY["backbones"] | {"base": {"gguf": "a.gguf"}}}, "backbones.base.gguf", "a.gguf"),
+        ({"data": {"datasets": {"docs": {"file": "a.jsonl"}}}}, "data.datasets.docs.file", "a.jsonl"),
+        ({"text": {"probes": {"docs": {"file": "a.jsonl"}}}}, "text.probes.docs.file", "a.jsonl"),
+        (
+            {"text": {"problems": {"further": {"own": {"file": "a.jsonl"}}}}},
+            "text.problems.further.own.file",
+            "a.jsonl",
+        ),
+        ({"mining": {"teacher": {"path": "/nope"}}}, "mining.teacher.path", "/nope"),
+        ({"recipes": {"full": {"deepspeed": "ds.json"}}}, "recipes.full.deepspeed", "ds.json"),
+        (
+            {"evaluation": {"tasks": {"mine": {"type": "retrieval", "path": "a", "files": SEARCH}}}},
+            "evaluation.tasks.mine",
+            "a/a.jsonl",
+        ),
+        (
+            {"evaluation": {"tasks": {"mine": {"type": "sts", "path": "/nope"}}}},
+            "evaluation.tasks.mine",
+            "/nope",
+        ),
+    ],
+)
+def test_a_missing_file_is_told_by_its_setting(jobs, sections, setting, file):
+    with pytest.raises(UserError) as told:
+        jobs(**sections)
+    head, *problems = str(told.value).splitlines()
+    assert head == f"{setting}: 1 problem"
+    assert len(problems) == 1
+    assert f"{file}" in problems[0]
+
+
+def test_what_a_rule_makes_or_was_made_already_is_not_asked_for(jobs, tmp_path):
+    probes = {"docs": {"file": "results/own/traces/sums/traces.jsonl"}}
+    traces = {"sets": {"sums": {"file": "sums.jsonl"}}, "generator": {"backbone": "base"}}
+    (tmp_path / "sums.jsonl").touch()
+    assert "traces(dataset=sums)" in jobs(text={"probes": probes}, traces=traces)
+
+    model = tmp_path / "results/own/backbones/base/model"
+    model.mkdir(parents=True)
+    model.with_name("model.manifest.json").touch()
+    gone = STUDY["backbones"] | {"base": {"path": "/gone"}, "unused": {"path": "/nope"}}
+    assert not any(name.startswith("import_path") for name in jobs(backbones=gone))
+
+
+def test_mining_s_own_files_are_inputs(jobs, tmp_path):
+    (tmp_path / "teacher").mkdir()
+    mining = {"teacher": {"path": "teacher"}, "corpus": "texts.jsonl", "passages": "both"}
+    with pytest.raises(UserError, match=r"mining\.corpus: 1 problem\n.*texts\.jsonl"):
+        jobs(mining=mining)
+    (tmp_path / "texts.jsonl").touch()
+    filtered = {"datasets": ["docs"], "teacher": {"path": "other"}}
+    with pytest.raises(UserError, match=r"mining\.margin_filter\.teacher\.path: 1 problem\n.*other"):
+        jobs(mining=mining | {"margin_filter": filtered})
+    assert "mine(dataset=docs)" in jobs(mining=mining)
