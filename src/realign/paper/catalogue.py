@@ -258,7 +258,8 @@ _PLATES = (
         "cost",
         "Cost against score",
         "Mean benchmark score against what the training computed (six operations for each parameter and "
-        "token); the line joins what nothing beats on both.",
+        "token); where costs differ, a line joins what nothing beats on both. Of many points those alone are "
+        "named.",
         "cost",
         Needs("scores"),
         Needs("training"),
