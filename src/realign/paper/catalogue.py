@@ -91,6 +91,10 @@ def _table(number: int, title: str, caption: str, module: str, *needs: Needs, **
 
 
 _LINEAR, _NEAR, _PROBE = ("linear",), ("neighbours",), ("probe",)
+_PROBED = (
+    "Whiskers are 95 % intervals: train and dev, which the probe was fitted and chosen on, have none, and "
+    "that of an accuracy of 1 has no width."
+)
 _PRINTED = ("rotation", "overlap")  # the measures whose numbers the paper prints
 _HEAT = (
     "Rows are layers of the base model, columns layers of the post-trained one; layer 0, the embedding "
@@ -129,7 +133,7 @@ _PLATES = (
         4,
         "A linear probe moved from one model to the other",
         "Accuracy of a probe fitted on the base model's vectors and read from both models, by split. "
-        "The difference stands above each pair of bars; whiskers are 95 % intervals.",
+        f"The difference stands above each pair of bars. {_PROBED}",
         "probes",
         _measures("backbone", "embedder", families=_PROBE),
         pairs="main",
@@ -203,7 +207,8 @@ _PLATES = (
     _figure(
         12,
         "Linear probes of all backbone pairs",
-        "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded.",
+        "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded. "
+        f"{_PROBED}",
         "probes",
         _measures("backbone", families=_PROBE),
         corpora="any",
@@ -212,7 +217,8 @@ _PLATES = (
     _figure(
         13,
         "Linear probes of all embedding pairs",
-        "Accuracy of a probe fitted on the base embedder and read from both, by split; SFT pairs are shaded.",
+        "Accuracy of a probe fitted on the base embedder and read from both, by split; SFT pairs are shaded. "
+        f"{_PROBED}",
         "probes",
         _measures("embedder", families=_PROBE),
         corpora="any",

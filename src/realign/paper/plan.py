@@ -58,6 +58,8 @@ _FACTS = {
     "datasets": ("datasets",),
     "corpora": ("corpora",),
     "cost": ("recipes",),
+    "probes": ("corpora", "probe"),
+    "summary": ("corpora", "probe"),
 }
 
 
