@@ -17,6 +17,7 @@ class Needs:
     controls: bool = False  # also the floors: one backbone, two seeds
     pooled: bool = False  # also backbones as they are, without contrastive training
     every_recipe: bool = False
+    required: bool = True  # whether without any of these there is nothing to show
 
 
 @dataclass(frozen=True)
@@ -146,8 +147,9 @@ _PLATES = (
         "step the finished embedders. Shading is the 95 % interval; diamonds are published values.",
         "dynamics",
         _measures("backbone", "embedder", "checkpoint", families=(*_LINEAR, *_NEAR, *_PROBE)),
-        Needs("training"),
+        Needs("training", required=False),
         corpora="main",
+        stage="embedder",
         references=_PRINTED,
     ),
     _figure(
@@ -351,7 +353,7 @@ _PLATES = (
         "Where each pair of backbones comes from and what lies between the two: the share of held-out "
         "problems solved, and what the post-trained side gains on the same problems, one by one.",
         "models",
-        Needs("backbones"),
+        Needs("backbones", required=False),
         stage="backbone",
         references=("backbones",),
     ),
@@ -360,7 +362,7 @@ _PLATES = (
         "Pairs of embedders",
         "The pairs whose both sides were trained into embedders.",
         "models",
-        Needs("backbones"),
+        Needs("backbones", required=False),
         stage="embedder",
         references=("embedders",),
     ),
