@@ -9,7 +9,8 @@ from realign.artifacts.store import WorkStore
 from realign.paper.catalogue import FIGURES, PLATES
 from realign.paper.figures.cost import costs
 from realign.paper.panels import columns_for, layer_ticks, pair_label, shorten
-from realign.paper.plan import plate_parts
+from realign.paper.plan import plate_job, plate_parts
+from realign.paper.probe import probe_accuracy, probed, saturated
 from realign.paper.redraw import draw_plate
 from realign.paper.tidy import COLUMNS, Tidy
 from realign.study.description import PairEntry
@@ -191,3 +192,16 @@ def test_parts_of_a_figure_are_its_own(description):
     paths = [p.path for p in plate_parts(description, "figure_8")]
     assert paths
     assert all(".linear." in p and "+bidirectional" in p and "+s0" not in p for p in paths)
+
+
+def test_a_probe_that_is_right_of_both_models_tells_nothing(description, results):
+    bars = probe_accuracy(Tidy(sorted(results.rglob("*.probe.parquet"))).measures, description.figures.view,
+                          "base--vs--tuned", "backbone")  # fmt: skip
+    assert not saturated(bars)
+    tested = bars["split"] == "test"
+    assert saturated(bars.assign(value=bars["value"].mask(tested, 0.995)))
+    assert not saturated(bars.assign(value=bars["value"].mask(tested & (bars["side"] == "base"), 0.995)))
+    facts = plate_job(description, "figure_12").facts
+    assert probed(bars, facts) == [
+        "Probed: hard, 7600 texts labelled by subject; about 760 are for testing (splits: 3)."
+    ]

@@ -11,7 +11,7 @@ from realign.commands import STAGES, load_command
 from realign.paper.captions import captions
 from realign.paper.catalogue import FIGURES, PLATES, TABLES
 from realign.paper.commands import PLATE_COMMANDS
-from realign.paper.plan import claims_job, claims_parts, plate_job, plate_parts
+from realign.paper.plan import claims_job, claims_parts, filled, plate_job, plate_parts
 from realign.paper.synthetic import paper_shaped
 from realign.study.description import Description
 from realign.study.figures import Figures, Palette, Style
@@ -85,6 +85,18 @@ def test_a_new_pair_leaves_the_main_figures_alone(description):
 def test_main_figures_take_the_prolonged_pair(description):
     pairs = {p.name for p in plate_job(description, "figure_3").pairs}
     assert pairs == {"base--vs--tuned", "reasoned--vs--longer"}
+
+
+def test_plates_that_a_study_has_nothing_for_are_left_out(description):
+    assert filled(description) == list(PLATES)
+    alone = description.model_copy(update={
+        "pairs": tuple(p.model_copy(update={"embed": False}) for p in description.pairs),
+        "compared": tuple(c for c in description.compared if c.stage == "backbone"),
+        "scored": (), "trained": (), "mined": (), "judged": (),
+    })  # fmt: skip
+    left = {"figure_1", "figure_2", "figure_3", "figure_4", "figure_6", "figure_8", "figure_10", "figure_12"}
+    left |= {"figure_floors", *(f"table_{n}" for n in (2, 3, 4, 5, 8, 9, 11, 12))}
+    assert set(filled(alone)) == left
 
 
 def test_an_unknown_setting_or_plate_is_refused():

@@ -1,11 +1,12 @@
 # Needs: tidy results alone, and the published values that come with the package.
 # Makes: tidy/study.json, a rule for each figure and table, the claims, and report.html.
 
-from realign.paper.catalogue import FIGURES, PLATES, TABLES
+from realign.paper.catalogue import PLATES
 from realign.paper.plan import (
     ReportJob,
     claims_job,
     claims_parts,
+    filled,
     plate_job,
     plate_parts,
 )
@@ -17,6 +18,9 @@ include: "../helpers/paper.smk"
 
 
 DESCRIPTION = describe(STUDY)
+FILLED = filled(DESCRIPTION)
+FIGURES = [name for name in FILLED if not PLATES[name].is_table]
+TABLES = [name for name in FILLED if PLATES[name].is_table]
 FORMS = {"figures": ("pdf", "png", "svg", "csv"), "tables": ("csv", "tex", "md")}
 
 

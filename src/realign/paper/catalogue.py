@@ -17,6 +17,7 @@ class Needs:
     controls: bool = False  # also the floors: one backbone, two seeds
     pooled: bool = False  # also backbones as they are, without contrastive training
     every_recipe: bool = False
+    required: bool = True  # whether without any of these there is nothing to show
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,10 @@ def _table(number: int, title: str, caption: str, module: str, *needs: Needs, **
 
 
 _LINEAR, _NEAR, _PROBE = ("linear",), ("neighbours",), ("probe",)
+_PROBED = (
+    "Whiskers are 95 % intervals: train and dev, which the probe was fitted and chosen on, have none, and "
+    "that of an accuracy of 1 has no width."
+)
 _PRINTED = ("rotation", "overlap")  # the measures whose numbers the paper prints
 _HEAT = (
     "Rows are layers of the base model, columns layers of the post-trained one; layer 0, the embedding "
@@ -129,7 +134,7 @@ _PLATES = (
         4,
         "A linear probe moved from one model to the other",
         "Accuracy of a probe fitted on the base model's vectors and read from both models, by split. "
-        "The difference stands above each pair of bars; whiskers are 95 % intervals.",
+        f"The difference stands above each pair of bars. {_PROBED}",
         "probes",
         _measures("backbone", "embedder", families=_PROBE),
         pairs="main",
@@ -142,8 +147,9 @@ _PLATES = (
         "step the finished embedders. Shading is the 95 % interval; diamonds are published values.",
         "dynamics",
         _measures("backbone", "embedder", "checkpoint", families=(*_LINEAR, *_NEAR, *_PROBE)),
-        Needs("training"),
+        Needs("training", required=False),
         corpora="main",
+        stage="embedder",
         references=_PRINTED,
     ),
     _figure(
@@ -203,7 +209,8 @@ _PLATES = (
     _figure(
         12,
         "Linear probes of all backbone pairs",
-        "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded.",
+        "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded. "
+        f"{_PROBED}",
         "probes",
         _measures("backbone", families=_PROBE),
         corpora="any",
@@ -212,7 +219,8 @@ _PLATES = (
     _figure(
         13,
         "Linear probes of all embedding pairs",
-        "Accuracy of a probe fitted on the base embedder and read from both, by split; SFT pairs are shaded.",
+        "Accuracy of a probe fitted on the base embedder and read from both, by split; SFT pairs are shaded. "
+        f"{_PROBED}",
         "probes",
         _measures("embedder", families=_PROBE),
         corpora="any",
@@ -258,7 +266,8 @@ _PLATES = (
         "cost",
         "Cost against score",
         "Mean benchmark score against what the training computed (six operations for each parameter and "
-        "token); the line joins what nothing beats on both.",
+        "token); where costs differ, a line joins what nothing beats on both. Of many points those alone are "
+        "named.",
         "cost",
         Needs("scores"),
         Needs("training"),
@@ -344,7 +353,7 @@ _PLATES = (
         "Where each pair of backbones comes from and what lies between the two: the share of held-out "
         "problems solved, and what the post-trained side gains on the same problems, one by one.",
         "models",
-        Needs("backbones"),
+        Needs("backbones", required=False),
         stage="backbone",
         references=("backbones",),
     ),
@@ -353,7 +362,7 @@ _PLATES = (
         "Pairs of embedders",
         "The pairs whose both sides were trained into embedders.",
         "models",
-        Needs("backbones"),
+        Needs("backbones", required=False),
         stage="embedder",
         references=("embedders",),
     ),

@@ -58,6 +58,8 @@ _FACTS = {
     "datasets": ("datasets",),
     "corpora": ("corpora",),
     "cost": ("recipes",),
+    "probes": ("corpora", "probe"),
+    "summary": ("corpora", "probe"),
 }
 
 
@@ -183,6 +185,18 @@ def plate_parts(description: Description, name: str) -> list[Part]:
         for part in description.parts
         if any(_wanted(part, needs, plate, job.view, sides) for needs in plate.needs)
     ]
+
+
+def filled(description: Description) -> list[str]:
+    """The plates that the study has anything to show on; all others would be empty pages."""
+    return [name for name in PLATES if _fills(description, name)]
+
+
+def _fills(description: Description, name: str) -> bool:
+    plate, parts = PLATES[name], plate_parts(description, name)
+    if plate.stage and not plate_job(description, name).pairs:
+        return False
+    return all(any(p.table == n.table for p in parts) for n in plate.needs if n.required)
 
 
 def claims_job(description: Description) -> ClaimsJob:

@@ -1,5 +1,8 @@
 """Reading the probe's rows: whose vectors it was fitted on and whose it was read from."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import pandas as pd
 
 from realign.paper.tidy import of_preset, over_seeds, pick, readings
@@ -8,6 +11,8 @@ from realign.study.figures import View
 SPLITS = ("train", "dev", "test")
 # Directions as the measures name them: fitted on the left model, read from left or right.
 SIDES = {"left": "base", "right": "post-trained"}
+CEILING = 0.99  # where a probe is this right on both models, its labels are too easy to tell them apart
+SATURATED = "saturated: tells nothing"
 
 
 def of_probe_corpus(rows: pd.DataFrame, view: View) -> pd.DataFrame:
@@ -22,7 +27,25 @@ def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) ->
     rows = readings(measures, "probe", view.preset, pair=pair, stage=stage, attention=view.attention)
     rows = _shown(rows[rows["direction"].isin(SIDES)], view)
     rows = rows.assign(side=rows["direction"].map(SIDES))
-    return over_seeds(rows, "task", "split", "side")
+    return over_seeds(rows, "corpus", "n", "task", "split", "side")
+
+
+def saturated(bars: pd.DataFrame) -> bool:
+    """Whether test accuracy is at its ceiling on both models: from the base's alone it could still fall."""
+    tested = bars.loc[bars["split"] == "test", "value"]
+    return len(tested) == len(SIDES) and bool((tested >= CEILING).all())
+
+
+def probed(bars: pd.DataFrame, facts: Mapping[str, Any]) -> list[str]:
+    """Each probed corpus in a sentence: what its labels say, and how many of its texts are for testing."""
+    told = []
+    for corpus, texts in bars.groupby("corpus", sort=False)["n"].max().items():
+        about, probe = facts.get("corpora", {}).get(corpus, {}), facts.get("probe", {})
+        name, by = about.get("label") or corpus, about.get("labelled_by")
+        told.append(f"Probed: {name}, {texts:.0f} texts" + (f" labelled by {by}" if by else ""))
+        if probe:
+            told[-1] += f"; about {probe['test'] * texts:.0f} are for testing (splits: {probe['seeds']})"
+    return [f"{sentence}." for sentence in told]
 
 
 def readout_gap(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from realign.engine.progress import follow
 from realign.paper.archive import opened
 from realign.paper.catalogue import PLATES
 from realign.paper.commands import CLAIMS, PLATE_COMMANDS, REPORT
-from realign.paper.plan import ReportJob, claims_job, claims_parts, plate_job, plate_parts
+from realign.paper.plan import ReportJob, claims_job, claims_parts, filled, plate_job, plate_parts
 from realign.paper.published import reference_files
 from realign.study.description import Description, Part
 
@@ -87,12 +87,12 @@ def main(words: Sequence[str]) -> int:
     )
     given = parser.parse_args(list(words))
     start_logging()
-    wanted = given.only or [*PLATES, "claims", "report"]
     with opened(given.results) as results:
         out = given.out or results
         if results != given.results and given.out is None:
             raise UserError("an archive is not drawn into; say where with --out")
         description = read_description(results)
+        wanted = given.only or [*filled(description), "claims", "report"]
         store = WorkStore(out / ".work")
         for name in follow([n for n in wanted if n in PLATES], "drawing", unit="plates"):
             draw_plate(results, description, name, out, store)

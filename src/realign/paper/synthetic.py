@@ -141,7 +141,8 @@ def _neighbours(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, 
 def _probe(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
     drop = 0.35 * max(0.0, shape.moved - 0.7) / 0.3 + 0.02 * shape.moved
     for split, own in (("train", 0.93), ("dev", 0.90), ("test", 0.895)):
-        about = {"task": "label", "split": split, "layer_left": shape.layers, "layer_right": shape.layers}
+        about = {"task": "label", "split": split, "n": 7600}
+        about |= {"layer_left": shape.layers, "layer_right": shape.layers}
         left = own + 0.004 * noise.standard_normal()
         right = own - drop + 0.004 * noise.standard_normal()
         yield _row("probe", "accuracy", left, 0.01, direction="left", **about)
@@ -343,6 +344,7 @@ def paper_shaped() -> Description:
         pairs=pairs,
         recipes=RECIPES,
         corpora={n: {"label": label, "source": "made up"} for n, label in CORPORA.items()},
+        probe={"test": 0.1, "seeds": 1},
         datasets={n: {"source": "made up", "pairs": count} for n, count in DATASETS.items()},
         benchmarks={b: [f"{b.lower()}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
         compared=tuple(_comparisons(pairs, sides)),

@@ -33,6 +33,7 @@ def describe(study: Study) -> Description:
             name: {**study.embedder.as_slice(), **recipe.as_slice()} for name, recipe in study.recipes.items()
         },
         corpora={name: _corpus(study, name) for name in measured_corpora(study)},
+        probe={"test": study.hrsa.probe.test, "seeds": study.hrsa.probe.seeds},
         datasets={name: {"source": _source(made)} for name, made in study.data.datasets.items()},
         benchmarks=benchmarks,
         compared=tuple(_compared(study)),
@@ -73,7 +74,7 @@ def _backbone(made: Any) -> dict[str, Any]:
 
 def _corpus(study: Study, name: str) -> dict[str, Any]:
     probe = study.text.probes[name]
-    return {"source": _source(probe), "limit": probe.limit}
+    return {"source": _source(probe), "limit": probe.limit, "labelled_by": probe.labelled_by}
 
 
 def _compared(study: Study) -> Iterator[Compared]:

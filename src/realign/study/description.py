@@ -69,6 +69,7 @@ class Description(Section):
     pairs: tuple[PairEntry, ...] = setting((), "The pairs, in the study's order.")
     recipes: dict[str, dict[str, Any]] = setting({}, "The training recipes and their settings.")
     corpora: dict[str, dict[str, Any]] = setting({}, "The probe corpora and what is known of each.")
+    probe: dict[str, Any] = setting({}, "How probes divide texts: the share for testing, how many times.")
     datasets: dict[str, dict[str, Any]] = setting({}, "The training data sets.")
     benchmarks: dict[str, list[str]] = setting({}, "The benchmarks and their tasks.")
     compared: tuple[Compared, ...] = setting((), "Every comparison of states.")

@@ -101,6 +101,11 @@ class ProbeCorpus(Source):
     )  # fmt: skip
     min_characters: int = setting(1, "Leave out shorter texts.", unit="characters", ge=1)
 
+    @property
+    def labelled_by(self) -> str | None:
+        """What a text's label says: the column's name, or what an embedded corpus brings."""
+        return {"reasoning": "task", "docs": "topic"}[self.embedded] if self.embedded else self.label
+
 
 class Text(Section):
     """Corpora made from the documentation and the source of installed packages, and probe corpora."""

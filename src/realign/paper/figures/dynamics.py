@@ -92,8 +92,8 @@ def trace(asked: PlateJob, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
 
 def draw(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Drawing:
     """A panel for each measure, a line for each pair that was trained."""
-    pairs = [p for p in asked.pairs if p.embed]
-    data = trace(asked.model_copy(update={"pairs": tuple(pairs)}), tidy, references)
+    pairs = asked.pairs
+    data = trace(asked, tidy, references)
     end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
     data["x"] = data["step"].fillna(end)
     figure = sheet(asked.style, 105)

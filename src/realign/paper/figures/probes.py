@@ -13,8 +13,8 @@ from realign.artifacts.command import Job
 from realign.paper.catalogue import PLATES
 from realign.paper.panels import Drawing, columns_for, empty, pair_label, publish, shade_if_sft, sheet, stack
 from realign.paper.plan import PlateJob
-from realign.paper.probe import SPLITS, probe_accuracy
-from realign.paper.style import role_colour
+from realign.paper.probe import SATURATED, SPLITS, probe_accuracy, probed, saturated
+from realign.paper.style import FAINT, role_colour
 from realign.paper.tidy import Tidy
 from realign.study.description import PairEntry
 
@@ -49,11 +49,16 @@ def draw(asked: PlateJob, tidy: Tidy, _: list[Path]) -> Drawing:
             empty(axes, f"probe of this pair's {stage}s")
             continue
         _bars(axes, bars, pair, asked)
+        if saturated(bars):
+            axes.set_xlabel(SATURATED, fontsize="small")
         drawn.append(bars.assign(pair=pair.name, kind=pair.kind, stage=stage))
     for row in range(rows):
         grid[row * columns].set_ylabel("Accuracy")
     _legend(figure, asked)
-    return Drawing(figure, stack(drawn))
+    data = stack(drawn)
+    if drawn:
+        figure.supxlabel(" ".join(probed(data, asked.facts)), fontsize="x-small", color=FAINT)
+    return Drawing(figure, data)
 
 
 def _bars(axes: Axes, bars: pd.DataFrame, pair: PairEntry, asked: PlateJob) -> None:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from realign.artifacts.command import Job
 from realign.paper.plan import PlateJob
-from realign.paper.probe import probe_accuracy
+from realign.paper.probe import SATURATED, probe_accuracy, probed, saturated
 from realign.paper.published import read_reference
 from realign.paper.tabulate import Column, Table, publish
 from realign.paper.tidy import Tidy, summary, usual_k
@@ -47,6 +48,19 @@ def values(asked: PlateJob, tidy: Tidy, measure: str, kind: str, stage: str) -> 
     return [v for v in found if np.isfinite(v)]
 
 
+def readouts(asked: PlateJob, tidy: Tidy) -> list[str]:
+    """What was probed, and for which pairs that tells nothing."""
+    found, high = [], []
+    for kind, stage, title in GROUPS:
+        for pair in (p for p in asked.pairs if p.kind == kind):
+            bars = probe_accuracy(tidy.measures, asked.view, pair.name, stage)
+            found.append(bars)
+            if saturated(bars):
+                high.append(f"{pair.name} ({title})")
+    told = probed(pd.concat(found), asked.facts) if any(map(len, found)) else []
+    return [*told, f"Linear readout of {', '.join(high)}: {SATURATED}."] if high else told
+
+
 def _range(found: list[float]) -> str:
     if not found:
         return ""
@@ -79,5 +93,8 @@ def make(asked: PlateJob, tidy: Tidy, references: list[Path]) -> Table:
     return Table(
         columns,
         rows,
-        ["Numbers: lowest to highest over pairs; whether they bear the words is judged by the claims."],
+        [
+            "Numbers: lowest to highest over pairs; whether they bear the words is judged by the claims.",
+            *readouts(asked, tidy),
+        ],
     )
