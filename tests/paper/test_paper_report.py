@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import pytest
 
 from realign.paper.catalogue import PLATES
-from realign.paper.report.page import ALL, _leading_number, _markdown, answer
-from realign.paper.report.run import read_run
+from realign.paper.report.page import ALL, _leading_number, _markdown, answer, build
+from realign.paper.report.run import RunFacts, read_run
 from realign.paper.tidy import read_table
 
 VOID = {"meta", "img", "br", "hr", "link"}
@@ -121,3 +121,12 @@ def test_markdown_tables_are_read_back():
 )
 def test_cells_sort_by_their_number(cell, value):
     assert _leading_number(cell) == value
+
+
+def test_plates_that_the_study_makes_nothing_for_are_told_once_and_not_shown(monkeypatch, description):
+    monkeypatch.setattr("realign.paper.report.page.filled", lambda _: ["figure_3"])
+    text = build(description, read_table("claims", []), {}, {}, {}, RunFacts())
+    assert "Figure 3 was not made." in text
+    assert text.count("The study makes nothing to show in Figure 1, ") == 1
+    assert 'id="figure_3"' in text
+    assert 'id="figure_4"' not in text

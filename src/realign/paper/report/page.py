@@ -5,16 +5,16 @@ import html
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from realign.artifacts.command import Job
-from realign.paper.catalogue import FIGURES, PLATES, TABLES
+from realign.paper.catalogue import PLATES
 from realign.paper.claims import ALL, rule_text
-from realign.paper.plan import ReportJob
+from realign.paper.plan import ReportJob, filled
 from realign.paper.report.assets import SCRIPT, STYLE
 from realign.paper.report.run import RunFacts, read_run
 from realign.paper.tidy import read_table
@@ -45,6 +45,8 @@ def build(
 ) -> str:
     """The page's whole text."""
     title = description.title or description.name
+    wanted = {*filled(description), *figures, *tables}
+    shown = [name for name in PLATES if name in wanted]
     parts = [
         _head(title),
         '<p class="warning">Synthetic results: nothing on this page was measured.</p>'
@@ -58,10 +60,18 @@ def build(
         _navigation(),
         "<main>",
         _section("verdicts", "Verdicts", _claims(claims)),
-        _section("figures", "Figures", "".join(_figure(n, figures.get(n)) for n in FIGURES)),
-        _section("tables", "Tables", "".join(_table(n, tables.get(n), notes.get(n)) for n in TABLES)),
+        _section(
+            "figures", "Figures", "".join(_figure(n, figures.get(n)) for n in shown if not PLATES[n].is_table)
+        ),
+        _section(
+            "tables",
+            "Tables",
+            "".join(_table(n, tables.get(n), notes.get(n)) for n in shown if PLATES[n].is_table),
+        ),
         _section("run", "What was run", _what(description, facts)),
-        _section("missing", "What is missing", _missing(description, facts, claims, figures, tables)),
+        _section(
+            "missing", "What is missing", _missing(description, facts, claims, shown, {*figures, *tables})
+        ),
         "</main>",
         f"<footer>Made by Realign from the tidy results of <code>{esc(description.name)}</code>.</footer>",
         f"<script>{SCRIPT}</script></body></html>\n",
@@ -339,11 +349,12 @@ def _missing(
     description: Description,
     facts: RunFacts,
     claims: pd.DataFrame,
-    figures: dict[str, Path],
-    tables: dict[str, Path],
+    shown: Sequence[str],
+    made: Collection[str],
 ) -> str:
-    told = [f"{PLATES[n].label} was not drawn." for n in FIGURES if n not in figures]
-    told += [f"{PLATES[n].label} was not made." for n in TABLES if n not in tables]
+    told = [f"{PLATES[n].label} was not made." for n in shown if n not in made]
+    if left_out := [PLATES[n].label for n in PLATES if n not in shown]:
+        told.append(f"The study makes nothing to show in {', '.join(left_out)}.")
     absent = [p.path for p in description.parts if p.path not in facts.tidy]
     if absent:
         told.append(f"{len(absent)} of {len(description.parts)} files of tidy results, such as {absent[0]}.")
