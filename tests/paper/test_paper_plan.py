@@ -13,8 +13,10 @@ from realign.paper.catalogue import FIGURES, PLATES, TABLES
 from realign.paper.commands import PLATE_COMMANDS
 from realign.paper.plan import claims_job, claims_parts, filled, plate_job, plate_parts
 from realign.paper.synthetic import paper_shaped
+from realign.study.describe import describe
 from realign.study.description import Description
 from realign.study.figures import Figures, Palette, Style
+from realign.study.load import parse_study
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,3 +161,18 @@ def test_planning_needs_no_pandas():
 def test_the_papers_figures_and_tables_are_all_there():
     assert {f"figure_{n}" for n in range(1, 14)} <= set(FIGURES)
     assert {f"table_{n}" for n in range(1, 14)} <= set(TABLES)
+
+
+def test_a_study_that_scores_backbones_and_trains_nothing_is_planned():
+    study = parse_study({
+        "study": {"name": "bare"},
+        "backbones": {"base": {"pretrain": {}}, "sft": {"sft": {"from": "base"}}},
+        "pairs": [{"left": "base", "right": "sft", "kind": "sft", "embed": False}],
+        "evaluation": {
+            "backbones": True,
+            "tasks": {"DocsSTS": {"type": "sts", "embedded": "DocsSTS", "benchmark": "Docs"}},
+        },
+    })  # fmt: skip
+    described = describe(study)
+    assert {p.table for p in claims_parts(described)} == {"measures"}
+    assert "table_before" in filled(described)

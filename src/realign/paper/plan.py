@@ -170,7 +170,9 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
 
 
 def _trained_from(model: str) -> str:
-    """The backbone of a finished embedder; nothing for a checkpoint on the way to one."""
+    """The backbone of a finished embedder; nothing for a checkpoint on the way to one, or a backbone."""
+    if not is_embedder(model):
+        return ""
     embedder = EmbedderId.parse(model)
     return embedder.backbone if embedder.step is None else ""
 
