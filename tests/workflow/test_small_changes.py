@@ -50,13 +50,15 @@ def computing(names):
 
 def test_a_figures_setting_draws_and_computes_nothing(planned):
     own, rules = planned({"figures": {"style": {"dpi": 300}}})
-    assert {name for name in STAGES if name.startswith("figure_")} <= {name for name, *_ in own}
+    figures = {name for name in STAGES if name.startswith("figure_")}
+    figures.discard("figure_cost")  # this study scores no backbones, so it does not know their sizes
+    assert figures <= {name for name, *_ in own}
     assert computing(rules) == set()
 
 
 def test_a_probes_setting_fits_the_probes_again(planned):
     own, rules = planned({"hrsa": {"probe": {"seeds": 4}}})
-    assert {name for name, *_ in own} == {"hrsa_probe"}
+    assert computing(name for name, *_ in own) == {"hrsa_probe"}
     assert not rules & {"extract", "train", "evaluate", "mine", "hrsa_linear", "hrsa_neighbours"}
 
 

@@ -61,7 +61,11 @@ SETTINGS = [
     ("mining.relative_margin", 0.1, {"mine"}),
     ("evaluation.max_length", 48, {"evaluate_warm", "publish_scores"}),
     ("evaluation.prompts", {"DocsSTS": "Compare"}, {"evaluate_warm", "publish_scores"}),
-    ("hrsa.probe.seeds", 4, {"hrsa_probe"}),
+    (
+        "hrsa.probe.seeds",  # which captions tell, too
+        4,
+        {"hrsa_probe", "describe_study", "figure_4", "figure_12", "figure_13", "table_2"},
+    ),
     ("hrsa.neighbours.k", [5], {"hrsa_neighbours"}),
     ("states.tokens.count", 2000, {"extract"}),
     ("text.problems.heldout", 200, {"problems"}),
