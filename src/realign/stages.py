@@ -55,6 +55,6 @@ def run(
         if declared.many and isinstance(path := inputs.get(name), Path):
             inputs[name] = [path]
     outputs = {name: Path(str(files[name])) for name in command.outputs if name in files}
-    asked = checked_settings(command, settings or {})
+    asked = checked_settings(command.settings, settings or {})
     execute(command, asked, inputs, outputs, WorkStore(Path(store)), threads, force)
     return outputs

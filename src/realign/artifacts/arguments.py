@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticUndefined
 
-from realign.artifacts.command import Command, UserError
+from realign.artifacts.command import Command, S, UserError
 from realign.study.base import Section
 from realign.study.errors import describe
 
@@ -99,7 +99,7 @@ def read_request(command: Command[Any], arguments: argparse.Namespace) -> Reques
         if key.startswith("set:") and value is not None:
             _put(settings, key[4:].split("."), _yaml(value))
     return Request(
-        checked_settings(command, settings),
+        checked_settings(command.settings, settings),
         {k[3:]: v for k, v in given.items() if k.startswith("in:") and v not in (None, [])},
         {k[4:]: v for k, v in given.items() if k.startswith("out:") and v is not None},
         job.get("code"),
@@ -107,12 +107,12 @@ def read_request(command: Command[Any], arguments: argparse.Namespace) -> Reques
     )
 
 
-def checked_settings(command: Command[Any], given: Mapping[str, Any]) -> Section:
-    """A command's settings from plain values, with every error in them told at once."""
+def checked_settings(section: type[S], given: Mapping[str, Any]) -> S:
+    """Settings from plain values, with every error in them told at once."""
     try:
-        return command.settings.model_validate(given)
+        return section.model_validate(given)
     except ValidationError as error:
-        lines = describe(error, command.settings)
+        lines = describe(error, section)
         raise UserError("the settings are not usable:\n" + "\n".join(f"  - {x}" for x in lines)) from None
 
 

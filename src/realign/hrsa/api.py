@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pydantic import ValidationError
 
+from realign.artifacts.arguments import checked_settings
 from realign.artifacts.command import UserError
 from realign.hrsa import extra, linear, neighbours
 from realign.hrsa.alignment import align
 from realign.hrsa.labels import as_target
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import Array, ArrayStates, StateFile, States
-from realign.study.errors import describe
 from realign.study.hrsa import (
     Comparing,
     ExtraJob,
@@ -105,10 +104,7 @@ def _array(given: Any) -> Array:
 
 def _job(family: Family, floor: Floor | None, settings: Mapping[str, Any]) -> Comparing:
     given = {k: v for k, v in settings.items() if k in JOBS[family].model_fields}
-    try:
-        return JOBS[family].model_validate({"context": {"floor": floor}, **given})
-    except ValidationError as error:
-        raise UserError("; ".join(describe(error, JOBS[family]))) from None
+    return checked_settings(JOBS[family], {"context": {"floor": floor}, **given})
 
 
 def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:

@@ -72,25 +72,27 @@ def measure(pair: Opened, target: Target, settings: ProbeJob) -> None:
 
 def choose_texts(target: Target, settings: Probe | ProbeJob) -> Array:
     """The texts that are probed: classes with too few left out, and no more than asked for."""
-    kept = np.arange(len(target.values))
-    if not target.is_quantity:
-        counts = np.bincount(target.values, minlength=len(target.classes))
-        kept = kept[counts[target.values] >= settings.least]
+    kept = _of_common_classes(target, np.arange(len(target.values)), settings.least)
     if len(np.unique(target.values[kept])) < 2:
         few = f"fewer than two classes have {settings.least} texts or more"
         raise UserError(f"{'all labels are equal' if target.is_quantity else few}: nothing to probe for")
     if settings.max_texts is not None and len(kept) > settings.max_texts:
         seed = derive_seed(getattr(settings, "seed", 0), "hrsa", "probe texts")
         drawn = np.random.default_rng(seed).choice(kept, settings.max_texts, replace=False)
-        kept = np.sort(drawn)
-        if not target.is_quantity:  # the draw may have left too few of a rare class
-            counts = np.bincount(target.values[kept], minlength=len(target.classes))
-            kept = kept[counts[target.values[kept]] >= settings.least]
+        kept = _of_common_classes(target, np.sort(drawn), settings.least)  # it may have few of a rare class
         if len(np.unique(target.values[kept])) < 2:
             raise UserError(
                 f"probe.max_texts: of {settings.max_texts} texts fewer than two classes have {settings.least}"
             )
     return kept
+
+
+def _of_common_classes(target: Target, texts: Array, least: int) -> Array:
+    """Those of some texts whose class has so many among them; all of them where labels are quantities."""
+    if target.is_quantity:
+        return texts
+    values = target.values[texts]
+    return texts[np.bincount(values, minlength=len(target.classes))[values] >= least]
 
 
 def split_texts(target: Target, settings: ProbeJob, number: int) -> dict[str, Array]:

@@ -22,13 +22,12 @@ from realign.paper.plan import ClaimsJob
 from realign.paper.probe import of_probe_corpus
 from realign.paper.queries import PLACE, lift
 from realign.paper.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
-from realign.paper.tidy import COLUMNS, NUMBERS, Tidy, of_preset, pick, summary, task_scores
+from realign.paper.tidy import COLUMNS, NUMBERS, TITLES, Tidy, of_preset, pick, summary, task_scores
 from realign.study.claims import Claim, Claims, ClaimTest
 from realign.study.description import PairEntry
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALL = "all"
-TOLD = {"procrustes": "inverse row entropy", "cka": "CKA", "knn_overlap": "neighbour overlap"}
 
 
 @dataclass
@@ -114,7 +113,7 @@ def overall(findings: Sequence[Finding]) -> str:
 
 def told(test: ClaimTest) -> str:
     """What a test measures, in words."""
-    return TOLD.get(test.measure, test.measure)
+    return TITLES.get(test.measure, test.measure)
 
 
 class Reader:
@@ -258,13 +257,7 @@ class Reader:
         about = {"pair": pair.name, "stage": test.stage, "corpus": self._main_corpus()}
         own, other = (self._rows(test, attention=a, **about) for a in ("bidirectional", "causal"))
         estimate = self._read(other, test) - self._read(own, test)
-        yield self._finding(
-            test,
-            pair,
-            f"{told(test)}, {attention}",
-            estimate,
-            pd.concat([own, other]),
-        )
+        yield self._finding(test, pair, f"{told(test)}, {attention}", estimate, pd.concat([own, other]))
 
     def _readout_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         about = {"pair": pair.name, "stage": test.stage, "attention": attention, "split": test.split}

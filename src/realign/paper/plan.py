@@ -163,7 +163,7 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
     if part.table == "scores" and needs.pooled and not is_embedder(part.model):
         return True
     if part.table in ("scores", "training"):
-        return is_embedder(part.model) and _trained_from(part.model) in sides and recipe
+        return _trained_from(part.model) in sides and recipe
     if part.table == "backbones":
         return part.model in sides
     return True
