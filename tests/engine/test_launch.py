@@ -133,6 +133,14 @@ def test_many_machines_meet_at_the_first_of_the_allocation(tmp_path, monkeypatch
         assert mine != theirs
 
 
+def test_workers_let_segments_of_gpu_memory_grow_unless_the_user_says_otherwise(monkeypatch):
+    for name in ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"):
+        monkeypatch.delenv(name, raising=False)
+    assert launching._environment(1, 1, 1)["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    monkeypatch.setenv("PYTORCH_CUDA_ALLOC_CONF", "max_split_size_mb:64")
+    assert "PYTORCH_ALLOC_CONF" not in launching._environment(1, 1, 1)
+
+
 def test_leaving_gives_the_handlers_back():
     before = signal.getsignal(signal.SIGUSR1)
     with Leaving() as leaving:

@@ -89,7 +89,12 @@ def shares(count: int, processes: int) -> list[slice]:
 
 @contextmanager
 def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[World]:
-    """Join the process group that the launcher's variables describe; a lone process is one of its own."""
+    """Join the process group that the launcher's variables describe; a lone process is one of its own.
+
+    The group is destroyed on a clean exit only. NCCL's shutdown waits for all ranks, so a rank that
+    fails would hang there while its peers hang in their collectives. It has to end its process instead,
+    as `engine.worker.work` does: then the launcher ends the others.
+    """
     world = _place()
     if not dist.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
@@ -99,14 +104,12 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
             atexit.register(_part)
         else:
             dist.init_process_group(backend, timeout=waiting)
-    try:
-        if deepspeed:
-            _introduce_deepspeed(world)
-        yield world
-    finally:
-        # A lone process keeps its group for the next job: DeepSpeed can be introduced to one group only.
-        if world.size > 1:
-            _part()
+    if deepspeed:
+        _introduce_deepspeed(world)
+    yield world
+    # A lone process keeps its group for the next job: DeepSpeed can be introduced to one group only.
+    if world.size > 1:
+        _part()
 
 
 def _part() -> None:

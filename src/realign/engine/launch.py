@@ -74,7 +74,7 @@ def launch(
     log.debug("launching %s", " ".join(command))
     with Leaving() as leaving:
         code = _watch(command, path, leaving, _environment(processes, nodes, threads))
-    _judge(path, code)
+    _judge(path, code, processes * nodes)
 
 
 def command_line(module: str, spec: Path, processes: int, nodes: int = 1) -> list[str]:
@@ -138,6 +138,9 @@ def _environment(processes: int, nodes: int, threads: int | None) -> dict[str, s
             del environment[name]
     for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         environment.pop(name, None)
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & environment.keys():
+        # Chunks differ in length, and blocks of fixed sizes would leave gaps in a GPU's memory.
+        environment["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"
     if processes * nodes > 1 or threads:
         # Spinning OpenMP threads of several processes on the same cores slow each other down many times.
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads or 1))
@@ -180,21 +183,26 @@ def leave_with_parent() -> None:
     ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGTERM)
 
 
-def _judge(spec: Path, code: int) -> None:
+def _judge(spec: Path, code: int, processes: int) -> None:
+    """Raise what the workers' outcomes say. The first failure is the cause: its peers fail after it."""
+    if code == 0:
+        return
     outcomes = [
         json.loads(file.read_text(encoding="utf-8")) for file in spec.parent.glob(f"{spec.name}.outcome-*")
     ]
-    said = {entry["outcome"]: entry["message"] for entry in sorted(outcomes, key=lambda e: -e["rank"])}
-    if code == 0:
-        return
+    said = {entry["outcome"]: entry["message"] for entry in sorted(outcomes, key=lambda e: -e["time"])}
+    silent = sorted(set(range(processes)) - {entry["rank"] for entry in outcomes})
+    ranks = f"rank{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent))}"
     if "user_error" in said:
         raise UserError(said["user_error"])
     if "out_of_memory" in said:
         raise OutOfMemory(said["out_of_memory"])
+    if "failed" in said and silent:
+        raise WorkerFailed(f"{said['failed']} ({ranks} left no word: killed, perhaps for lack of memory)")
     if "failed" in said:
         raise WorkerFailed(said["failed"])
     if "interrupted" in said:
         raise Interrupted(said["interrupted"])
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         raise WorkerFailed("a worker was killed (SIGKILL); perhaps the machine ran out of memory")
-    raise WorkerFailed(f"the workers ended with exit code {code} and left no word; see the log")
+    raise WorkerFailed(f"the workers ended with exit code {code}; {ranks} left no word; see the log")

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import sys
+import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -61,7 +62,7 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
 
 
 def _leave(spec: Path, rank: int, outcome: str, message: str, code: int) -> None:
-    text = json.dumps({"outcome": outcome, "message": message, "rank": rank})
+    text = json.dumps({"outcome": outcome, "message": message, "rank": rank, "time": time.time()})
     outcome_path(spec, rank).write_text(text, encoding="utf-8")
     sys.stdout.flush()
     sys.stderr.flush()
