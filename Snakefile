@@ -20,7 +20,7 @@ include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/traces.smk"
 include: "workflow/rules/states.smk"
 include: "workflow/rules/hrsa.smk"
-include: "workflow/rules/paper.smk"
+include: "workflow/rules/results.smk"
 
 
 # Each stage's results as a target of their own: snakemake all_train, all_measures, …

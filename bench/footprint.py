@@ -17,7 +17,7 @@ DOORS = {
     "realign --help": "from realign.cli import main; main(['--help'])",
     "a study, checked": "from realign.study.load import load_study; load_study('config.yaml')",
     "a finished job, published again: imports": "import realign.cli, realign.artifacts.command, realign.artifacts.store",
-    "figures: imports": "import realign.paper.redraw, matplotlib.figure, pandas",
+    "figures: imports": "import realign.tools.figures, matplotlib.figure, pandas",
     "similarity: imports": "import realign.hrsa.api",
     "training: imports": "import realign.training.train",
     "evaluation: imports": "import realign.evaluation.evaluate",

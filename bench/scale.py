@@ -128,10 +128,10 @@ class Counts:
 
 def counts(pairs: int) -> Counts:
     """A study's parts, counted by the code that plans them."""
-    from realign.study.evaluations import EvaluationPlan
+    from realign.plan.comparisons import measure_units
+    from realign.plan.evaluations import EvaluationPlan
+    from realign.plan.targets import checkpoints, embedders
     from realign.study.load import parse_study
-    from realign.study.measures import measure_units
-    from realign.study.targets import checkpoints, embedders
 
     study = parse_study(study_of(pairs))
     units = measure_units(study)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "realign"
-STAGES = ("backbones", "mining", "training", "evaluation", "states", "hrsa", "paper")
-SHARED = ("study", "artifacts", "text", "engine", "vectors", "embedder", "runs")
+STAGES = ("backbones", "mining", "training", "evaluation", "states", "hrsa", "claims", "drawing", "report")
+SHARED = ("study", "artifacts", "results", "text", "engine", "vectors", "embedder")
+AROUND = ("plan", "runs", "tools")  # know the stages, and no stage knows them
 MARKS = "<!-- made by docs/generate.py -->\n", "<!-- end -->"
 
 # What is meant to be called from outside: module → names, in the order of the page.
@@ -84,9 +85,10 @@ def _arguments(node: ast.FunctionDef) -> str:
 
 def rooms() -> str:
     """The rooms and who imports whom, as a diagram; `study` and `artifacts`, which all import, in one box."""
-    used = {room: _imported(room) - {room, "study", "artifacts"} for room in (*SHARED, *STAGES)}
+    used = {room: _imported(room) - {room, "study", "artifacts"} for room in (*SHARED, *STAGES, *AROUND)}
     lines = ["```mermaid", "flowchart BT"]
     for name, title, members in (
+        ("around", "around the stages", AROUND),
         ("stages", "stages, which meet through files", STAGES),
         ("shared", "shared rooms", SHARED[2:]),
     ):
@@ -94,8 +96,8 @@ def rooms() -> str:
         lines += [f"    {room}" for room in members]
         lines.append("  end")
     lines += ['  subgraph below ["below all others"]', "    study", "    artifacts", "  end"]
-    for room in (*SHARED[2:], *STAGES):
-        lines += [f"  {room} --> {other}" for other in sorted(used[room] & {*SHARED, *STAGES})]
+    for room in (*SHARED[2:], *STAGES, *AROUND):
+        lines += [f"  {room} --> {other}" for other in sorted(used[room] & {*SHARED, *STAGES, *AROUND})]
     return "\n".join([*lines, "```", ""])
 
 

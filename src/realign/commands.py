@@ -7,7 +7,7 @@ it is asked for.
 import importlib
 from typing import Any
 
-from realign.paper.catalogue import PLATES
+from realign.results.plates import PLATES
 
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {
@@ -107,15 +107,15 @@ STAGES: dict[str, tuple[str, str]] = {
         "Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
     ),
     "describe_study": (
-        "realign.paper.commands:DESCRIBE",
+        "realign.results.commands:DESCRIBE",
         "Write what the study is made of (tidy/study.json).",
     ),
     **{
-        name: (f"realign.paper.commands:{name.upper()}", f"{plate.label}: {plate.title}.")
+        name: (f"realign.drawing.commands:{name.upper()}", f"{plate.label}: {plate.title}.")
         for name, plate in PLATES.items()
     },
-    "claims": ("realign.paper.commands:CLAIMS", "Judge the study's claims from its tidy results."),
-    "report": ("realign.paper.commands:REPORT", "Put verdicts, figures and tables on one page."),
+    "claims": ("realign.claims.commands:CLAIMS", "Judge the study's claims from its tidy results."),
+    "report": ("realign.report.commands:REPORT", "Put verdicts, figures and tables on one page."),
 }
 
 # A rule that only publishes → the stage whose jobs do its work.
@@ -124,14 +124,14 @@ DONE_BY = {"publish_scores": "evaluate_warm"}
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
     "figures": (
-        "realign.paper.redraw:main",
+        "realign.tools.figures:main",
         "Draw figures, tables, claims and report from tidy results alone.",
     ),
     "archive": (
-        "realign.paper.archive:main",
+        "realign.tools.archive:main",
         "Put tidy results, drawings and provenance into one checked file.",
     ),
-    "diff": ("realign.paper.diff:main", "Say which numbers moved between two runs, beyond their intervals."),
+    "diff": ("realign.tools.diff:main", "Say which numbers moved between two runs, beyond their intervals."),
     "states": (
         "realign.states.tool:main",
         "Show hidden states, or check two files: realign states show FILE.",

@@ -9,7 +9,7 @@ from realign.artifacts.command import UserError, execute
 from realign.artifacts.store import WorkStore
 from realign.evaluation.aggregates import Entry, TaskScores, benchmark_means, holes
 from realign.evaluation.commands import COLLECT_SCORES
-from realign.paper.tidy import read_table
+from realign.results.tidy import read_table
 from realign.study.evaluation import BenchmarkPart, CollectScores
 
 WHOLE = BenchmarkPart()

@@ -18,12 +18,12 @@ from realign.artifacts.store import WorkStore
 from realign.evaluation import evaluate, front, models
 from realign.evaluation.commands import EVALUATE
 from realign.evaluation.encoder import Encoder
-from realign.evaluation.front import main
 from realign.evaluation.prompts import PromptPlan
 from realign.evaluation.tasks import build_task, mteb_task
 from realign.study.benchmarks import tasks as known_tasks
 from realign.study.evaluation import EvaluateTask
 from realign.text.streams import open_for_lines
+from realign.tools.evaluate import main
 
 
 def run(model, tmp_path, settings, data=None):

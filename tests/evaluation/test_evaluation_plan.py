@@ -5,10 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from realign.plan.evaluations import EvaluationPlan, parse_prompts, planned_tasks
 from realign.study.benchmarks import benchmarks, tasks
 from realign.study.errors import StudyError
 from realign.study.evaluation import EvaluateTask, EvaluateWarm, Evaluation, Quirks
-from realign.study.evaluations import EvaluationPlan, model_columns, parse_prompts, planned_tasks
+from realign.study.names import model_columns
 
 PAPER = ("MTEB(Multilingual, v2)", "MTEB(Code, v1)", "BRIGHT")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from realign.evaluation.front import main
+from realign.tools.evaluate import main
 
 VARIABLE = "REALIGN_PUBLIC_DATA"
 

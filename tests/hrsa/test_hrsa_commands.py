@@ -7,7 +7,7 @@ import pytest
 
 from realign.cli import main
 from realign.hrsa.rows import SCHEMA
-from realign.paper.tidy import COLUMNS
+from realign.results.tidy import COLUMNS
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
+from realign.plan.comparisons import measure_units
 from realign.study.errors import StudyError
 from realign.study.load import parse_study
-from realign.study.measures import measure_units
 
 
 def study(**more):

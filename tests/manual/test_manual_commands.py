@@ -24,9 +24,9 @@ from realign.artifacts.command import Command, Output, execute
 from realign.artifacts.store import WorkStore
 from realign.cli import main
 from realign.commands import STAGES, TOOLS, load_command
-from realign.paper.synthetic import fill
 from realign.study.base import Section
 from realign.study.description import Compared, Description, PairEntry
+from synthetic_results import fill
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [

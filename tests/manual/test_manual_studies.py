@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from realign.paper.published import FOLDER
+from realign.plan.targets import embedders
+from realign.results.published import FOLDER
 from realign.runs.dag import planned_jobs
 from realign.runs.flow import Flow
 from realign.study.load import load_study
-from realign.study.targets import embedders
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = sorted((ROOT / "studies").glob("*.yaml"))

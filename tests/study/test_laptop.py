@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from realign.plan.targets import embedders
 from realign.study.load import load_study
-from realign.study.targets import embedders
 
 STUDIES = Path(__file__).resolve().parents[2] / "studies"
 

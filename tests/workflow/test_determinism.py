@@ -5,7 +5,7 @@ import pytest
 import yaml
 
 from micro_study import LOCAL, ROOT, Place
-from realign.paper.diff import INCIDENTAL
+from realign.tools.diff import INCIDENTAL
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 

@@ -2,7 +2,7 @@
 # Makes: a score file per model × task as mteb writes it with the scores of its queries beside it, and
 # two tidy tables per model: scores, and single queries.
 
-from realign.study.evaluations import EvaluationPlan
+from realign.plan.evaluations import EvaluationPlan
 
 
 include: "../helpers/evaluate.smk"

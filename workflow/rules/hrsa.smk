@@ -3,7 +3,7 @@
 # Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and for the linear
 # family the matrices worth keeping in an HDF5 file beside it.
 
-from realign.study.measures import measure_units
+from realign.plan.comparisons import measure_units
 
 
 include: "../helpers/hrsa.smk"

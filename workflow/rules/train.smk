@@ -3,7 +3,7 @@
 # Makes: {R}/embedders/{embedder}/…, {R}/tidy/training/{embedder}.parquet
 
 from realign.study.recipe import BatchOrders, PublishCheckpoint, Train
-from realign.study.targets import checkpoints, embedders
+from realign.plan.targets import checkpoints, embedders
 
 
 include: "../helpers/train.smk"

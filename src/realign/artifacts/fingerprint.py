@@ -26,6 +26,7 @@ EXEMPT = (
     "realign.commands",
     "realign.artifacts",
     "realign.study",
+    "realign.plan",
     "realign.runs",
     "realign.engine.logs",
     "realign.engine.progress",

@@ -17,7 +17,7 @@ from realign.artifacts.command import Job, UserError
 from realign.evaluation.aggregates import Entry, Mean, TaskScores, benchmark_means, holes
 from realign.evaluation.queries import frame_of, write
 from realign.study.evaluation import CollectScores
-from realign.study.evaluations import model_columns
+from realign.study.names import model_columns
 
 log = logging.getLogger(__name__)
 

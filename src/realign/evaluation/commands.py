@@ -18,7 +18,7 @@ EVALUATE = Command(
         "queries": Output("The score of every query, Parquet; no rows where a task has no queries."),
     },
     formats={"record": 1, "queries": 1},
-    front="realign.evaluation.front:main",
+    front="realign.tools.evaluate:main",
 )
 
 EVALUATE_WARM = Command(

@@ -26,8 +26,7 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.study.benchmarks import installed_mteb
-from realign.study.evaluation import TASK_FILES, EvaluateTask, TaskSource
-from realign.study.evaluations import SUFFIXES
+from realign.study.evaluation import SUFFIXES, TASK_FILES, EvaluateTask, TaskSource
 from realign.text.records import read_records
 from realign.text.streams import LineError
 

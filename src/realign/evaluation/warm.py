@@ -14,8 +14,7 @@ from realign.artifacts.store import WorkStore
 from realign.engine.progress import Progress
 from realign.evaluation import evaluate
 from realign.evaluation.commands import EVALUATE
-from realign.study.evaluation import EvaluateWarm
-from realign.study.evaluations import WARM_DONE
+from realign.study.evaluation import WARM_DONE, EvaluateWarm
 
 log = logging.getLogger(__name__)
 

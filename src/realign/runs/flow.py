@@ -14,11 +14,11 @@ import yaml
 from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
+from realign.plan.evaluations import with_prompts
 from realign.runs.frozen import name_run, read_frozen
 from realign.runs.supervisor import enough_memory, memory_records
 from realign.study.base import Section
 from realign.study.errors import StudyError
-from realign.study.evaluations import with_prompts
 from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
 from realign.study.study import Study

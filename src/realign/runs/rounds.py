@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from realign.artifacts.provenance import read_provenance
-from realign.study.evaluations import WARM_DONE
+from realign.study.evaluation import WARM_DONE
 
 
 def next_report(folder: Path, job: str) -> str:

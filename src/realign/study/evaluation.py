@@ -28,6 +28,11 @@ TASK_FILES: dict[str, tuple[str, ...]] = {
     "clustering": ("test",),
 }
 
+# Task files may be given in any of these formats; the first that exists is taken.
+SUFFIXES = (".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".tsv", ".parquet")
+
+WARM_DONE = "done"  # what a report says of a task that was evaluated
+
 # What may be changed about a task of one's own: mteb's names for the numbers of its types.
 TASK_OPTIONS: dict[str, tuple[str, ...]] = {
     "retrieval": (),

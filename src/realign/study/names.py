@@ -6,6 +6,7 @@ training `backbone+recipe+s<seed>+step<step>`: names never hold a '+', so this r
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 _EMBEDDER = re.compile(r"^(?P<backbone>[^+]+)\+(?P<recipe>[^+]+)\+s(?P<seed>\d+)(?:\+step(?P<step>\d+))?$")
 
@@ -41,3 +42,17 @@ class EmbedderId:
 def is_embedder(model: str) -> bool:
     """Whether a model's name is an embedder's rather than a backbone's."""
     return "+" in model
+
+
+def model_columns(model: str) -> dict[str, Any]:
+    """A model's name taken apart, as the tidy tables spell it."""
+    if not is_embedder(model):
+        return {"embedder": model, "backbone": model, "recipe": None, "seed": None, "step": None}
+    parsed = EmbedderId.parse(model)
+    return {
+        "embedder": model,
+        "backbone": parsed.backbone,
+        "recipe": parsed.recipe,
+        "seed": parsed.seed,
+        "step": parsed.step,
+    }

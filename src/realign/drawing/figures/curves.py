@@ -1,0 +1,71 @@
+"""Loss and validation along contrastive training, a line for each training."""
+
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.lines import Line2D
+
+from realign.artifacts.command import Job
+from realign.drawing.panels import Drawing, empty, publish, sheet, stack
+from realign.drawing.style import role_colour
+from realign.results.tidy import Tidy, pick
+from realign.study.drawing import DrawPlate
+
+PANELS = (
+    ("loss", "Training loss"),
+    ("val_loss", "Validation loss"),
+    ("val_ndcg_at_10", "Validation nDCG@10"),
+)
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def roles(asked: DrawPlate) -> dict[str, str]:
+    """The role of each backbone: what made it, or base."""
+    made = {p.right: p.kind for p in asked.pairs}
+    return {n: made.get(n, "base") for p in asked.pairs for n in (p.left, p.right)}
+
+
+def smooth(values: pd.Series) -> pd.Series:
+    """A running mean over a twentieth of the training."""
+    return values.rolling(max(1, len(values) // 20), min_periods=1, center=True).mean()
+
+
+def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
+    """A panel for each metric; colours by role, one line for each training."""
+    role = roles(asked)
+    figure = sheet(asked.style, 68)
+    grid = figure.subplots(1, len(PANELS))
+    drawn = []
+    for axes, (metric, title) in zip(grid, PANELS, strict=True):
+        axes.set(title=title, xlabel="Step")
+        rows = pick(tidy.training, metric=metric, recipe=asked.view.recipe, backbone=list(role))
+        if rows.empty:
+            empty(axes, metric)
+            continue
+        for (backbone, seed), run_rows in rows.groupby(["backbone", "seed"], sort=False):
+            line = run_rows.sort_values("step")[["backbone", "recipe", "seed", "step", "metric", "value"]]
+            line = line.assign(drawn=smooth(line["value"]) if metric == "loss" else line["value"])
+            dashed = role[str(backbone)] != "base"
+            axes.plot(
+                line["step"], line["drawn"], color=role_colour(asked.style, role[str(backbone)]),
+                linewidth=0.9, linestyle="--" if dashed else "-", marker="" if metric == "loss" else ".",
+            )  # fmt: skip
+            drawn.append(line.assign(role=role[str(backbone)], seed=seed))
+    shown = dict.fromkeys(role.values())
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=role_colour(asked.style, r),
+            linestyle="-" if r == "base" else "--",
+            label=r if r == "base" else r.upper(),
+        )
+        for r in shown
+    ]
+    if handles:
+        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return Drawing(figure, stack(drawn))

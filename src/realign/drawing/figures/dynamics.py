@@ -1,0 +1,166 @@
+"""Every measure of the pairs along contrastive training, from the backbones to the finished embedders."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from realign.artifacts.command import Job
+from realign.drawing.panels import (
+    PUBLISHED,
+    Drawing,
+    band,
+    empty,
+    pair_label,
+    publish,
+    sheet,
+    stack,
+)
+from realign.drawing.style import role_colour
+from realign.results.probe import readout_gap
+from realign.results.published import published_measure
+from realign.results.tidy import TITLES, Tidy, summary, usual_k
+from realign.study.description import PairEntry
+from realign.study.drawing import DrawPlate
+from realign.study.figures import View
+
+MEASURES = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
+MARKS = ("o", "s", "^", "X", "v", "P")
+COLUMNS = [
+    "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "published", "difference",
+]  # fmt: skip
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def _steps(measures: pd.DataFrame, pair: str) -> list[tuple[str, float]]:
+    """(stage, step) in time: backbones at 0, declared checkpoints, finished embedders at the end."""
+    rows = measures[measures["pair"] == pair]
+    between = sorted(rows.loc[rows["stage"] == "checkpoint", "step"].dropna().unique())
+    stages = set(rows["stage"])
+    found = [("backbone", 0.0)] if "backbone" in stages else []
+    found += [("checkpoint", float(s)) for s in between]
+    return found + ([("embedder", np.nan)] if "embedder" in stages else [])
+
+
+def _value(
+    measures: pd.DataFrame, measure: str, stage: str, step: float, k: int, view: View
+) -> dict[str, float]:
+    rows = measures[measures["stage"] == stage]
+    if stage == "checkpoint":
+        rows = rows[rows["step"] == step]
+    if measure == "knn_overlap":
+        rows = rows[rows["k"] == k]
+    return summary(rows, measure, view.preset, view.first_layer)
+
+
+def _readout(measures: pd.DataFrame, pair: str, stage: str, step: float, view: View) -> dict[str, float]:
+    rows = measures if stage != "checkpoint" else measures[measures["step"] == step]
+    gap = readout_gap(rows, view, pair, stage)
+    return {c: float(gap[c].iloc[0]) if len(gap) else np.nan for c in ("value", "ci_low", "ci_high")}
+
+
+def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
+    """One row per pair × measure × step; the published number where there is one."""
+    rows = []
+    near = usual_k(tidy.measures, asked.view.neighbours)
+    given = references if asked.view.paper else []
+    main = asked.view.corpora[0] if asked.view.corpora else ""
+    for pair in asked.pairs:
+        own = tidy.measures[tidy.measures["pair"] == pair.name]
+        corpus = own[own["corpus"].isin(asked.view.corpora)]
+        for stage, step in _steps(own, pair.name):
+            for measure in MEASURES:
+                read = (
+                    _readout(own, pair.name, stage, step, asked.view)
+                    if measure == "probe"
+                    else _value(corpus, measure, stage, step, near, asked.view)
+                )
+                if np.isfinite(read["value"]):
+                    k = near if measure == "knn_overlap" else None
+                    paper = published_measure(given, pair, asked.known, measure, stage, main, near)
+                    rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "k": k,
+                                 "stage": stage, "step": step, **read, "published": paper,
+                                 "difference": read["value"] - paper})  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS).astype({"step": float})
+
+
+def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
+    """A panel for each measure, a line for each pair that was trained."""
+    pairs = asked.pairs
+    data = trace(asked, tidy, references)
+    end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
+    data["x"] = data["step"].fillna(end)
+    figure = sheet(asked.style, 105)
+    grid = figure.subplots(2, 3).ravel()
+    for axes, measure in zip(grid, MEASURES, strict=False):
+        rows = data[data["measure"] == measure]
+        axes.set_title(_title(measure, rows))
+        if rows.empty or rows["stage"].nunique() < 2:
+            empty(axes, f"{measure} at more than one step")
+            continue
+        for index, pair in enumerate(pairs):
+            _line(axes, rows[rows["pair"] == pair.name], pair, index, asked)
+        axes.set_xlim(-0.03 * end, 1.03 * end)
+        axes.set_xticks(*_ticks(sorted(rows["x"].unique()), end))
+        axes.set_xticks(rows["x"].unique(), minor=True)
+        low, high = (-0.5, 0.1) if measure == "probe" else (0, 1.02)
+        seen = rows[["value", "ci_low", "ci_high"]]
+        axes.set_ylim(min(low, seen.min().min() - 0.05), max(high, seen.max().max() + 0.02))
+    figure.supxlabel("Step of contrastive training", fontsize="small")
+    grid[5].set_axis_off()
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=role_colour(asked.style, p.kind),
+            marker=MARKS[i % 6],
+            label=pair_label(p, asked.labels),
+        )
+        for i, p in enumerate(pairs)
+    ]
+    if data["published"].notna().any():
+        handles.append(Line2D([], [], **PUBLISHED | {"marker": "o"}, label="hollow: published"))
+    if handles:
+        grid[5].legend(
+            handles=handles,
+            loc="center left",
+            title="Pair",
+            alignment="left",
+            labelspacing=0.7,
+            fontsize="x-small",
+        )
+    return Drawing(figure, stack([data.drop(columns="x")]))
+
+
+def _title(measure: str, rows: pd.DataFrame) -> str:
+    if measure == "probe":
+        return "Probe accuracy, post-trained − base"
+    if measure == "knn_overlap" and len(rows):
+        return f"k-NN overlap, k = {int(rows['k'].iloc[0])}"
+    return TITLES[measure]
+
+
+def _ticks(places: list[float], end: float) -> tuple[list[float], list[str]]:
+    kept: list[float] = []
+    for place in reversed(places):  # from the end, so that the last step keeps its label
+        if not kept or kept[-1] - place > 0.06 * end:
+            kept.append(place)
+    return kept[::-1], [f"{p:.0f}" for p in kept[::-1]]
+
+
+def _line(axes: Axes, rows: pd.DataFrame, pair: PairEntry, index: int, asked: DrawPlate) -> None:
+    main = pair.name in (asked.view.main_sft, asked.view.main_rlvr)
+    colour = role_colour(asked.style, pair.kind)
+    band(axes, rows["x"], rows["ci_low"], rows["ci_high"], colour)
+    axes.plot(
+        rows["x"], rows["value"], marker=MARKS[index % 6], color=colour, linewidth=1.8 if main else 0.9,
+        linestyle="-" if main else "--",
+    )  # fmt: skip
+    told = PUBLISHED | {"marker": MARKS[index % 6], "markersize": 6, "clip_on": False}
+    axes.plot(rows["x"], rows["published"], **told)

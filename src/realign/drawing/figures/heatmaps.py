@@ -1,0 +1,80 @@
+"""Heatmaps of one measure over all layers of all pairs, corpus by corpus."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from realign.artifacts.command import Job
+from realign.drawing.panels import (
+    Drawing,
+    columns_for,
+    empty,
+    heatmap,
+    long_matrix,
+    mat,
+    pair_label,
+    publish,
+    sheet,
+    stack,
+    stacked,
+)
+from realign.results.plates import PLATES
+from realign.results.tidy import TITLES, Tidy, matrix, readings
+from realign.study.drawing import DrawPlate
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
+    """One block of panels for each corpus, one panel for each pair."""
+    plate = PLATES[asked.plate]
+    emb = plate.stage == "embedder"
+    columns = columns_for(len(asked.pairs))
+    rows = max(math.ceil(len(asked.pairs) / columns), 1)
+    blocks = asked.view.corpora or ("",)
+    figure = sheet(asked.style, 12 + len(blocks) * (6 + rows * 46))
+    drawn, image = [], None
+    for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
+        grid = part.subplots(rows, columns, squeeze=False).ravel()
+        part.suptitle(asked.labels.get(corpus, corpus) or "no corpus", fontweight="bold", fontsize="medium")
+        for axes in grid[len(asked.pairs) :]:
+            axes.set_axis_off()
+        for axes, pair in zip(grid, asked.pairs, strict=False):
+            axes.set_title(pair_label(pair, asked.labels, emb), fontsize="small", pad=3)
+            values = matrix(
+                readings(
+                    tidy.measures,
+                    plate.measure,
+                    asked.view.preset,
+                    pair=pair.name,
+                    stage=plate.stage,
+                    corpus=corpus,
+                )
+            )
+            if not values.size or np.isnan(values).all():
+                empty(axes, f"{plate.measure} of this pair on {corpus or 'any corpus'}")
+                continue
+            image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
+            if pair.kind == "sft":
+                mat(axes)
+            drawn.append(
+                long_matrix(
+                    values,
+                    measure=plate.measure,
+                    pair=pair.name,
+                    kind=pair.kind,
+                    stage=plate.stage,
+                    corpus=corpus,
+                )
+            )
+        if image is not None:
+            part.colorbar(image, ax=list(grid), shrink=0.85, pad=0.01, aspect=30, extend="min").set_label(
+                TITLES[plate.measure]
+            )
+        part.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
+        part.supylabel("Layer of the base model", fontsize="small")
+    return Drawing(figure, stack(drawn))

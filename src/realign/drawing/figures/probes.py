@@ -1,0 +1,105 @@
+"""A linear probe fitted on the base model and read from both models of a pair, split by split."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from realign.artifacts.command import Job
+from realign.drawing.panels import (
+    Drawing,
+    columns_for,
+    empty,
+    pair_label,
+    publish,
+    shade_if_sft,
+    sheet,
+    stack,
+)
+from realign.drawing.style import FAINT, role_colour
+from realign.results.plates import PLATES
+from realign.results.probe import SATURATED, SPLITS, probe_accuracy, probed, saturated
+from realign.results.tidy import Tidy
+from realign.study.description import PairEntry
+from realign.study.drawing import DrawPlate
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Draw the figure."""
+    publish(job, draw)
+
+
+def _wanted(asked: DrawPlate) -> list[tuple[PairEntry, str]]:
+    stage = PLATES[asked.plate].stage
+    stages = (stage,) if stage else ("backbone", "embedder")
+    order = sorted(asked.pairs, key=lambda p: p.kind != "sft") if not stage else asked.pairs
+    return [(pair, s) for pair in order for s in stages]
+
+
+def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
+    """A panel for each pair and stage; bars by split, the difference above each two."""
+    wanted = _wanted(asked)
+    columns = columns_for(len(wanted))
+    rows = max(math.ceil(len(wanted) / columns), 1)
+    figure = sheet(asked.style, 16 + rows * 48)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for axes in grid[len(wanted) :]:
+        axes.set_axis_off()
+    drawn = []
+    for axes, (pair, stage) in zip(grid, wanted, strict=False):
+        axes.set_title(pair_label(pair, asked.labels, stage == "embedder"), fontsize="small", pad=3)
+        shade_if_sft(axes, pair.kind)
+        bars = probe_accuracy(tidy.measures, asked.view, pair.name, stage)
+        if bars.empty:
+            empty(axes, f"probe of this pair's {stage}s")
+            continue
+        _bars(axes, bars, pair, asked)
+        if saturated(bars):
+            axes.set_xlabel(SATURATED, fontsize="small")
+        drawn.append(bars.assign(pair=pair.name, kind=pair.kind, stage=stage))
+    for row in range(rows):
+        grid[row * columns].set_ylabel("Accuracy")
+    _legend(figure, asked)
+    data = stack(drawn)
+    if drawn:
+        figure.supxlabel(" ".join(probed(data, asked.facts)), fontsize="x-small", color=FAINT)
+    return Drawing(figure, data)
+
+
+def _bars(axes: Axes, bars: pd.DataFrame, pair: PairEntry, asked: DrawPlate) -> None:
+    splits = [s for s in SPLITS if s in set(bars["split"])]
+    for offset, side, colour, hatch in (
+        (-0.2, "base", role_colour(asked.style, "base"), ""),
+        (0.2, "post-trained", role_colour(asked.style, pair.kind), "////"),
+    ):
+        rows = bars[bars["side"] == side].set_index("split").reindex(splits)
+        places = np.arange(len(splits)) + offset
+        errors = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows["value"].to_numpy())
+        axes.bar(
+            places, rows["value"], 0.38, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
+            yerr=np.nan_to_num(errors), error_kw={"elinewidth": 0.7},
+        )  # fmt: skip
+    wide = bars.pivot(index="split", columns="side", values="value").reindex(splits)
+    tops = bars.groupby("split")[["value", "ci_high"]].max().max(axis=1).reindex(splits)
+    for x, split in enumerate(splits):
+        change = wide.loc[split].get("post-trained", np.nan) - wide.loc[split].get("base", np.nan)
+        axes.text(x, tops[split] + 0.02, f"{change:+.3f}", ha="center", fontsize="x-small")
+    axes.set_xticks(range(len(splits)), splits)
+    axes.set_ylim(0, 1.12)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+
+
+def _legend(figure: Figure, asked: DrawPlate) -> None:
+    kinds = dict.fromkeys(p.kind for p in asked.pairs)
+    handles = [Patch(color=role_colour(asked.style, "base"), label="base")]
+    handles += [
+        Patch(
+            facecolor=role_colour(asked.style, k), hatch="////", edgecolor="white", label=f"{k.upper()} model"
+        )
+        for k in kinds
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

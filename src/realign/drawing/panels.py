@@ -1,0 +1,188 @@
+"""Parts that several figures share: sheets of panels, heatmaps with true layer axes, empty panels."""
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from realign.artifacts.command import Job
+from realign.drawing.style import FAINT, INK, MM, SFT_SHADE, save, styled
+from realign.results.tidy import Tidy
+from realign.study.description import PairEntry
+from realign.study.drawing import DrawPlate
+from realign.study.figures import Style
+
+
+@dataclass
+class Drawing:
+    """A finished figure and the table of exactly what it draws."""
+
+    figure: Figure
+    data: pd.DataFrame
+
+
+def publish(job: Job[DrawPlate], draw: Any) -> None:
+    """Draw one figure from a job's tidy results and write all its forms."""
+    asked = job.settings
+    with styled(asked.style):
+        drawing = draw(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
+        if asked.synthetic:
+            stamp(drawing.figure)
+        settle(drawing.figure)
+        save(drawing.figure, drawing.data, {kind: job.output(kind) for kind in ("pdf", "png", "svg", "csv")})
+    job.note(rows=len(drawing.data))
+
+
+def sheet(style: Style, height: float, **more: Any) -> Figure:
+    """An empty page of the style's width; the height is in millimetres."""
+    return Figure(figsize=(style.width * MM, height * MM), layout="constrained", **more)
+
+
+def stacked(figure: Figure, count: int) -> Sequence[Any]:
+    """Parts of a page, one under the other."""
+    return list(figure.subfigures(count, 1, squeeze=False)[:, 0])
+
+
+def stamp(figure: Figure) -> None:
+    """Say on the page that the numbers are made up."""
+    figure.text(
+        0.995, 0.5, "SYNTHETIC RESULTS", rotation=90, ha="right", va="center", fontsize=7, color="#B00020"
+    )
+    engine = figure.get_layout_engine()
+    if engine is not None and hasattr(engine, "set"):
+        engine.set(rect=(0, 0, 0.975, 1))  # type: ignore[call-arg]
+
+
+def empty(axes: Axes, missing: str) -> None:
+    """An empty panel that says what is missing."""
+    axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+    for spine in axes.spines.values():
+        spine.set(visible=True, linestyle=(0, (4, 3)), color=FAINT)
+    told = "\n".join(textwrap.wrap("not measured: " + missing, 22))
+    axes.text(0.5, 0.5, told, ha="center", va="center", color=FAINT, fontsize="small")
+
+
+def shade_if_sft(axes: Axes, kind: str) -> None:
+    """Mark the panel of an SFT pair by its background, and in words for those who see none."""
+    if kind == "sft":
+        axes.set_facecolor(SFT_SHADE)
+
+
+def pair_label(pair: PairEntry, labels: dict[str, str], emb: bool = False, width: int = 26) -> str:
+    """`left vs right` on as many lines as it needs, with the kind where it is SFT."""
+    suffix = "-Emb" if emb else ""
+    width -= 5 if pair.kind == "sft" else 0  # room for the mark
+    left, right = (labels.get(n, n) + suffix for n in (pair.left, pair.right))
+    whole = f"{left} vs {right}"
+    lines = [whole] if len(whole) <= width else [shorten(left, width), "vs " + shorten(right, width - 3)]
+    if pair.kind == "sft":
+        lines[-1] += " (SFT)"
+    return "\n".join(lines)
+
+
+def shorten(text: str, width: int) -> str:
+    """A name that fits, its middle left out where it must be."""
+    if len(text) <= width:
+        return text
+    tail = (width - 1) // 2
+    return f"{text[: width - 1 - tail]}…{text[-tail:]}"
+
+
+def columns_for(count: int, most: int = 4) -> int:
+    """How many panels stand side by side, so that rows are few and even."""
+    rows = -(-max(count, 1) // most)
+    return -(-max(count, 1) // rows)
+
+
+def layer_ticks(count: int, most: int = 7) -> tuple[list[int], list[str]]:
+    """Ticks of a layer axis: E for the embedding output, then true layer numbers, the last one too."""
+    last = count - 1
+    step = next(s for s in (1, 2, 4, 5, 6, 8, 10, 12, 20, 40, 10**6) if last / s <= most - 1)
+    ticks = [0, *range(step, last + 1, step)]
+    if last > 0 and ticks[-1] != last:
+        if last - ticks[-1] < 0.6 * step and len(ticks) > 2:
+            ticks.pop()
+        ticks.append(last)
+    return ticks, ["E" if t == 0 else str(t) for t in ticks]
+
+
+def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int = 7) -> Any:
+    """A heatmap of base layers (rows) by post-trained layers (columns), layer 0 set apart by a line."""
+    rows, columns = values.shape
+    colours = mpl.colormaps[style.heat].with_extremes(under="#000000", bad="#E8E8E8")
+    image = axes.imshow(values, cmap=colours, vmin=low, vmax=1, origin="lower", aspect="auto")
+    axes.set_xticks(*layer_ticks(columns, most))
+    axes.set_yticks(*layer_ticks(rows, most))
+    for line in (axes.axhline, axes.axvline):
+        line(0.5, color="white", linewidth=0.7)
+    for spine in axes.spines.values():
+        spine.set_visible(True)
+    return image
+
+
+MAT = "mat"  # the mark of axes that get one
+
+
+def mat(axes: Axes) -> None:
+    """Ask for a coloured mat behind a heatmap and its labels, since its own background is hidden."""
+    axes.set_gid(MAT)
+
+
+def settle(figure: Figure) -> None:
+    """Lay the figure out once for all its forms, and put the mats under their panels."""
+    figure.draw_without_rendering()
+    for axes in figure.get_axes():
+        box = axes.get_tightbbox() if axes.get_gid() == MAT else None
+        if box is None:
+            continue
+        (left, low), (right, high) = figure.transFigure.inverted().transform(box.padded(3).get_points())
+        figure.add_artist(
+            Rectangle(
+                (left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10
+            )
+        )
+    figure.set_layout_engine(None)  # else each form is laid out again
+
+
+def long_matrix(values: np.ndarray, **facts: Any) -> pd.DataFrame:
+    """A drawn matrix as rows of (layer_left, layer_right, value), with what it shows beside."""
+    rows, columns = np.indices(values.shape)
+    return pd.DataFrame(
+        {**facts, "layer_left": rows.ravel(), "layer_right": columns.ravel(), "value": values.ravel()}
+    )
+
+
+def stack(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Drawn tables under one another; an empty one where nothing was drawn."""
+    return (
+        pd.concat([f for f in frames if len(f)], ignore_index=True)
+        if any(len(f) for f in frames)
+        else (pd.DataFrame(columns=["missing"]))
+    )
+
+
+# How a published number is drawn beside this study's, in every figure.
+PUBLISHED: dict[str, Any] = {
+    "marker": "D", "markersize": 4.5, "fillstyle": "none", "color": INK, "markeredgewidth": 0.8,
+    "linestyle": "", "zorder": 3,
+}  # fmt: skip
+
+
+def published_mark() -> Line2D:
+    """The published number's entry in a legend."""
+    return Line2D([], [], **PUBLISHED, label="published")
+
+
+def band(axes: Axes, x: Any, low: Any, high: Any, colour: str) -> None:
+    """A shaded interval, where there is one."""
+    low, high = np.asarray(low, float), np.asarray(high, float)
+    if np.isfinite(low).any():
+        axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)

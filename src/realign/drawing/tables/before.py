@@ -1,0 +1,48 @@
+"""Scores of backbones as they are, beside their embedders: what contrastive training adds."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from realign.artifacts.command import Job
+from realign.drawing.tabulate import Column, Table, publish
+from realign.results.tidy import Tidy, task_scores
+from realign.study.drawing import DrawPlate
+
+COLUMNS = (
+    Column("backbone", "Backbone"),
+    Column("benchmark", "Benchmark"),
+    Column("before", "As it is, pooled", ".2f"),
+    Column("after", "Its embedders", ".2f"),
+    Column("difference", "Difference", "+.2f"),
+)
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Make the table."""
+    publish(job, make)
+
+
+def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
+    """One row for each backbone and benchmark, those with random weights too."""
+    scores = task_scores(tidy.scores, asked.view.preset)
+    means = scores.groupby(["backbone", "benchmark", "recipe"], sort=False, dropna=False)["value"].mean()
+    rows: list[dict[str, Any]] = []
+    for backbone, benchmark in dict.fromkeys((b, m) for b, m, _ in means.index):
+        by_recipe = means[backbone, benchmark]
+        before = by_recipe[by_recipe.index.isna()]
+        row = {
+            "backbone": asked.labels.get(backbone, backbone), "benchmark": benchmark,
+            "before": float(before.iloc[0]) if len(before) else np.nan,
+            "after": float(by_recipe.get(asked.view.recipe, np.nan)),
+        }  # fmt: skip
+        rows.append(row | {"difference": row["after"] - row["before"]})
+    table = Table(COLUMNS, rows)
+    if not table.has("before"):
+        table.notes.append("This study evaluates no backbone as it is; `evaluation.backbones: true` does.")
+    table.notes.append(
+        "Mean over tasks, and over seeds where there are several; pooling and attention are those of the "
+        "embedders. A backbone with random weights is what the architecture and the words alone give."
+    )
+    return table

@@ -1,0 +1,41 @@
+"""The levels of comparison: what each must and must not forgive, and which measures this study made."""
+
+from pathlib import Path
+
+from realign.artifacts.command import Job
+from realign.drawing.tabulate import Column, Table, publish
+from realign.results.published import read_reference
+from realign.results.tidy import Tidy
+from realign.study.drawing import DrawPlate
+
+COLUMNS = (
+    Column("level", "Level"),
+    Column("must_forgive", "Must forgive"),
+    Column("must_not_forgive", "Must not forgive"),
+    Column("measures", "Default measures"),
+    Column("alternatives", "Could stand in"),
+    Column("measured", "Measured here"),
+)
+# Which level a measure belongs to, by the name it has in the results.
+OF_LEVEL = {
+    "Representation": ("correlation", "procrustes"),
+    "Geometry": ("cka", "cka_debiased", "cka_rbf", "knn_overlap", "mutual_knn", "rsa", "svcca", "pwcca"),
+    "Function": ("probe",),
+}
+
+
+def run(job: Job[DrawPlate]) -> None:
+    """Make the table."""
+    publish(job, make)
+
+
+def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
+    """The published table, with the measures that this study's results hold."""
+    published = read_reference(references, "levels")
+    rows = published.to_dict("records") if published is not None else []
+    there = set(tidy.measures["measure"]) - {"sample"}
+    placed = {m for measures in OF_LEVEL.values() for m in measures}
+    for row in rows:
+        row["measured"] = ", ".join(m for m in OF_LEVEL.get(row["level"], ()) if m in there)
+    others = sorted(there - placed)
+    return Table(COLUMNS, rows, [f"Also measured: {', '.join(others)}."] if others else [])

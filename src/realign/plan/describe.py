@@ -1,0 +1,90 @@
+"""From a study to its description: every file of tidy results, and what drawings say of its parts."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from realign.plan.comparisons import measure_units, measured_corpora
+from realign.plan.evaluations import evaluated_models, planned_tasks
+from realign.plan.targets import embedders
+from realign.study.backbones import scored
+from realign.study.description import Compared, Description, PairEntry
+from realign.study.study import Study
+
+
+def describe(study: Study) -> Description:
+    """What the study is made of; nothing in it depends on results."""
+    benchmarks: dict[str, list[str]] = {}
+    for task, planned in planned_tasks(study.evaluation).items():
+        for benchmark in planned.parts:
+            benchmarks.setdefault(benchmark, []).append(task)
+    return Description(
+        name=study.study.name,
+        title=study.study.title,
+        question=study.study.question,
+        scope=study.study.scope,
+        seeds=study.study.seeds,
+        backbones={name: _backbone(made) for name, made in study.backbones.items()},
+        pairs=tuple(
+            PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind, tags=p.tags, embed=p.embed)
+            for p in study.pairs
+        ),
+        recipes={
+            name: {**study.embedder.as_slice(), **recipe.as_slice()} for name, recipe in study.recipes.items()
+        },
+        corpora={name: _corpus(study, name) for name in measured_corpora(study)},
+        probe={"test": study.hrsa.probe.test, "seeds": study.hrsa.probe.seeds},
+        datasets={name: {"source": _source(made)} for name, made in study.data.datasets.items()},
+        benchmarks=benchmarks,
+        compared=tuple(_compared(study)),
+        scored=tuple(evaluated_models(study)),
+        judged=tuple(scored(study.backbone_scores, study.backbones, study.pairs)),
+        trained=tuple(str(run) for run in embedders(study)),
+        mined=tuple(name for name, dataset in study.data.datasets.items() if dataset.mined),
+        figures=study.figures,
+        claims=study.claims,
+    )
+
+
+def _source(made: Any) -> str:
+    """Where something comes from, in a few words: the first of its sources that is given."""
+    for name in ("hub", "pypi", "path", "gguf", "file", "embedded", "pretrain", "sft", "rlvr", "untrained"):
+        value = getattr(made, name, None)
+        if value is None:
+            continue
+        if parent := getattr(value, "parent", None) or getattr(value, "like", None):
+            return f"{name} from {parent}"
+        if name in ("path", "gguf", "file"):  # a folder of this machine tells others nothing
+            return str(value).rsplit("/", 1)[-1]
+        if name == "pretrain":
+            return "pretrained here"
+        packages = getattr(value, "packages", value)
+        if name == "pypi":
+            return packages if isinstance(packages, str) else ", ".join(packages)
+        return str(getattr(value, "id", value))
+    return ""
+
+
+def _backbone(made: Any) -> dict[str, Any]:
+    told: dict[str, Any] = {"source": _source(made)}
+    if made.hub:
+        told |= {"hub": made.hub, "revision": made.revision}
+    return told
+
+
+def _corpus(study: Study, name: str) -> dict[str, Any]:
+    probe = study.text.probes[name]
+    return {"source": _source(probe), "limit": probe.limit, "labelled_by": probe.labelled_by}
+
+
+def _compared(study: Study) -> Iterator[Compared]:
+    for c, units in groupby(measure_units(study), key=lambda unit: unit.comparison):
+        yield Compared(
+            left=c.left,
+            right=c.floor or c.right,
+            stage=c.stage,  # type: ignore[arg-type]
+            pair=c.pair,
+            kind=c.kind,
+            recipe=c.recipe or "",
+            files=tuple(f"{u.corpus}+{u.attention}.{u.family}" for u in units),
+        )

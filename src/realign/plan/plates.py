@@ -1,0 +1,192 @@
+"""From a study's description to the jobs that draw it: what each plate reads and is asked to show.
+
+The workflow and `realign figures` plan with the same functions, the one before any result exists
+and the other from an archive.
+"""
+
+from collections.abc import Iterable
+
+from realign.results.plates import PLATES, Needs, Plate
+from realign.study.description import Description, PairEntry, Part
+from realign.study.drawing import DrawPlate, JudgeClaims
+from realign.study.figures import Style, View
+from realign.study.names import EmbedderId, is_embedder
+
+# What a plate prints of the study's settings, by the module that draws it.
+_FACTS = {
+    "recipe": ("recipes",),
+    "adapters": ("recipes",),
+    "models": ("backbones",),
+    "datasets": ("datasets",),
+    "corpora": ("corpora",),
+    "cost": ("recipes",),
+    "probes": ("corpora", "probe"),
+    "summary": ("corpora", "probe"),
+}
+
+
+def _known(description: Description, names: Iterable[str]) -> list[str]:
+    return [n for n in description.corpora if n in set(names)] + sorted(set(names) - set(description.corpora))
+
+
+def resolve_view(description: Description, view: View) -> View:
+    """The view with every choice that was left to the study made."""
+    pairs = [p for p in description.pairs if not view.pairs or p.name in view.pairs]
+    compared = [p for p in pairs if p.kind != "control"]
+
+    def main(kind: str) -> str:
+        found = [p for p in compared if p.kind == kind]
+        found.sort(key=lambda p: (not p.embed, kind == "rlvr" and "prolonged" not in p.tags))
+        return found[0].name if found else ""
+
+    return view.model_copy(
+        update={
+            "pairs": tuple(p.name for p in compared),
+            "main_sft": view.main_sft or main("sft"),
+            "main_rlvr": view.main_rlvr or main("rlvr"),
+            "corpora": view.corpora or _measured_corpora(description),
+            "recipe": view.recipe or next(iter(description.recipes), ""),
+        }
+    )
+
+
+def _measured_corpora(description: Description) -> tuple[str, ...]:
+    """The corpora that drawings of measures are about; those of probes where there is nothing else."""
+    found = {(p.family, p.corpus) for p in description.parts_of("measures")}
+    measured = {corpus for family, corpus in found if family in ("linear", "neighbours")}
+    return tuple(_known(description, measured or {corpus for family, corpus in found if family == "probe"}))
+
+
+def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
+    wanted = {"main": (view.main_sft, view.main_rlvr), "none": ()}.get(plate.pairs, view.pairs)
+    pairs = tuple(p for p in description.pairs if p.name in wanted)
+    return tuple(p for p in pairs if p.embed) if plate.stage == "embedder" else pairs
+
+
+def _labels(description: Description, pairs: Iterable[PairEntry], view: View) -> dict[str, str]:
+    names = {n for p in pairs for n in (p.left, p.right)}
+    told = {n: str(description.backbones.get(n, {}).get("label") or n) for n in sorted(names)}
+    told |= {c: str(description.corpora.get(c, {}).get("label") or c) for c in view.corpora}
+    return told
+
+
+def _origins(description: Description, pairs: Iterable[PairEntry]) -> dict[str, str]:
+    names = sorted({n for p in pairs for n in (p.left, p.right)})
+    hubs = {n: description.backbones.get(n, {}).get("hub") for n in names}
+    return {n: str(hub) for n, hub in hubs.items() if hub}
+
+
+def plate_settings(description: Description, name: str) -> DrawPlate:
+    """The settings slice of one figure or table."""
+    plate = PLATES[name]
+    view = resolve_view(description, description.figures.view_of(name))
+    if plate.corpora == "main":
+        view = view.model_copy(update={"corpora": view.corpora[:1]})
+    pairs = _shown(description, plate, view)
+    view = view.model_copy(update={"pairs": tuple(p.name for p in pairs)})
+    facts = {key: getattr(description, key) for key in _FACTS.get(plate.module, ())}
+    if "backbones" in facts:
+        shown = {n for p in pairs for n in (p.left, p.right)}
+        facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
+    return DrawPlate(
+        plate=name,
+        study=description.name,
+        synthetic=description.synthetic,
+        style=Style() if plate.is_table else description.figures.style,
+        view=view,
+        pairs=pairs,
+        labels=_labels(description, pairs, view),
+        origins=_origins(description, pairs) if plate.references else {},
+        facts=facts,
+    )
+
+
+def _floor_of(part: Part) -> str:
+    """The backbone whose floor a control is; controls are named after it, pairs by both sides."""
+    if part.kind != "control":
+        return ""
+    left, beside, _ = part.pair.partition("--vs--")
+    return left if beside else part.pair.rsplit("-", 1)[0]
+
+
+def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str]) -> bool:
+    if part.table != needs.table:
+        return False
+    recipe = needs.every_recipe or part.recipe in ("", view.recipe)
+    if part.table == "measures":
+        return (
+            part.stage in needs.stages
+            and part.family in needs.families
+            and part.attention == view.attention
+            and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
+            and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
+            and recipe
+        )
+    if part.table == "scores" and needs.pooled and not is_embedder(part.model):
+        return True
+    if part.table in ("scores", "training"):
+        return _trained_from(part.model) in sides and recipe
+    if part.table == "backbones":
+        return part.model in sides
+    return True
+
+
+def _trained_from(model: str) -> str:
+    """The backbone of a finished embedder; nothing for a checkpoint on the way to one, or a backbone."""
+    if not is_embedder(model):
+        return ""
+    embedder = EmbedderId.parse(model)
+    return embedder.backbone if embedder.step is None else ""
+
+
+def plate_parts(description: Description, name: str) -> list[Part]:
+    """The tidy results that one figure or table reads."""
+    plate = PLATES[name]
+    job = plate_settings(description, name)
+    sides = {side for pair in job.pairs for side in (pair.left, pair.right)}
+    return [
+        part
+        for part in description.parts
+        if any(_wanted(part, needs, plate, job.view, sides) for needs in plate.needs)
+    ]
+
+
+def filled(description: Description) -> list[str]:
+    """The plates that the study has anything to show on; all others would be empty pages."""
+    return [name for name in PLATES if _fills(description, name)]
+
+
+def _fills(description: Description, name: str) -> bool:
+    plate, parts = PLATES[name], plate_parts(description, name)
+    if plate.stage and not plate_settings(description, name).pairs:
+        return False
+    return all(any(p.table == n.table for p in parts) for n in plate.needs if n.required)
+
+
+def claims_settings(description: Description) -> JudgeClaims:
+    """The settings slice of the claims."""
+    return JudgeClaims(
+        study=description.name,
+        alpha=description.claims.alpha,
+        claims=description.claims.all(),
+        pairs=description.pairs,
+        view=resolve_view(description, description.figures.view),
+    )
+
+
+def claims_parts(description: Description) -> list[Part]:
+    """The tidy results that the claims read: the main recipe's scores and measures, in all modes."""
+    job = claims_settings(description)
+    recipe, lifts = job.view.recipe, any(t.statistic == "lift" for c in job.claims.values() for t in c.tests)
+    return [
+        p
+        for p in description.parts
+        if (p.table == "measures" and p.family != "extra" and p.recipe in ("", recipe))
+        or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
+        or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
+    ]
+
+
+def _pooled_or_trained(part: Part, recipe: str) -> bool:
+    """Whether a file is of an untrained backbone or of a finished embedder of a recipe."""
+    return not is_embedder(part.model) or (part.recipe == recipe and bool(_trained_from(part.model)))

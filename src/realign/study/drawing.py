@@ -1,0 +1,45 @@
+"""Settings of the stages that read tidy results: draw a plate, judge the claims, write the report."""
+
+from typing import Any
+
+from pydantic import Field
+
+from realign.study.base import Section, setting
+from realign.study.claims import Claim
+from realign.study.description import PairEntry
+from realign.study.figures import Style, View
+
+
+class DrawPlate(Section):
+    """What one figure or table is asked to show; nothing in it concerns any other."""
+
+    plate: str = setting(..., "The figure's or table's name.")
+    study: str = setting("", "The study's name.")
+    synthetic: bool = setting(False, "Whether the results are made up, which is then said on the page.")
+    style: Style = Field(default_factory=Style, description="The style sheet.")
+    view: View = Field(default_factory=View, description="What is shown, with no choice left open.")
+    pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
+    labels: dict[str, str] = setting({}, "Names of backbones and corpora as people read them.")
+    origins: dict[str, str] = setting({}, "Hub ids of backbones, by which published values are found.")
+    facts: dict[str, Any] = setting({}, "Settings of the study that the plate prints.")
+
+    @property
+    def known(self) -> dict[str, str]:
+        """What each backbone may be published as: its hub id, or its label."""
+        return self.labels | self.origins
+
+
+class JudgeClaims(Section):
+    """What the claims are tested on."""
+
+    study: str = setting("", "The study's name.")
+    alpha: float = setting(0.05, "Level of every test.", gt=0, lt=0.5)
+    claims: dict[str, Claim] = setting({}, "The claims by name.")
+    pairs: tuple[PairEntry, ...] = setting((), "The study's pairs.")
+    view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
+
+
+class WriteReport(Section):
+    """What the report says of the study beyond the results that it is given."""
+
+    plates: tuple[str, ...] = setting((), "The figures and tables that the study makes, drawn or not.")

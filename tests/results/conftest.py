@@ -1,0 +1,105 @@
+"""A small study's made-up tidy results, drawn once for all tests of this room."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from realign.study.claims import Claims
+from realign.study.description import Compared, Description, PairEntry
+from realign.study.figures import Figures, Style
+from realign.study.names import EmbedderId
+from synthetic_results import fill
+
+PAIRS = (
+    PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="sft"),
+    PairEntry(name="base--vs--reasoned", left="base", right="reasoned", kind="rlvr"),
+    PairEntry(name="reasoned--vs--longer", left="reasoned", right="longer", kind="rlvr", tags=("prolonged",)),
+)
+SIDES = ("base", "tuned", "reasoned", "longer")
+FAMILIES = ("linear", "neighbours", "probe")
+
+
+def files(*corpora: str, modes: tuple[str, ...] = ("bidirectional",)) -> tuple[str, ...]:
+    return tuple(f"{c}+{m}.{f}" for c in corpora for m in modes for f in FAMILIES)
+
+
+def small_description(**changes: object) -> Description:
+    """Three pairs, two corpora, two seeds, one checkpoint: every kind of part, little of it."""
+    compared = []
+    for pair in PAIRS:
+        about = {"pair": pair.name, "kind": pair.kind}
+        modes = ("bidirectional", "causal")
+        compared.append(Compared(left=pair.left, right=pair.right, stage="backbone",
+                                 files=files("hard", "short", modes=modes), **about))  # fmt: skip
+        for seed, step in ((0, None), (1, None), (0, 20)):
+            left, right = (str(EmbedderId(n, "full", seed, step)) for n in (pair.left, pair.right))
+            stage = "checkpoint" if step else "embedder"
+            corpora = ("hard",) if step else ("hard", "short")
+            compared.append(
+                Compared(left=left, right=right, stage=stage, recipe="full", files=files(*corpora), **about)
+            )
+    for name in SIDES:
+        left, right = (str(EmbedderId(name, "full", seed)) for seed in (0, 1))
+        compared.append(Compared(left=left, right=right, stage="embedder", pair=f"{name}-seeds",
+                                 kind="control", recipe="full", files=files("hard")))  # fmt: skip
+    trained = tuple(str(EmbedderId(n, r, s)) for n in SIDES for r in ("full", "lora") for s in (0, 1))
+    given = {
+        "name": "small",
+        "title": "A small study",
+        "question": "Is it <alike> & well?",
+        "scope": "A made-up study shows nothing.",
+        "seeds": (0, 1),
+        "backbones": {n: {"source": "made up", "parameters": 1e6 * (i + 1)} for i, n in enumerate(SIDES)},
+        "pairs": PAIRS,
+        "recipes": {
+            "full": {"checkpoints": [20], "batches": {"size": 64}, "lora": None},
+            "lora": {"checkpoints": [], "batches": {"size": 64}, "lora": {"rank": 4}},
+        },
+        "corpora": {"hard": {"labelled_by": "subject"}, "short": {}},
+        "probe": {"test": 0.1, "seeds": 3},
+        "datasets": {"nli": {"pairs": 500}, "quora": {"pairs": 300}},
+        "benchmarks": {"docs": [f"task-{i}" for i in range(8)], "BRIGHT": [f"bright-{i}" for i in range(5)]},
+        "compared": tuple(compared),
+        "scored": trained,
+        "judged": SIDES,
+        "trained": trained,
+        "mined": ("nli", "quora"),
+        "figures": Figures(style=Style(dpi=60)),
+        "claims": Claims(tensions=True),
+    }
+    return Description(**(given | changes))
+
+
+@pytest.fixture(scope="session")
+def description() -> Description:
+    return small_description()
+
+
+@pytest.fixture(scope="session")
+def results(tmp_path_factory: pytest.TempPathFactory, description: Description) -> Path:
+    """Made-up tidy results of the small study; not to be written to."""
+    folder = tmp_path_factory.mktemp("small")
+    fill(description, folder)
+    return folder
+
+
+# What a machine that only draws does not have.
+ABSENT = ("torch", "transformers", "deepspeed", "mteb", "sentence_transformers", "h5py", "snakemake")
+COMMAND = (
+    f"import sys; sys.modules.update(dict.fromkeys({ABSENT})); from realign.cli import main; sys.exit(main())"
+)
+
+
+@pytest.fixture(scope="session")
+def drawn(results: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything drawn from them by `realign figures`, where no model's library can be imported."""
+    out = tmp_path_factory.mktemp("drawn")
+    words = [sys.executable, "-c", COMMAND, "figures", "--results", str(results), "--out", str(out)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out

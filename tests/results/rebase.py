@@ -1,0 +1,28 @@
+"""Draw the pictures that the image tests compare with: python tests/results/rebase.py
+
+Look at every one of them before committing.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from conftest import small_description
+from realign.artifacts.store import WorkStore
+from realign.results.plates import FIGURES
+from realign.tools.figures import draw_plate, read_description
+from synthetic_results import fill
+
+BASELINE = Path(__file__).parent / "baseline"
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        results = Path(folder)
+        fill(small_description(), results)
+        told = read_description(results)
+        BASELINE.mkdir(exist_ok=True)
+        for name in FIGURES:
+            draw_plate(results, told, name, results, WorkStore(results / ".work"))
+            (BASELINE / f"{name}.png").write_bytes((results / f"figures/{name}.png").read_bytes())

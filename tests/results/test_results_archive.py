@@ -1,0 +1,134 @@
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from realign.artifacts.command import UserError
+from realign.cli import main as realign
+from realign.results.tidy import read_table
+from realign.tools.archive import check, opened, write_archive
+from realign.tools.diff import compare, compare_runs
+from realign.tools.figures import main as figures
+
+
+@pytest.fixture
+def whole(results, drawn, tmp_path):
+    """Tidy results and drawings in one folder, with things that do not belong into an archive."""
+    folder = tmp_path / "small"
+    shutil.copytree(results, folder)
+    shutil.copytree(drawn, folder, dirs_exist_ok=True)
+    (folder / "embedders/e/model").mkdir(parents=True)
+    (folder / "embedders/e/model/model.safetensors").write_bytes(b"weights")
+    (folder / "embedders/e/model.provenance.json").write_text("{}")
+    (folder / "states/m").mkdir(parents=True)
+    (folder / "states/m/c.h5").write_bytes(b"states")
+    return folder
+
+
+def test_an_archive_holds_numbers_drawings_provenance_and_no_weights(whole, tmp_path):
+    write_archive(whole, tmp_path / "a.zip")
+    names = zipfile.ZipFile(tmp_path / "a.zip").namelist()
+    inside = {n.split("/", 1)[1] for n in names}
+    assert {"README.md", "SHA256SUMS", "tidy/study.json", "tidy/claims.parquet", "report.html"} <= inside
+    assert {"figures/figure_3.pdf", "tables/table_1.tex", "embedders/e/model.provenance.json"} <= inside
+    assert not [n for n in inside if n.endswith((".safetensors", ".h5")) or ".work" in n]
+
+
+def test_the_same_results_make_the_same_archive(whole, tmp_path):
+    write_archive(whole, tmp_path / "a.zip")
+    for path in whole.rglob("*"):
+        path.touch()
+    write_archive(whole, tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_checksums_are_those_of_sha256sum(whole, tmp_path):
+    write_archive(whole, tmp_path / "a.zip")
+    with opened(tmp_path / "a.zip") as inside:
+        told = subprocess.run(
+            ["sha256sum", "--quiet", "-c", "SHA256SUMS"], cwd=inside, check=False, capture_output=True
+        )
+        assert told.returncode == 0, told.stderr
+        (inside / "tidy/study.json").write_text("{}")
+        with pytest.raises(UserError, match=r"tidy/study\.json"):
+            check(inside)
+
+
+def test_what_is_no_archive_is_refused(tmp_path):
+    (tmp_path / "x.zip").write_text("nothing")
+    with pytest.raises(UserError, match=r"x\.zip"), opened(tmp_path / "x.zip"):
+        pass
+    with pytest.raises(UserError, match=r"study\.json"):
+        write_archive(tmp_path, tmp_path / "y.zip")
+
+
+def test_figures_are_drawn_from_an_archive(whole, drawn, tmp_path):
+    write_archive(whole, tmp_path / "a.zip")
+    out = tmp_path / "again"
+    assert (
+        figures(["--results", str(tmp_path / "a.zip"), "--out", str(out), "--only", "figure_4", "table_12"])
+        == 0
+    )
+    for name in ("figures/figure_4.svg", "tables/table_12.csv"):
+        assert (out / name).read_bytes() == (drawn / name).read_bytes()
+
+
+def test_figures_say_what_is_wrong_with_a_folder(tmp_path, capsys):
+    assert realign(["figures", "--results", str(tmp_path)]) == 1
+    assert "study.json: no such file" in capsys.readouterr().err
+
+
+def rows(values, half=0.01):
+    return pd.DataFrame(
+        {"pair": "p", "measure": "cka", "layer_left": range(len(values)), "value": values,
+         "ci_low": np.array(values) - half, "ci_high": np.array(values) + half}
+    ).reindex(columns=read_table("measures", []).columns)  # fmt: skip
+
+
+def test_numbers_move_when_their_intervals_do_not_explain_it():
+    both = compare(rows([0.5, 0.5, 0.5]), rows([0.505, 0.52, 0.5]), "measures")
+    assert both["moved"].tolist() == [False, True, False]
+    assert both["difference"].tolist() == pytest.approx([0.005, 0.02, 0.0])
+
+
+def test_without_intervals_anything_beyond_rounding_moved():
+    both = compare(rows([0.5, 0.5], np.nan), rows([0.5 + 1e-12, 0.5001], np.nan), "measures")
+    assert both["moved"].tolist() == [False, True]
+
+
+def test_rows_of_one_run_alone_are_told():
+    both = compare(rows([0.5, 0.6]), rows([0.5]), "measures")
+    assert both.loc[both["only_in"] == "a", "moved"].tolist() == [True]
+
+
+def test_a_run_compared_with_itself_moved_nowhere(drawn, results):
+    for kind, both in compare_runs(
+        results, results, ["measures", "scores", "training", "mining", "backbones"]
+    ).items():
+        assert len(both) > 0, kind
+        assert not both["moved"].any(), kind
+
+
+def test_diff_from_the_command_line(whole, tmp_path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(whole, other)
+    place = next((other / "tidy/scores").glob("tuned+full*.parquet"))
+    frame = pd.read_parquet(place)
+    frame.loc[0, "value"] += 0.2
+    frame.to_parquet(place, index=False)
+    picture = other / "figures/figure_gains.svg"
+    picture.write_text(picture.read_text().replace("</svg>", "<g/></svg>"))
+    out = tmp_path / "difference"
+    words = ["diff", str(whole), str(other), "--out", str(out), "--tables", "scores", "claims", "--strict"]
+    assert realign(words) == 3
+    told = capsys.readouterr().out
+    assert "scores: 1 of" in told
+    assert "claims: 0 of" in told
+    assert len(pd.read_csv(out / "scores.csv").query("moved")) == 1
+    assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "figures.html").read_text()
+    assert page.count("<img") == 2
+    assert "Figure gains" in page

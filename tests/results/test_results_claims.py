@@ -1,0 +1,337 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from pydantic import ValidationError
+from scipy import stats
+
+from realign.claims.judge import (
+    ALL,
+    FAILS,
+    HOLDS,
+    UNDECIDED,
+    Finding,
+    Reader,
+    claim_rows,
+    judge,
+    overall,
+    p_values,
+    settle,
+)
+from realign.results.statistics import Estimate
+from realign.results.tidy import COLUMNS, Tidy
+from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, Claim, Claims, ClaimTest
+from realign.study.description import PairEntry
+from realign.study.drawing import JudgeClaims
+from realign.study.figures import View
+
+PAIR = PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="rlvr")
+
+
+class Told(Tidy):
+    """Tidy results that a test makes up in memory."""
+
+    def __init__(self, **frames):
+        for kind, columns in COLUMNS.items():
+            frame = pd.DataFrame(frames.get(kind, []), columns=columns)
+            self.__dict__[kind] = frame.assign(file="made up")
+        self._paths = {kind: [] for kind in COLUMNS}
+
+
+def scores(gain: float, tasks: int, seeds: int, noise: float, random: np.random.Generator):
+    rows = []
+    for task in range(tasks):
+        level, own = random.uniform(0.3, 0.8), random.normal(0, noise)
+        for seed in range(seeds):
+            for side, more in (("base", 0.0), ("tuned", gain + own)):
+                rows.append({"backbone": side, "recipe": "full", "seed": seed, "preset": "", "benchmark": "b",
+                             "task": f"t{task}", "task_type": "x", "metric": "main_score",
+                             "value": level + (more + random.normal(0, noise / 2)) / 100})  # fmt: skip
+    return rows
+
+
+def verdict_on(claim: Claim, tidy: Tidy, pairs=(PAIR,), alpha=0.05, corpora=("c",)) -> str:
+    asked = JudgeClaims(
+        study="s", alpha=alpha, claims={"x": claim}, pairs=pairs, view=View(recipe="full", corpora=corpora)
+    )
+    return overall(judge(asked, tidy)["x"])
+
+
+def verdicts(gain: float, runs: int = 60, tasks: int = 40, seeds: int = 3, noise: float = 1.0) -> list[str]:
+    random = np.random.default_rng(17)
+    claim = PAPER_CLAIMS["null_effect"]
+    return [verdict_on(claim, Told(scores=scores(gain, tasks, seeds, noise, random))) for _ in range(runs)]
+
+
+def test_a_real_null_mostly_holds():
+    found = verdicts(0.0)
+    assert found.count(HOLDS) >= 55
+    assert FAILS not in found
+
+
+def test_a_real_gain_does_not_hold():
+    found = verdicts(2.5)
+    assert HOLDS not in found
+    assert found.count(FAILS) >= 55
+
+
+def test_a_gain_at_the_margin_is_called_equivalent_no_oftener_than_the_level():
+    found = verdicts(1.0, runs=200, tasks=15)
+    assert found.count(HOLDS) <= 20  # 5 % of 200 is 10
+
+
+def test_too_little_data_is_undecided_rather_than_equivalent():
+    found = verdicts(0.0, tasks=3, seeds=1, noise=3.0)
+    assert found.count(UNDECIDED) >= 55
+
+
+def measure(value: float, half: float = 0.01, **more):
+    told = {
+        "stage": "backbone", "pair": PAIR.name, "kind": "rlvr", "corpus": "c", "attention": "bidirectional",
+        "preset": "", "measure": "cka", "statistic": "mean_over_layers", "value": value,
+        "ci_low": value - half, "ci_high": value + half, "n": 40.0,
+    }  # fmt: skip
+    return told | more
+
+
+LEVEL = Claim(says="s", tests=(ClaimTest(statistic="level", measure="cka", rule="above", threshold=0.9),))
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.95, HOLDS), (0.85, FAILS), (0.902, UNDECIDED)])
+def test_levels_are_judged_by_their_intervals(value, verdict):
+    assert verdict_on(LEVEL, Told(measures=[measure(value)])) == verdict
+
+
+def test_a_level_without_an_interval_is_undecided():
+    assert verdict_on(LEVEL, Told(measures=[measure(0.99, half=np.nan)])) == UNDECIDED
+
+
+def test_what_was_not_measured_is_undecided_and_says_so():
+    asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
+    findings = judge(asked, Told())["x"]
+    assert [f.verdict for f in findings] == [UNDECIDED]
+    assert findings[0].facts["why"] == "not measured"
+
+
+def test_both_attention_modes_are_tested_where_both_were_measured():
+    rows = [measure(0.95), measure(0.80, attention="causal")]
+    assert verdict_on(LEVEL, Told(measures=rows)) == FAILS
+
+
+def test_published_rows_are_left_aside():
+    rows = [measure(0.95), measure(0.1, preset="published")]
+    assert verdict_on(LEVEL, Told(measures=rows)) == HOLDS
+
+
+def test_floors_are_compared_with_and_told():
+    claim = Claim(
+        says="s", tests=(ClaimTest(statistic="level", stage="embedder", measure="cka", rule="below_floor"),)
+    )
+    own = measure(0.8, stage="embedder", seed_left=0.0)
+    floor = measure(0.9, stage="embedder", pair="base-seeds", kind="control", seed_left=0.0)
+    assert verdict_on(claim, Told(measures=[own, floor])) == HOLDS
+    assert (
+        verdict_on(claim, Told(measures=[own | {"value": 0.9, "ci_low": 0.89, "ci_high": 0.91}, floor]))
+        == UNDECIDED
+    )
+    asked = JudgeClaims(study="s", claims={"x": claim}, pairs=(PAIR,), view=View(corpora=("c",)))
+    assert judge(asked, Told(measures=[own, floor]))["x"][0].facts["floor"] == pytest.approx(0.9)
+
+
+def trajectory(start: float, then: float, end: float):
+    embedder = {"seed_left": 0.0, "recipe": "full"}
+    return [measure(start), measure(then, stage="checkpoint", step=200.0, **embedder),
+            measure(end, stage="embedder", **embedder)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("way", "verdict"),
+    [
+        ((0.3, 0.88, 0.9), HOLDS),
+        ((0.3, 0.5, 0.9), FAILS),
+        ((0.9, 0.905, 0.902), UNDECIDED),
+        ((0.9, 0.32, 0.3), HOLDS),
+    ],
+)
+def test_progress_is_the_share_of_a_change_that_is_there(way, verdict):
+    claim = Claim(says="s", tests=(ClaimTest(statistic="progress", measure="cka", rule="above"),))
+    assert verdict_on(claim, Told(measures=trajectory(*way))) == verdict
+
+
+def test_changes_and_gaps():
+    change = Claim(says="s", tests=(ClaimTest(statistic="change", measure="cka", rule="above"),))
+    assert verdict_on(change, Told(measures=trajectory(0.3, 0.5, 0.9))) == HOLDS
+    assert verdict_on(change, Told(measures=trajectory(0.9, 0.5, 0.3))) == FAILS
+    gap = Claim(
+        says="s", tests=(ClaimTest(statistic="corpus_gap", measure="cka", rule="equivalent", threshold=0.05),)
+    )
+    rows = [measure(0.5), measure(0.52, corpus="d")]
+    assert verdict_on(gap, Told(measures=rows), corpora=("c", "d")) == HOLDS
+    mode = Claim(
+        says="s",
+        tests=(ClaimTest(statistic="attention_gap", measure="cka", rule="equivalent", threshold=0.05),),
+    )
+    assert verdict_on(mode, Told(measures=[measure(0.5), measure(0.9, attention="causal")])) == FAILS
+
+
+def test_readout_is_judged_on_the_last_layer_of_the_asked_split():
+    claim = Claim(says="s", tests=(ClaimTest(statistic="readout_gap", rule="equivalent", threshold=0.05),))
+    about = {"measure": "probe", "statistic": "accuracy_change", "direction": "right", "split": "test"}
+    last = measure(-0.01, layer_left=4.0, layer_right=4.0, **about)
+    early = measure(-0.4, layer_left=1.0, layer_right=1.0, **about)
+    train = measure(-0.4, layer_left=4.0, layer_right=4.0, **(about | {"split": "train"}))
+    assert verdict_on(claim, Told(measures=[last, early, train])) == HOLDS
+    unmoved = measure(0.0, half=0.0, layer_left=4.0, layer_right=4.0, **about)
+    assert verdict_on(claim, Told(measures=[unmoved])) == UNDECIDED
+
+
+def test_tags_and_kinds_select_pairs():
+    longer = PAIR.model_copy(update={"name": "base--vs--longer", "right": "longer", "tags": ("prolonged",)})
+    sft = PAIR.model_copy(update={"name": "base--vs--sft", "right": "sft", "kind": "sft"})
+    asked = JudgeClaims(study="s", claims={}, pairs=(PAIR, longer, sft), view=View(corpora=("c",)))
+    reader = Reader(asked, Told())
+
+    def selected(**more):
+        test = ClaimTest(
+            statistic="level", measure="cka", rule="above", attentions=("bidirectional",), **more
+        )
+        return [f.pair for f in reader.findings(test)]
+
+    assert selected() == [PAIR.name, longer.name]
+    assert selected(tagged=("prolonged",)) == [longer.name]
+    assert selected(untagged=("prolonged",)) == [PAIR.name]
+    assert selected(kind="sft") == [sft.name]
+    assert selected(kind="any") == [PAIR.name, longer.name, sft.name]
+
+
+def test_holm_is_made_over_the_tests_of_a_claim():
+    test = ClaimTest(statistic="level", measure="cka", rule="above")
+    alone = [Finding("p", "w", test, Estimate(2.0, 1.0), 0.0)]
+    settle(alone, 0.05)
+    assert alone[0].verdict == HOLDS
+    many = [
+        Finding("p", "w", test, Estimate(2.0, 1.0), 0.0),
+        *(Finding("q", "w", test, Estimate(0.1, 1.0), 0.0) for _ in range(5)),
+    ]
+    settle(many, 0.05)
+    assert many[0].adjusted[0] == pytest.approx(6 * many[0].p_holds)
+    assert many[0].verdict == UNDECIDED
+
+
+def test_no_test_at_all_is_undecided():
+    assert overall([]) == UNDECIDED
+
+
+def test_different_never_fails():
+    assert p_values(Estimate(0.0, 0.01), "different", 0.0) == (pytest.approx(1.0), 1.0)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"statistic": "level", "rule": "above"},
+        {"statistic": "gain", "rule": "equivalent"},
+        {"statistic": "level", "measure": "cka", "rule": "below_floor"},
+        {"statistic": "level", "measure": "cka", "rule": "abov"},
+    ],
+)
+def test_impossible_tests_are_refused(bad):
+    with pytest.raises(ValidationError):
+        ClaimTest(**bad)
+
+
+def test_a_claim_of_ones_own_joins_and_replaces():
+    own = Claims(own={"null_effect": LEVEL, "mine": LEVEL})
+    assert own.all()["null_effect"] is own.own["null_effect"]
+    assert set(own.all()) == {*PAPER_CLAIMS, "mine"}
+    assert set(Claims(paper=False, tensions=True).all()) == set(PAPER_TENSIONS)
+
+
+def test_the_claims_of_the_manual_are_judged():
+    """The example of docs/claims.md, read as a study would read it, on a true gain of 2.5 points."""
+    manual = (Path(__file__).parents[2] / "docs/claims.md").read_text(encoding="utf-8")
+    example = yaml.safe_load(manual.split("```yaml\n")[1].split("```")[0])
+    given = Claims.model_validate(example["claims"])
+    tidy = Told(scores=scores(2.5, 40, 3, 1.0, np.random.default_rng(4)))
+    tidy.scores["benchmark"] = "MTEB(Code, v1)"
+    asked = JudgeClaims(
+        study="s", claims=given.all(), pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
+    )
+    judged = judge(asked, tidy)
+    assert overall(judged["code_gains"]) == HOLDS
+    assert overall(judged["null_effect"]) == FAILS
+    assert judged["null_effect"][0].threshold == 0.5
+
+
+def test_rows_have_the_tidy_columns_and_their_evidence(drawn):
+    frame = pq.read_table(drawn / "tidy/claims.parquet").to_pandas()
+    assert list(frame) == COLUMNS["claims"]
+    assert set(frame["verdict"]) <= {HOLDS, FAILS, UNDECIDED}
+    assert set(frame["claim"]) == {*PAPER_CLAIMS, *PAPER_TENSIONS}
+    tests = frame[frame["pair"] != ALL]
+    for evidence in map(json.loads, tests["evidence"]):
+        assert {"rule", "p", "p_holm", "files"} <= set(evidence)
+    with_files = [json.loads(e)["files"] for e in tests["evidence"]]
+    assert all(f.startswith(("measures/", "scores/")) for files in with_files for f in files)
+    assert any(with_files)
+
+
+def test_the_synthetic_sft_pair_restructures(drawn):
+    frame = pq.read_table(drawn / "tidy/claims.parquet").to_pandas()
+    whole = frame[frame["pair"] == ALL].set_index("claim")["verdict"]
+    assert whole["tension_nearly_a_permutation"] == FAILS
+    assert whole["basis_drift_reversed"] == HOLDS
+
+
+def test_json_holds_no_infinity(drawn):
+    json.loads((drawn / "claims/claims.json").read_text(), parse_constant=lambda c: pytest.fail(c))
+
+
+def test_claim_rows_count_verdicts():
+    asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
+    rows = list(claim_rows(asked, "x", judge(asked, Told(measures=[measure(0.95)]))["x"]))
+    assert rows[0]["pair"] == ALL
+    assert json.loads(rows[0]["evidence"])[HOLDS] == 1
+
+
+def answered(model: str, backbone: str, values: np.ndarray, seed: float = np.nan):
+    about = {"embedder": model, "backbone": backbone, "recipe": "full" if "+" in model else None, "seed": seed,
+             "step": np.nan, "preset": "", "task": "Search", "task_type": "Retrieval", "split": "test",
+             "subset": "default", "metric": "ndcg_at_10"}  # fmt: skip
+    return [{**about, "query": f"q{i}", "value": value} for i, value in enumerate(values)]
+
+
+@pytest.mark.parametrize(("raised", "verdict"), [(0.05, "holds"), (-0.05, "fails"), (0.0, "undecided")])
+def test_a_lift_is_judged_for_both_sides_over_the_queries_with_seeds_averaged(raised, verdict):
+    random = np.random.default_rng(3)
+    rows, lifts = [], {}
+    for backbone in ("base", "tuned"):
+        hard = random.uniform(0.2, 0.6, 120)
+        noise = random.normal(0, 0.1, (2, 120))
+        trained = hard + raised + noise - noise.mean()
+        rows += answered(backbone, backbone, hard)
+        for seed in (0, 1):
+            rows += answered(f"{backbone}+full+s{seed}", backbone, trained[seed], seed)
+        lifts[backbone] = 100 * (trained.mean(axis=0) - hard)
+    claim = Claim(says="x", tests=(ClaimTest(statistic="lift", rule="above", kind="any"),))
+    asked = JudgeClaims(
+        study="s", alpha=0.05, claims={"x": claim}, pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
+    )
+    found = judge(asked, Told(queries=rows))["x"]
+    assert [(f.pair, f.verdict) for f in found] == [("base", verdict), ("tuned", verdict)]
+    for finding in found:
+        expected = stats.ttest_1samp(lifts[finding.pair], 0).confidence_interval()
+        assert finding.estimate.interval() == pytest.approx((expected.low, expected.high))
+
+
+def test_a_lift_without_the_untrained_backbone_is_not_measured():
+    rows = answered("base+full+s0", "base", np.full(5, 0.5), 0)
+    claim = Claim(says="x", tests=(ClaimTest(statistic="lift", rule="above", kind="any"),))
+    asked = JudgeClaims(
+        study="s", alpha=0.05, claims={"x": claim}, pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
+    )
+    assert {f.facts["why"] for f in judge(asked, Told(queries=rows))["x"]} == {"not measured"}

@@ -1,0 +1,147 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+from scipy.stats import ortho_group
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
+
+from realign.results.statistics import (
+    Estimate,
+    crossed_mean,
+    from_interval,
+    holm,
+    mean_of,
+    over_seeds,
+    random_rotation_entropy,
+)
+
+
+@pytest.fixture
+def pairs() -> tuple[np.ndarray, np.ndarray]:
+    random = np.random.default_rng(3)
+    left = random.normal(50, 8, 30)
+    return left, left + random.normal(0.2, 0.9, 30)
+
+
+def test_the_paired_test_is_scipys(pairs):
+    left, right = pairs
+    estimate = mean_of(right - left)
+    assert estimate.p_differs() == pytest.approx(stats.ttest_rel(right, left).pvalue)
+    assert estimate.p_above(0) == pytest.approx(stats.ttest_rel(right, left, alternative="greater").pvalue)
+    assert estimate.p_below(0) == pytest.approx(stats.ttest_rel(right, left, alternative="less").pvalue)
+
+
+@pytest.mark.parametrize("margin", [0.1, 0.3, 0.5, 1.0])
+def test_equivalence_is_statsmodels_two_one_sided_tests(pairs, margin):
+    left, right = pairs
+    p, _, _ = ttost_paired(right, left, -margin, margin)
+    assert mean_of(right - left).p_equivalent(margin) == pytest.approx(p)
+
+
+def test_the_interval_is_statsmodels(pairs):
+    left, right = pairs
+    told = DescrStatsW(right - left).tconfint_mean(alpha=0.1)
+    assert mean_of(right - left).interval(0.90) == pytest.approx(told)
+
+
+def test_an_interval_within_the_margin_is_equivalence(pairs):
+    """TOST at level a and the 1 - 2a interval are the same decision."""
+    left, right = pairs
+    estimate = mean_of(right - left)
+    low, high = estimate.interval(0.90)
+    for margin in np.linspace(0.05, 1.5, 40):
+        assert (estimate.p_equivalent(margin) < 0.05) == (-margin < low and high < margin)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+@settings(max_examples=100, deadline=None)
+def test_holm_is_statsmodels(p_values):
+    assert holm(p_values) == pytest.approx(list(multipletests(p_values, method="holm")[1]))
+
+
+def test_holm_of_nothing():
+    assert holm([]) == []
+
+
+def test_one_seed_is_the_test_over_tasks_and_one_task_the_test_over_seeds():
+    values = np.random.default_rng(0).normal(0.3, 1, 12)
+    for table in (values[:, None], values[None, :]):
+        estimate = crossed_mean(table)
+        assert estimate.p_differs() == pytest.approx(stats.ttest_1samp(values, 0).pvalue)
+
+
+def test_crossed_mean_is_the_anova_of_a_two_way_layout():
+    """Mean squares against an independent computation by least squares."""
+    import pandas as pd
+    import statsmodels.api as sm
+    import statsmodels.formula.api as smf
+
+    random = np.random.default_rng(5)
+    table = random.normal(0, 1, (9, 1)) + random.normal(0, 0.7, (1, 4)) + random.normal(0, 0.4, (9, 4))
+    rows, columns = np.indices(table.shape)
+    frame = pd.DataFrame({"y": table.ravel(), "task": rows.ravel(), "seed": columns.ravel()})
+    squares = sm.stats.anova_lm(smf.ols("y ~ C(task) + C(seed)", frame).fit())
+    square = squares["sum_sq"] / squares["df"]
+    variance = (square["C(task)"] + square["C(seed)"] - square["Residual"]) / table.size
+    estimate = crossed_mean(table)
+    assert estimate.value == pytest.approx(table.mean())
+    assert estimate.error**2 == pytest.approx(variance)
+
+
+def test_crossed_intervals_cover_the_truth():
+    """95 % intervals of tables with random tasks and seeds hold the true mean about that often."""
+    random = np.random.default_rng(11)
+    hits = 0
+    for _ in range(600):
+        table = (
+            0.5
+            + random.normal(0, 1, (20, 1))
+            + random.normal(0, 0.5, (1, 3))
+            + random.normal(0, 0.5, (20, 3))
+        )
+        low, high = crossed_mean(table).interval()
+        hits += low < 0.5 < high
+    assert 0.92 < hits / 600 <= 1.0
+
+
+def test_a_shared_seed_effect_widens_the_interval():
+    random = np.random.default_rng(2)
+    rest = random.normal(0, 0.3, (30, 3))
+    shifted = rest + np.array([-1.0, 0.0, 1.0])
+    assert crossed_mean(shifted).error > 3 * crossed_mean(rest).error
+
+
+def test_differences_of_estimates_follow_welch():
+    random = np.random.default_rng(8)
+    a, b = random.normal(1, 1, 12), random.normal(0.4, 3, 25)
+    difference = mean_of(a) - mean_of(b)
+    told = stats.ttest_ind(a, b, equal_var=False)
+    assert difference.freedom == pytest.approx(told.df)
+    assert difference.p_differs() == pytest.approx(told.pvalue)
+
+
+def test_an_unknown_error_decides_nothing():
+    estimate = mean_of([0.7])
+    assert estimate.p_above(-100) == estimate.p_below(100) == estimate.p_equivalent(100) == 1.0
+    assert estimate.interval() == (-np.inf, np.inf)
+    assert from_interval(0.7, np.nan, np.nan).p_differs() == 1.0
+
+
+def test_intervals_survive_the_round_trip():
+    assert from_interval(0.5, 0.4, 0.6).interval() == pytest.approx((0.4, 0.6))
+
+
+def test_more_seeds_do_not_shrink_the_error_of_the_texts():
+    one = Estimate(0.5, 0.02)
+    same = over_seeds([one, one, one])
+    assert same.error == pytest.approx(0.02)
+    assert over_seeds([Estimate(0.4, 0.02), Estimate(0.6, 0.02)]).error > 0.05
+
+
+def test_a_random_rotations_entropy_is_its_mean_over_haar_draws():
+    width = 64
+    squares = ortho_group.rvs(width, size=20, random_state=1) ** 2
+    entropy = -(squares * np.log(squares)).sum((1, 2)) / (width * np.log(width))
+    assert random_rotation_entropy(width) == pytest.approx((1 - entropy).mean(), abs=2e-3)

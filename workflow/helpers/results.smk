@@ -1,0 +1,30 @@
+# What the rules of results.smk ask of the study.
+
+
+def tidy(parts):
+    """Parts of the tidy results as paths."""
+    return [f"{R}/tidy/{part.path}" for part in parts]
+
+
+def drawn(kind, name):
+    """A figure's or a table's files by form."""
+    return {form: f"{R}/{kind}/{name}.{form}" for form in FORMS[kind]}
+
+
+def shown(kind, name):
+    """The same for a rule's output, the form for pages being listed in the Snakemake report."""
+    page = "svg" if kind == "figures" else "csv"
+    caption = f"../report/{name}.rst"
+    labels = {kind[:-1]: PLATES[name].label, "shows": PLATES[name].title}
+    page_entry = report(
+        drawn(kind, name)[page],
+        caption=caption,
+        category=PLATES[name].category,
+        labels=labels,
+    )
+    return drawn(kind, name) | {page: page_entry}
+
+
+def places(wildcards, output):
+    """A plate's files as flags; a function, since what a loop's rules share is read when they run."""
+    return " ".join(f"--{form} {path}" for form, path in output.items())
