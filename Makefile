@@ -36,8 +36,7 @@ $(VENV)/ready: pyproject.toml $(LOCK)
 	@touch $@
 
 demo: setup
-	$(BIN)/snakemake --cores $(CORES)
-	@$(BIN)/realign where config.yaml
+	@$(BIN)/realign run --cores $(CORES)
 
 # The jobs find this machine's cores shared out by SLURM, and its daemons are stopped at the end.
 # Comparisons of toy models take seconds, so four share a job, as many as fit on a node.
@@ -52,7 +51,7 @@ slurm-demo: setup
 	@$(BIN)/realign where config.yaml
 
 run: setup
-	$(BIN)/snakemake --cores $(CORES) --configfile $(STUDY)
+	@$(BIN)/realign run $(STUDY) --cores $(CORES)
 
 plan: setup
 	@$(BIN)/realign plan --configfile $(STUDY)

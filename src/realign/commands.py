@@ -138,6 +138,7 @@ TOOLS: dict[str, tuple[str, str]] = {
     ),
     "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
     "init": ("realign.study.starter:main", "Write a commented study to start from."),
+    "run": ("realign.runs.run:main", "Run a study: realign run my-study.yaml --cores 8."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
     "status": ("realign.runs.status:main", "Say what a run has done, is doing, waits for and failed at."),
     "touch": (

@@ -12,6 +12,7 @@ from realign.artifacts.command import UserError
 from realign.runs import plan
 from realign.runs.cost import Cost, cost_of, measured_hours, total
 from realign.runs.dag import PlannedJob, planned_jobs
+from realign.runs.flow import read_config
 from realign.runs.plan import Plan, Step
 from realign.study.resources import Resources
 
@@ -111,14 +112,14 @@ def test_no_more_than_three_settings_are_spelt_out(toy):
 
 
 def test_config_is_read_as_a_run_reads_it():
-    assert plan.read_config(["recipes={full: {loss: {temperature: 0.05}}}", "accept_cost=3"]) == {
+    assert read_config(["recipes={full: {loss: {temperature: 0.05}}}", "accept_cost=3"]) == {
         "recipes": {"full": {"loss": {"temperature": "0.05"}}},
         "accept_cost": 3,
     }
     with pytest.raises(UserError, match=r"takes no dots in a key; write 'a=\{b: \{c: 1\}\}'"):
-        plan.read_config(["a.b.c=1"])
+        read_config(["a.b.c=1"])
     with pytest.raises(UserError, match="name=value"):
-        plan.read_config(["a"])
+        read_config(["a"])
 
 
 def test_deleted_weights_behind_an_intact_manifest_are_noticed(toy, tmp_path):

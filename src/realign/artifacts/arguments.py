@@ -37,7 +37,7 @@ def _flags(model: type[BaseModel], prefix: tuple[str, ...] = ()) -> Iterator[tup
 
 def build_parser(command: Command[Any]) -> argparse.ArgumentParser:
     """A parser with a flag for each setting, input and output of a command."""
-    parser = argparse.ArgumentParser(f"realign {command.name}", description=command.help)
+    parser = argparse.ArgumentParser(f"realign {command.name}", description=command.help, allow_abbrev=False)
     reads = parser.add_argument_group("reads")
     for name, given in command.inputs.items():
         reads.add_argument(

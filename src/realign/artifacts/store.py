@@ -64,14 +64,27 @@ class Work:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the work for this process; a second process that wants the same work waits."""
+        """Hold the work for this process; a second process that wants the same work says so and waits."""
         while True:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with (self.folder / "lock").open("w") as stream:
-                fcntl.lockf(stream, fcntl.LOCK_EX)
+            with (self.folder / "lock").open("a+", encoding="utf-8") as stream:
+                self._wait_for(stream)
                 if self._is_current(stream):  # else it was pruned while this process waited
+                    stream.truncate(0)
+                    stream.write(f"process {os.getpid()} on {os.uname().nodename}")
+                    stream.flush()
                     yield
                     return
+
+    def _wait_for(self, stream: TextIO) -> None:
+        """Take the lock; where another process has it, say which one, since it may be at work for hours."""
+        try:
+            fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.seek(0)
+            holder = stream.read() or "another process"
+            log.warning("%s is at work in %s: this job waits until it is done", holder, self.folder)
+            fcntl.lockf(stream, fcntl.LOCK_EX)
 
     def _is_current(self, stream: TextIO) -> bool:
         try:

@@ -27,6 +27,7 @@ ROOT = Path(__file__).resolve().parents[3]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
 
+DEFAULT_STUDY = Path("config.yaml")  # in the working directory, for every command and for a run
 ACCEPTED = "accept_cost"  # the one word of --config that is no part of the study
 
 # One meaning for each wildcard, in every rule.
@@ -61,6 +62,24 @@ def choose_study(default: Path, files: Sequence[str | Path]) -> Path:
         names = ", ".join(str(f) for f in files)
         raise StudyError(names, ["studies are never merged: give one --configfile"])
     return Path(files[0]) if files else default
+
+
+def read_config(words: Sequence[str]) -> dict[str, Any]:
+    """What `--config` says, read as a run reads it, so that the same words fit both."""
+    from snakemake.cli import parse_config
+
+    for word in words:
+        path, _, value = word.partition("=")
+        if "." in path:
+            *sections, last = path.split(".")
+            nested = f"{{{last}: {value}}}"
+            for section in reversed(sections[1:]):
+                nested = f"{{{section}: {nested}}}"
+            raise UserError(f"--config takes no dots in a key; write '{sections[0]}={nested}'")
+    try:
+        return parse_config(list(words))
+    except ValueError as error:
+        raise UserError(f"--config: {error}") from None
 
 
 def changes_of(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.command import UserError
 from realign.commands import order
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
-from realign.runs.flow import changes_of, choose_study, find_snakefile
+from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
 from realign.runs.guard import Redone, describe, gpu_hours, how_to_go_on, redone
 from realign.study.load import load_study
 from realign.study.study import Study
@@ -44,7 +43,7 @@ class Plan:
 
 def main(words: Sequence[str]) -> int:
     """Print the plan of a run."""
-    parser = argparse.ArgumentParser("realign plan", description=__doc__)
+    parser = argparse.ArgumentParser("realign plan", description=__doc__, allow_abbrev=False)
     parser.add_argument("targets", nargs="*", help="rules or files to make (default: everything)")
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the study")
@@ -60,24 +59,6 @@ def main(words: Sequence[str]) -> int:
     else:
         print(render(plan, each_rule=arguments.all, each_job=arguments.jobs))
     return 0
-
-
-def read_config(words: Sequence[str]) -> dict[str, Any]:
-    """What `--config` says, read as a run reads it, so that the same words fit both."""
-    from snakemake.cli import parse_config
-
-    for word in words:
-        path, _, value = word.partition("=")
-        if "." in path:
-            *sections, last = path.split(".")
-            nested = f"{{{last}: {value}}}"
-            for section in reversed(sections[1:]):
-                nested = f"{{{section}: {nested}}}"
-            raise UserError(f"--config takes no dots in a key; write '{sections[0]}={nested}'")
-    try:
-        return parse_config(list(words))
-    except ValueError as error:
-        raise UserError(f"--config: {error}") from None
 
 
 def make_plan(
@@ -103,8 +84,8 @@ def planned(
     snakefile: Path, configfile: Path | None, config: Mapping[str, Any], targets: Sequence[str] = ()
 ) -> tuple[Study, list[PlannedJob]]:
     """A study, checked before Snakemake sees it, and its planned jobs."""
-    study_file = choose_study(snakefile.parent / "config.yaml", [configfile] if configfile else [])
-    study = load_study(study_file, changes_of(config))
+    configfile = configfile or DEFAULT_STUDY
+    study = load_study(configfile, changes_of(config))
     return study, planned_jobs(snakefile, Path.cwd(), configfile, config, targets)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from realign.artifacts.command import UserError
 from realign.commands import DONE_BY, STAGES, order
-from realign.runs.flow import backbone_in, choose_study, find_snakefile
+from realign.runs.flow import DEFAULT_STUDY, backbone_in, changes_of, read_config
 from realign.runs.journal import Story, Told, read_journal
 from realign.runs.queue import left_in_queue, pending_in_queue, say_left
 from realign.study.load import load_study
@@ -32,13 +32,13 @@ TAIL_BYTES = 20_000  # of a log, in which its reason stands
 
 def main(words: Sequence[str]) -> int:
     """Say how a study's latest run stands; the exit code is 1 where jobs failed."""
-    parser = argparse.ArgumentParser("realign status", description=__doc__)
+    parser = argparse.ArgumentParser("realign status", description=__doc__, allow_abbrev=False)
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
+    parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the study")
     parser.add_argument("--json", action="store_true", help="every job, as JSON")
     arguments = parser.parse_args(words)
-    given = [arguments.configfile] if arguments.configfile else []
-    file = arguments.configfile or choose_study(find_snakefile().parent / "config.yaml", given)
-    results = Path("results") / load_study(file).study.name
+    study = load_study(arguments.configfile or DEFAULT_STUDY, changes_of(read_config(arguments.config)))
+    results = Path("results") / study.study.name
     journals = sorted((results / ".runs").glob("*.journal.jsonl"))
     if not journals:
         raise UserError(f"no run below {results} yet; realign plan says what one would do")

@@ -4,7 +4,7 @@ say where the report is."""
 import argparse
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +12,15 @@ from realign.artifacts.command import UserError
 from realign.artifacts.manifest import make_manifest, read_manifest
 from realign.artifacts.provenance import lineage, read_provenance
 from realign.artifacts.store import Entry, WorkStore
+from realign.commands import STAGES, order
+from realign.runs.flow import DEFAULT_STUDY
 from realign.study.load import load_study
+from realign.study.study import Study
 
 
 def show(words: Sequence[str]) -> int:
     """Print where an artifact came from and what it was made of."""
-    parser = argparse.ArgumentParser("realign show", description=show.__doc__)
+    parser = argparse.ArgumentParser("realign show", description=show.__doc__, allow_abbrev=False)
     parser.add_argument("path", type=Path, help="a file or directory that a study made")
     parser.add_argument("--json", action="store_true", help="the whole record of this artifact, as JSON")
     parser.add_argument("--verify", action="store_true", help="read it whole and compare with its manifest")
@@ -63,12 +66,13 @@ def _verify(path: Path) -> None:
 
 
 def store(words: Sequence[str]) -> int:
-    """List or prune what commands keep while they work and after."""
-    parser = argparse.ArgumentParser("realign store", description=store.__doc__)
+    """Say how much the work of each stage takes, or prune it."""
+    parser = argparse.ArgumentParser("realign store", description=store.__doc__, allow_abbrev=False)
     parser.add_argument("action", nargs="?", choices=("list", "prune"), default="list")
     parser.add_argument("--results", type=Path, default=Path("results"), help="where studies lie")
     parser.add_argument("--older-than", type=float, default=30.0, metavar="DAYS", help="prune: its age")
     parser.add_argument("--unfinished", action="store_true", help="prune: only work that no job finished")
+    parser.add_argument("--all", action="store_true", help="list: each piece of work by its key")
     arguments = parser.parse_args(words)
     places = [arguments.results / ".work", *sorted(arguments.results.glob("*/.work"))]
     stores = [WorkStore(place) for place in places if place.is_dir()]
@@ -81,13 +85,32 @@ def store(words: Sequence[str]) -> int:
         else:
             entries = one.entries()
             print(f"{one.root}: {len(entries)} entries, {_size(sum(e.size for e in entries))}")
-        for entry in entries:
-            print("  " + _entry(entry))
+        lines = map(_entry, entries) if arguments.all else _by_stage(entries)
+        for line in lines:
+            print("  " + line)
     return 0
 
 
+def _by_stage(entries: Sequence[Entry]) -> Iterator[str]:
+    """The work of each command: how many pieces and how large, in the order that the data flows."""
+    yield f"{'stage':<18} {'finished':>20} {'unfinished':>20}"
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.command, []).append(entry)
+    for command, members in sorted(groups.items(), key=lambda group: (order(group[0]), group[0])):
+        done, begun = ([e for e in members if e.sealed is sealed] for sealed in (True, False))
+        if command not in STAGES:  # vectors and the like: kept for other work, never sealed
+            yield f"{command:<18} {_sum(begun):>20}   (kept for other work)"
+        else:
+            yield f"{command:<18} {_sum(done):>20} {_sum(begun):>20}"
+
+
+def _sum(entries: Sequence[Entry]) -> str:
+    return f"{len(entries):,}, {_size(sum(entry.size for entry in entries))}" if entries else ""
+
+
 def _entry(entry: Entry) -> str:
-    state = "finished" if entry.sealed else "unfinished"
+    state = "finished" if entry.sealed else "unfinished" if entry.command in STAGES else "kept"
     age = (time.time() - entry.touched) / 86400
     return f"{_size(entry.size):>9}  {state:<10} {age:6.1f} days  {entry.folder.name}"
 
@@ -102,9 +125,17 @@ def _size(count: float) -> str:
 
 def where(words: Sequence[str]) -> int:
     """Say what of a study's results is there, and which file to open first."""
-    parser = argparse.ArgumentParser("realign where", description=where.__doc__)
-    parser.add_argument("study", type=Path, nargs="?", default=Path("config.yaml"))
-    root = Path("results") / load_study(parser.parse_args(words).study).study.name
+    parser = argparse.ArgumentParser("realign where", description=where.__doc__, allow_abbrev=False)
+    parser.add_argument("study", type=Path, nargs="?", default=DEFAULT_STUDY)
+    study = load_study(parser.parse_args(words).study)
+    if not print_places(study):
+        raise UserError(f"nothing is made yet below results/{study.study.name}")
+    return 0
+
+
+def print_places(study: Study) -> bool:
+    """Print where a study's results are, the report first; false where there are none."""
+    root = Path("results") / study.study.name
     kinds = {
         "report": root / "report.html",
         "figures": root / "figures",
@@ -113,9 +144,7 @@ def where(words: Sequence[str]) -> int:
         "numbers": root / "tidy",
     }
     made = {what: path for what, path in kinds.items() if path.exists()}
-    if not made:
-        raise UserError(f"nothing is made yet below {root}")
     for what, path in made.items():
         count = f" ({sum(1 for p in path.rglob('*') if p.is_file())} files)" if path.is_dir() else ""
         print(f"{what:<8} {path}{count}")
-    return 0
+    return bool(made)

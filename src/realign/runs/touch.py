@@ -16,14 +16,14 @@ from realign.artifacts.store import WorkStore
 from realign.commands import DONE_BY, STAGES, load_command
 from realign.runs.causes import changed_modules, modules_now
 from realign.runs.dag import PlannedJob
-from realign.runs.flow import find_snakefile
+from realign.runs.flow import find_snakefile, read_config
 from realign.runs.kept import key_of
-from realign.runs.plan import planned, read_config
+from realign.runs.plan import planned
 
 
 def main(words: Sequence[str]) -> int:
     """Accept a change of code for the results of some stages."""
-    parser = argparse.ArgumentParser("realign touch", description=__doc__)
+    parser = argparse.ArgumentParser("realign touch", description=__doc__, allow_abbrev=False)
     parser.add_argument("--stage", nargs="+", required=True, choices=list(STAGES), metavar="RULE")
     parser.add_argument("--reason", required=True, help="why the change does not matter, for the provenance")
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")

@@ -10,7 +10,7 @@ from realign.states.reader import StatesFile
 
 def main(words: Sequence[str]) -> int:
     """Show a file."""
-    parser = argparse.ArgumentParser("realign states", description=__doc__)
+    parser = argparse.ArgumentParser("realign states", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="what", required=True)
     shown = commands.add_parser("show", help="what a file holds, and the size of its states in each layer")
     shown.add_argument("file")

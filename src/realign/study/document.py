@@ -129,7 +129,7 @@ def files() -> dict[Path, str]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Write the generated files, or check that they are up to date."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args(words)

@@ -109,7 +109,7 @@ def plain(value: Any) -> Any:
 
 def main(words: Sequence[str]) -> int:
     """Write a commented study and check that it reads back."""
-    parser = argparse.ArgumentParser("realign init", description=main.__doc__)
+    parser = argparse.ArgumentParser("realign init", description=main.__doc__, allow_abbrev=False)
     parser.add_argument("file", type=Path, help="the study file to write")
     parser.add_argument("--name", help="the study's name (default: the file's)")
     arguments = parser.parse_args(words)

@@ -15,7 +15,9 @@ from realign.text.streams import LineError
 
 def main(words: Sequence[str]) -> int:
     """Run the tool; the exit code is 1 when a line of the file cannot be used."""
-    parser = argparse.ArgumentParser("realign text", description="Look into files of pairs and texts.")
+    parser = argparse.ArgumentParser(
+        "realign text", description="Look into files of pairs and texts.", allow_abbrev=False
+    )
     below = parser.add_subparsers(dest="what", required=True)
     stats = below.add_parser("stats", help="counts, lengths, repetitions and faulty lines, as JSON")
     stats.add_argument("file", type=Path, help="pairs or texts: JSONL (plain, gzip, zstd) or Parquet")

@@ -119,7 +119,9 @@ def opened(place: Path) -> Iterator[Path]:
 def main(words: Sequence[str]) -> int:
     """Parse the command line and write or check an archive."""
     parser = argparse.ArgumentParser(
-        "realign archive", description="Put tidy results, drawings and provenance into one checked file."
+        "realign archive",
+        description="Put tidy results, drawings and provenance into one checked file.",
+        allow_abbrev=False,
     )
     parser.add_argument("--results", type=Path, required=True, help="folder of results (results/<study>)")
     parser.add_argument("--out", type=Path, help="the archive to write (default: <study>.zip)")

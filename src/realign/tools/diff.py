@@ -136,7 +136,9 @@ def _say(name: str, both: pd.DataFrame, shown: int) -> None:
 def main(words: Sequence[str]) -> int:
     """Parse the command line and compare; the exit code is 0 whatever moved, unless --strict."""
     parser = argparse.ArgumentParser(
-        "realign diff", description="Which numbers moved between two runs, beyond their intervals."
+        "realign diff",
+        description="Which numbers moved between two runs, beyond their intervals.",
+        allow_abbrev=False,
     )
     parser.add_argument("a", type=Path, help="folder of results, or an archive")
     parser.add_argument("b", type=Path, help="another")

@@ -72,7 +72,9 @@ PATHS = ("model", "task-file", "out", "prompts", "store", "log")
 def parser() -> argparse.ArgumentParser:
     """The flags that people give."""
     made = argparse.ArgumentParser(
-        "realign evaluate", description="Evaluate a model on tasks and benchmarks."
+        "realign evaluate",
+        description="Evaluate a model on tasks and benchmarks.",
+        allow_abbrev=False,
     )
     for name, about in FLAGS.items():
         made.add_argument(f"--{name}", **(about | {"type": Path} if name in PATHS else about))

@@ -86,7 +86,9 @@ def write_report(results: Path, description: Description, out: Path, store: Work
 
 def main(words: Sequence[str]) -> int:
     """Parse the command line and draw."""
-    parser = argparse.ArgumentParser("realign figures", description=__doc__.split("\n")[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(
+        "realign figures", description=__doc__.split("\n")[0] if __doc__ else "", allow_abbrev=False
+    )
     parser.add_argument("--results", type=Path, required=True, help="folder of results, or an archive of one")
     parser.add_argument("--out", type=Path, help="where to draw (default: in the folder of results)")
     parser.add_argument(

@@ -1,0 +1,57 @@
+"""`realign run`: a thin front for Snakemake that checks the study first and ends with where its report is."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
+from realign.runs.tools import print_places
+from realign.study.load import load_study
+
+USAGE = """usage: realign run [STUDY] [SNAKEMAKE'S OPTIONS]
+
+Run a study (default: config.yaml). All options go to Snakemake: --cores 8, --dry-run, --config KEY=VALUE,
+--workflow-profile workflow/profiles/slurm; without --cores, --jobs or a profile it gets all cores."""
+SAYS_HOW_MUCH = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
+
+
+def main(words: Sequence[str]) -> int:
+    """Check a study, run it, and say where its results are."""
+    if words[:1] and words[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    options = list(words)
+    file = Path(options.pop(0)) if options and not options[0].startswith("-") else DEFAULT_STUDY
+    study = load_study(file, changes_of(read_config(_config_of(options))))
+    snakefile = find_snakefile()
+    if snakefile.parent != Path.cwd():
+        options += ["--snakefile", str(snakefile)]
+    if file != DEFAULT_STUDY or snakefile.parent != Path.cwd():
+        options += ["--configfile", str(file)]
+    if not any(word.startswith(SAYS_HOW_MUCH) for word in options):
+        options += ["--cores", "all"]
+    code = _snakemake(options)
+    if code == 0 and not {"-n", "--dry-run", "--dryrun"} & set(options):
+        print_places(study)
+    return code
+
+
+def _config_of(options: Sequence[str]) -> list[str]:
+    """The words that follow `--config`."""
+    found: list[str] = []
+    inside = False
+    for word in options:
+        inside = word in ("--config", "-C") or (inside and not word.startswith("-"))
+        if inside and not word.startswith("-"):
+            found.append(word)
+    return found
+
+
+def _snakemake(options: list[str]) -> int:
+    """Snakemake in this process, which a signal therefore reaches as if it had been started itself."""
+    from snakemake.cli import main as snakemake
+
+    try:
+        snakemake(options)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
