@@ -22,7 +22,9 @@ from realign.artifacts.manifest import (
     manifest_path,
     provenance_path,
     read_manifest,
+    record_beside,
 )
+from realign.artifacts.provenance import read_provenance
 from realign.artifacts.store import Work, WorkStore
 from realign.runs import tools
 from realign.study.base import Section, setting
@@ -88,6 +90,19 @@ def test_outputs_manifest_and_provenance_are_published(toy):
     assert record["settings"] == {"factor": 2}
     assert record["origin"] == "a test"
     assert record["inputs"]["source"][0]["hash"] == content_hash(toy.source)
+
+
+def test_a_folder_of_tidy_results_holds_tables_alone(toy):
+    toy.outputs["report"] = table = toy.root / "tiny/tidy/measures/a--vs--b/report.parquet"
+    table.parent.mkdir(parents=True)
+    record_beside(table).write_text("{}")  # of an older version
+    toy()
+    assert [p.name for p in (toy.root / "tiny/tidy").rglob("*") if p.is_file()] == ["report.parquet"]
+    record = toy.root / "tiny/provenance/measures/a--vs--b/report.parquet.provenance.json"
+    assert read_provenance(table) == json.loads(record.read_text())
+    record.unlink()
+    record_beside(table).write_text('{"command": "older"}')
+    assert read_provenance(table) == {"command": "older"}
 
 
 def test_equal_work_is_published_again_without_being_done(toy):

@@ -1,7 +1,7 @@
 # Similarity analysis: one job per comparison × corpus × attention mode × family of measures.
 # Needs: two models' states (pooled ones, with labels, for probes).
-# Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and for the linear
-# family the matrices worth keeping in an HDF5 file beside it.
+# Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and of the linear
+# family the matrices worth keeping: {R}/matrices/{left}--vs--{right}/{corpus}+{attention}.h5.
 
 from realign.plan.comparisons import measure_units
 
@@ -10,6 +10,7 @@ include: "../helpers/hrsa.smk"
 
 
 MEASURES = f"{R}/tidy/measures/{{comparison}}/{{corpus}}+{{attention}}"
+MATRICES = f"{R}/matrices/{{comparison}}/{{corpus}}+{{attention}}"
 UNITS = {
     (u.comparison.name, u.corpus, u.attention, u.family): u
     for u in measure_units(STUDY)
@@ -21,8 +22,8 @@ rule hrsa_linear:
     input:
         unpack(states_of("linear")),
     output:
-        f"{MEASURES}.linear.h5.manifest.json",
-        matrices=f"{MEASURES}.linear.h5",
+        f"{MATRICES}.h5.manifest.json",
+        matrices=f"{MATRICES}.h5",
         measures=f"{MEASURES}.linear.parquet",
     log:
         f"{R}/logs/hrsa_linear/{{comparison}}/{{corpus}}+{{attention}}.log",

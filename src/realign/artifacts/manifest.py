@@ -62,7 +62,20 @@ def manifest_path(artifact: Path) -> Path:
 
 
 def provenance_path(artifact: Path) -> Path:
-    """Where an artifact's provenance lies: beside it."""
+    """Where an artifact's provenance lies: beside it, or in `provenance/` where it is below `tidy/`.
+
+    Folders of tidy results hold tables and nothing else, so that pandas, polars and duckdb open them.
+    """
+    beside = record_beside(artifact)
+    parts = beside.parts
+    if "tidy" not in parts[:-1]:
+        return beside
+    at = len(parts) - 1 - parts[::-1].index("tidy")
+    return Path(*parts[:at], "provenance", *parts[at + 1 :])
+
+
+def record_beside(artifact: Path) -> Path:
+    """The place right beside an artifact, where the records of tidy results lay before."""
     return artifact.with_name(artifact.name + ".provenance.json")
 
 

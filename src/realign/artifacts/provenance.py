@@ -1,4 +1,4 @@
-"""Where an artifact came from and what it was made of; written beside it, never read as an input."""
+"""Where an artifact came from and what it was made of; never read as an input."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.manifest import provenance_path
+from realign.artifacts.manifest import provenance_path, record_beside
 
 LIBRARIES = (
     "realign", "torch", "transformers", "deepspeed", "sentence-transformers", "mteb", "tokenizers",
@@ -44,9 +44,10 @@ def host_class() -> dict[str, Any]:
 
 
 def read_provenance(artifact: Path) -> dict[str, Any] | None:
-    """The provenance beside an artifact, or nothing where there is none."""
-    path = provenance_path(artifact)
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """The provenance of an artifact, or nothing where there is none."""
+    places = (provenance_path(artifact), record_beside(artifact))
+    path = next((p for p in places if p.is_file()), None)
+    return json.loads(path.read_text(encoding="utf-8")) if path else None
 
 
 def lineage(artifact: Path, depth: int = 0) -> Iterator[tuple[int, Path, Mapping[str, Any] | None]]:

@@ -28,6 +28,7 @@ from realign.artifacts.manifest import (
     manifest_path,
     parse_manifest,
     provenance_path,
+    record_beside,
 )
 
 log = logging.getLogger(__name__)
@@ -211,9 +212,11 @@ class Work:
             manifest_path(place).unlink(missing_ok=True)
             place.parent.mkdir(parents=True, exist_ok=True)
             _place(self.out / name, place)
-            write_text_whole(
-                provenance_path(place), json.dumps(seal.provenance, indent=1, sort_keys=True) + "\n"
-            )
+            record = provenance_path(place)
+            record.parent.mkdir(parents=True, exist_ok=True)
+            write_text_whole(record, json.dumps(seal.provenance, indent=1, sort_keys=True) + "\n")
+            if record != (before := record_beside(place)):
+                before.unlink(missing_ok=True)
             if name in with_manifest:
                 write_text_whole(manifest_path(place), seal.outputs[name].dump())
 

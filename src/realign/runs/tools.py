@@ -30,7 +30,7 @@ def show(words: Sequence[str]) -> int:
         raise UserError(f"{path} does not exist")
     record = read_provenance(path)
     if record is None:
-        raise UserError(f"{path} has no provenance beside it: it was not made by a study's command")
+        raise UserError(f"{path} has no provenance: it was not made by a study's command")
     if arguments.verify:
         _verify(path)
     if arguments.json:
