@@ -10,7 +10,8 @@ from sklearn.metrics import ndcg_score
 from realign.artifacts.command import UserError
 from realign.engine.distributed import World, shares
 from realign.engine.launch import OutOfMemory
-from realign.study.recipe import Hardware, Optimizer, Recipe, Safety, Train
+from realign.study.embedder import EmbedderSettings
+from realign.study.recipe import Batches, Hardware, Optimizer, Recipe, Safety, Train
 from realign.training import train as train_command
 from realign.training.guard import Guard, TrainingStopped
 from realign.training.journal import Journal, read_journal
@@ -164,6 +165,13 @@ def test_hardware_is_no_part_of_a_trainings_identity():
     assert one.as_slice() == Train().as_slice()
     assert "hardware" not in Recipe().as_slice()
     assert Train(recipe=Recipe(checkpoints=(3,))).as_slice() != Train().as_slice()
+
+
+def test_a_training_is_identified_by_the_lengths_that_its_texts_are_cut_at():
+    order = Train(embedder=EmbedderSettings(max_length=77), recipe=Recipe(batches=Batches(passage_tokens=9)))
+    batches = order.as_slice()["recipe"]["batches"]
+    assert (batches["query_tokens"], batches["passage_tokens"]) == (77, 9)
+    assert Train.model_validate(order.as_slice()).as_slice() == order.as_slice()
 
 
 def test_hardware_reads_back_from_its_flags():

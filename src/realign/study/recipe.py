@@ -236,8 +236,13 @@ class Train(Section):
         return self.recipe.batches.passage_tokens or self.embedder.max_length
 
     def as_slice(self) -> dict[str, Any]:
-        """All that decides the result: the hardware does not."""
-        return {**super().as_slice(), "recipe": self.recipe.as_slice()}
+        """All that decides the result: the hardware does not.
+
+        Lengths stand there as they are resolved, since fingerprints leave out the code that resolves them.
+        """
+        recipe = self.recipe.as_slice()
+        recipe["batches"] |= {"query_tokens": self.query_tokens, "passage_tokens": self.passage_tokens}
+        return {**super().as_slice(), "recipe": recipe}
 
 
 class BatchOrders(Section):
