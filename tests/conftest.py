@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the micro-study, which several rooms' tests run
 
+pytest_plugins = ["small_study"]  # its fixtures: description, results, drawn
 BENCH = Path(__file__).parents[1] / "bench"
 
 

@@ -61,13 +61,21 @@ def _reader_may_leave() -> Iterator[None]:
 
 
 def _overview() -> str:
-    width = max((len(n) for n in [*STAGES, *TOOLS]), default=8) + 2
-    lines = ["usage: realign COMMAND [options]    (realign COMMAND --help for each)", ""]
-    for title, table in (("Stages, in the order the data flows", STAGES), ("Tools", TOOLS)):
-        lines.append(f"{title}:")
-        lines += [f"  {name:<{width}}{text}" for name, (_, text) in table.items()]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+    """The help: the commands for people, then those that rules call; plates have a list of their own."""
+    people = TOOLS | {name: STAGES[name] for name in ("evaluate",)}
+    stages = {
+        name: about
+        for name, about in STAGES.items()
+        if name not in people and not name.startswith(("figure_", "table_"))
+    }
+    width = max(len(name) for name in [*people, *stages]) + 2
+    lines = ["usage: realign COMMAND [options]    (realign COMMAND --help for each)"]
+    for title, table in (
+        ("Commands", people),
+        ("Stages, which a run calls for you, in the order the data flows", stages),
+    ):
+        lines += ["", f"{title}:", *(f"  {name:<{width}}{text}" for name, (_, text) in table.items())]
+    return "\n".join([*lines, "", "Each figure and table is a stage too: realign figures --list"])
 
 
 def _run_tool(name: str, rest: list[str], main: str = "") -> int:

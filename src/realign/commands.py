@@ -7,7 +7,7 @@ it is asked for.
 import importlib
 from typing import Any
 
-from realign.results.plates import PLATES
+from realign.results.catalogue import PLATES
 
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {
@@ -123,6 +123,10 @@ DONE_BY = {"publish_scores": "evaluate_warm"}
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
+    "init": ("realign.study.starter:main", "Write a commented study to start from."),
+    "run": ("realign.runs.run:main", "Run a study: realign run my-study.yaml --cores 8."),
+    "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
+    "status": ("realign.runs.status:main", "Say what a run has done, is doing, waits for and failed at."),
     "figures": (
         "realign.tools.figures:main",
         "Draw figures, tables, claims and report from tidy results alone.",
@@ -137,10 +141,6 @@ TOOLS: dict[str, tuple[str, str]] = {
         "Show hidden states, or check two files: realign states show FILE.",
     ),
     "text": ("realign.text.tool:main", "Statistics and checks of pairs and texts: realign text stats FILE."),
-    "init": ("realign.study.starter:main", "Write a commented study to start from."),
-    "run": ("realign.runs.run:main", "Run a study: realign run my-study.yaml --cores 8."),
-    "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
-    "status": ("realign.runs.status:main", "Say what a run has done, is doing, waits for and failed at."),
     "touch": (
         "realign.runs.touch:main",
         "Accept a change of code that does not matter for a stage's results.",

@@ -14,11 +14,10 @@ def drawn(kind, name):
 def shown(kind, name):
     """The same for a rule's output, the form for pages being listed in the Snakemake report."""
     page = "svg" if kind == "figures" else "csv"
-    caption = f"../report/{name}.rst"
     labels = {kind[:-1]: PLATES[name].label, "shows": PLATES[name].title}
     page_entry = report(
         drawn(kind, name)[page],
-        caption=caption,
+        caption="../report/plate.rst",
         category=PLATES[name].category,
         labels=labels,
     )
@@ -26,5 +25,5 @@ def shown(kind, name):
 
 
 def places(wildcards, output):
-    """A plate's files as flags; a function, since what a loop's rules share is read when they run."""
+    """A plate's files as flags; a function, since a loop's rules read shared names when they run."""
     return " ".join(f"--{form} {path}" for form, path in output.items())

@@ -1,9 +1,15 @@
 # Needs: tidy results alone, and the published values that come with the package.
 # Makes: tidy/study.json, a rule for each figure and table, the claims, and report.html.
 
-from realign.results.plates import PLATES
-from realign.plan.plates import claims_settings, claims_parts, filled, plate_settings, plate_parts
-from realign.study.drawing import WriteReport
+from realign.results.catalogue import PLATES
+from realign.plan.plates import (
+    claims_parts,
+    claims_settings,
+    filled,
+    plate_parts,
+    plate_settings,
+    report_settings,
+)
 from realign.results.published import reference_files
 from realign.plan.describe import describe
 
@@ -80,6 +86,7 @@ for plate_name in PLATES:
         params:
             job=job(plate_name, plate_settings(DESCRIPTION, plate_name)),
             plate=plate_name,
+            caption=(PLATES[plate_name].heading, PLATES[plate_name].caption),
             places=places,
         log:
             f"{R}/logs/{plate_name}.log",
@@ -126,7 +133,7 @@ rule report:
     output:
         html=f"{R}/report.html",
     params:
-        job=job("report", WriteReport(plates=tuple(FILLED))),
+        job=job("report", report_settings(DESCRIPTION)),
     log:
         f"{R}/logs/report.log",
     benchmark:

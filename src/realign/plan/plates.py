@@ -6,23 +6,12 @@ and the other from an archive.
 
 from collections.abc import Iterable
 
-from realign.results.plates import PLATES, Needs, Plate
+from realign.results.catalogue import PLATES
+from realign.results.plates import Needs, Plate
 from realign.study.description import Description, PairEntry, Part
-from realign.study.drawing import DrawPlate, JudgeClaims
+from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.figures import Style, View
 from realign.study.names import EmbedderId, is_embedder
-
-# What a plate prints of the study's settings, by the module that draws it.
-_FACTS = {
-    "recipe": ("recipes",),
-    "adapters": ("recipes",),
-    "models": ("backbones",),
-    "datasets": ("datasets",),
-    "corpora": ("corpora",),
-    "cost": ("recipes",),
-    "probes": ("corpora", "probe"),
-    "summary": ("corpora", "probe"),
-}
 
 
 def _known(description: Description, names: Iterable[str]) -> list[str]:
@@ -84,7 +73,7 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
         view = view.model_copy(update={"corpora": view.corpora[:1]})
     pairs = _shown(description, plate, view)
     view = view.model_copy(update={"pairs": tuple(p.name for p in pairs)})
-    facts = {key: getattr(description, key) for key in _FACTS.get(plate.module, ())}
+    facts = {key: getattr(description, key) for key in plate.facts}
     if "backbones" in facts:
         shown = {n for p in pairs for n in (p.left, p.right)}
         facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
@@ -161,6 +150,18 @@ def _fills(description: Description, name: str) -> bool:
     if plate.stage and not plate_settings(description, name).pairs:
         return False
     return all(any(p.table == n.table for p in parts) for n in plate.needs if n.required)
+
+
+def report_settings(description: Description) -> WriteReport:
+    """The settings slice of the report: captions are its settings, so that a new one rewrites it."""
+    shown = filled(description)
+    return WriteReport(
+        plates=tuple(
+            PlateText(name=p.name, label=p.label, title=p.title, caption=p.caption)
+            for p in (PLATES[name] for name in shown)
+        ),
+        left_out=tuple(plate.label for name, plate in PLATES.items() if name not in shown),
+    )
 
 
 def claims_settings(description: Description) -> JudgeClaims:

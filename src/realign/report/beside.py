@@ -5,7 +5,7 @@ import html
 from pathlib import Path
 
 from realign.report.assets import STYLE
-from realign.results.plates import FIGURES, PLATES
+from realign.results.catalogue import FIGURES, PLATES
 
 PAIR = ".beside { display: grid; grid-template-columns: 1fr 1fr; gap: 1rem; } main { max-width: 110rem; }"
 

@@ -14,11 +14,11 @@ import pandas as pd
 from realign.artifacts.command import Job
 from realign.report.assets import SCRIPT, STYLE
 from realign.report.facts import RunFacts, read_run
-from realign.results.plates import PLATES
+from realign.results.plates import label_of
 from realign.results.tidy import read_table
 from realign.results.verdicts import ALL, rule_text
 from realign.study.description import Description
-from realign.study.drawing import WriteReport
+from realign.study.drawing import PlateText, WriteReport
 
 esc = html.escape
 
@@ -32,7 +32,14 @@ def run(job: Job[WriteReport]) -> None:
     tables = {p.stem: p for p in job.inputs_of("tables")}
     notes = {p.stem: p for p in job.inputs_of("notes")}
     facts = read_run(place.parent.parent)
-    page = build(description, claims, figures, tables, notes, facts, job.settings.plates)
+    known = {p.name for p in job.settings.plates}
+    others = tuple(
+        PlateText(name=n, label=label_of(n), title="", caption="")
+        for n in (*figures, *tables)
+        if n not in known
+    )
+    words = job.settings.model_copy(update={"plates": job.settings.plates + others})
+    page = build(description, claims, figures, tables, notes, facts, words)
     job.output("html").write_text(page, encoding="utf-8")
 
 
@@ -43,12 +50,11 @@ def build(
     tables: dict[str, Path],
     notes: dict[str, Path],
     facts: RunFacts,
-    plates: Collection[str] = (),
+    plates: WriteReport,
 ) -> str:
-    """The page's whole text; `plates` are those that the study makes, drawn or not."""
+    """The page's whole text; `plates` holds those that the study makes, drawn or not."""
     title = description.title or description.name
-    wanted = {*plates, *figures, *tables}
-    shown = [name for name in PLATES if name in wanted]
+    shown = {kind: [p for p in plates.plates if p.name.startswith(kind)] for kind in ("figure", "table")}
     parts = [
         _head(title),
         '<p class="warning">Synthetic results: nothing on this page was measured.</p>'
@@ -62,17 +68,15 @@ def build(
         _navigation(),
         "<main>",
         _section("verdicts", "Verdicts", _claims(claims)),
-        _section(
-            "figures", "Figures", "".join(_figure(n, figures.get(n)) for n in shown if not PLATES[n].is_table)
-        ),
+        _section("figures", "Figures", "".join(_figure(p, figures.get(p.name)) for p in shown["figure"])),
         _section(
             "tables",
             "Tables",
-            "".join(_table(n, tables.get(n), notes.get(n)) for n in shown if PLATES[n].is_table),
+            "".join(_table(p, tables.get(p.name), notes.get(p.name)) for p in shown["table"]),
         ),
         _section("run", "What was run", _what(description, facts)),
         _section(
-            "missing", "What is missing", _missing(description, facts, claims, shown, {*figures, *tables})
+            "missing", "What is missing", _missing(description, facts, claims, plates, {*figures, *tables})
         ),
         "</main>",
         f"<footer>Made by Realign from the tidy results of <code>{esc(description.name)}</code>.</footer>",
@@ -226,8 +230,8 @@ def _p(value: float) -> str:
     return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
 
 
-def _figure(name: str, path: Path | None) -> str:
-    plate = PLATES[name]
+def _figure(plate: PlateText, path: Path | None) -> str:
+    name = plate.name
     caption = f"<figcaption><strong>{esc(plate.label)}. {esc(plate.title)}.</strong> {esc(plate.caption)}"
     if path is None:
         return f'<figure id="{name}">{caption} <em>Not drawn.</em></figcaption></figure>'
@@ -241,9 +245,8 @@ def _figure(name: str, path: Path | None) -> str:
     )
 
 
-def _table(name: str, path: Path | None, notes: Path | None) -> str:
-    plate = PLATES[name]
-    title = f'<h3 id="{name}">{esc(plate.label)}. {esc(plate.title)}</h3><p>{esc(plate.caption)}</p>'
+def _table(plate: PlateText, path: Path | None, notes: Path | None) -> str:
+    title = f'<h3 id="{plate.name}">{esc(plate.label)}. {esc(plate.title)}</h3><p>{esc(plate.caption)}</p>'
     if path is None:
         return title + '<p class="faint">Not made.</p>'
     shown = _markdown(notes.read_text(encoding="utf-8")) if notes else None
@@ -351,12 +354,12 @@ def _missing(
     description: Description,
     facts: RunFacts,
     claims: pd.DataFrame,
-    shown: Sequence[str],
+    plates: WriteReport,
     made: Collection[str],
 ) -> str:
-    told = [f"{PLATES[n].label} was not made." for n in shown if n not in made]
-    if left_out := [PLATES[n].label for n in PLATES if n not in shown]:
-        told.append(f"The study makes nothing to show in {', '.join(left_out)}.")
+    told = [f"{p.label} was not made." for p in plates.plates if p.name not in made]
+    if plates.left_out:
+        told.append(f"The study makes nothing to show in {', '.join(plates.left_out)}.")
     absent = [p.path for p in description.parts if p.path not in facts.tidy]
     if absent:
         told.append(f"{len(absent)} of {len(description.parts)} files of tidy results, such as {absent[0]}.")

@@ -39,7 +39,17 @@ class JudgeClaims(Section):
     view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
 
 
-class WriteReport(Section):
-    """What the report says of the study beyond the results that it is given."""
+class PlateText(Section):
+    """The words under a figure or over a table."""
 
-    plates: tuple[str, ...] = setting((), "The figures and tables that the study makes, drawn or not.")
+    name: str = setting(..., "`figure_3`, `table_before`.")
+    label: str = setting(..., "`Figure 3`, `Table before`.")
+    title: str = setting(..., "Its title.")
+    caption: str = setting(..., "Its caption.")
+
+
+class WriteReport(Section):
+    """The words of the report beyond the results that it is given."""
+
+    plates: tuple[PlateText, ...] = setting((), "The figures and tables that the study makes, drawn or not.")
+    left_out: tuple[str, ...] = setting((), "Labels of the plates that the study makes nothing for.")

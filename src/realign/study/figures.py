@@ -4,11 +4,13 @@ A figure's job receives the style and its own view, so a change to one figure's 
 that figure alone.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints
 
+from realign.commands import STAGES
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
 
@@ -54,9 +56,7 @@ class View(Section):
     first_layer: Literal[0, 1] = setting(
         1, "First layer that means over layers count: 1, or 0 to count the embedding output as published."
     )
-    neighbours: tuple[int, ...] = setting(
-        (5, 10, 50), "Neighbourhood sizes k; those not measured are left out."
-    )
+    neighbours: tuple[int, ...] = setting((), "Neighbourhood sizes k; none means all that were measured.")
     probe_corpus: str = setting(
         "", "The corpus whose labels probes are shown for; empty means the first shown one that has labels."
     )
@@ -89,7 +89,10 @@ class Figures(Section):
             self.view_of(plate)
 
     def problems_in(self, study: Any) -> Iterator[str]:
-        """Pairs, corpora and recipes that the study does not have."""
+        """Plates that do not exist; pairs, corpora and recipes that the study does not have."""
+        plates = [name for name in STAGES if re.match(PLATE, name)]
+        for name in set(self.plates) - set(plates):
+            yield f"figures.plates.{name}: no figure or table has this name{nearest(name, plates)}"
         known = {
             "pairs": [p.name for p in study.pairs],
             "corpora": list(study.text.probes),

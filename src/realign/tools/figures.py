@@ -17,12 +17,18 @@ from realign.claims.commands import CLAIMS
 from realign.drawing.commands import PLATE_COMMANDS
 from realign.engine.logs import start_logging
 from realign.engine.progress import follow
-from realign.plan.plates import claims_parts, claims_settings, filled, plate_parts, plate_settings
+from realign.plan.plates import (
+    claims_parts,
+    claims_settings,
+    filled,
+    plate_parts,
+    plate_settings,
+    report_settings,
+)
 from realign.report.commands import REPORT
-from realign.results.plates import PLATES
+from realign.results.catalogue import PLATES
 from realign.results.published import reference_files
 from realign.study.description import Description, Part
-from realign.study.drawing import WriteReport
 from realign.tools.archive import opened
 
 log = logging.getLogger(__name__)
@@ -79,9 +85,7 @@ def write_report(results: Path, description: Description, out: Path, store: Work
         "notes": sorted((out / "tables").glob("table_*.md")),
     }
     inputs = {k: v for k, v in inputs.items() if v and (isinstance(v, list) or v.is_file())}
-    execute(
-        REPORT, WriteReport(plates=tuple(filled(description))), inputs, {"html": out / "report.html"}, store
-    )
+    execute(REPORT, report_settings(description), inputs, {"html": out / "report.html"}, store)
 
 
 def main(words: Sequence[str]) -> int:
@@ -89,12 +93,18 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         "realign figures", description=__doc__.split("\n")[0] if __doc__ else "", allow_abbrev=False
     )
-    parser.add_argument("--results", type=Path, required=True, help="folder of results, or an archive of one")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--results", type=Path, help="folder of results, or an archive of one")
+    what.add_argument("--list", action="store_true", help="list the figures and tables by name")
     parser.add_argument("--out", type=Path, help="where to draw (default: in the folder of results)")
     parser.add_argument(
         "--only", nargs="*", choices=[*PLATES, "claims", "report"], help="these and no others"
     )
     given = parser.parse_args(list(words))
+    if given.list:
+        width = max(map(len, PLATES)) + 2
+        print("\n".join(f"{name:<{width}}{plate.title}." for name, plate in PLATES.items()))
+        return 0
     start_logging()
     with opened(given.results) as results:
         out = given.out or results

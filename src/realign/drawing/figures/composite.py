@@ -8,9 +8,23 @@ from matplotlib.figure import SubFigure
 
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, empty, heatmap, long_matrix, mat, publish, sheet, shorten, stack
+from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of
 from realign.results.tidy import TITLES, Tidy, matrix, readings
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_3",
+        "Dimension-wise correlation and linear CKA, backbones over embedders",
+        "Dimension-wise correlation (left) and linear CKA (right) of an SFT pair and an RLVR pair; backbones "
+        f"above, their embedders below. {LAYERS_SHOWN}",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=LINEAR),),
+        pairs="main",
+        corpora="main",
+    ),
+)
 
 STAGES = (("backbone", "LLM"), ("embedder", "Embedder"))
 MEASURES = ("correlation", "cka")

@@ -10,8 +10,26 @@ from matplotlib.ticker import EngFormatter, NullLocator
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, empty, publish, sheet, shorten, stack
 from realign.drawing.style import FAINT, role_colour
+from realign.results.plates import Needs, Plate
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_cost",
+        "Cost against score",
+        "Mean benchmark score against what the training computed (six operations for each parameter and "
+        "token); where costs differ, a line joins what nothing beats on both. Of many points those alone are "
+        "named.",
+        category="Benchmarks",
+        needs=(
+            Needs("scores"),
+            Needs("training"),
+            Needs("backbones"),
+        ),
+        facts=("recipes",),
+    ),
+)
 
 FEW = 8  # points that are all named; of more, those that nothing beats
 MARKS = {"base": "o", "rlvr": "s", "sft": "^", "control": "x"}

@@ -8,8 +8,19 @@ from matplotlib.lines import Line2D
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, empty, publish, sheet, stack
 from realign.drawing.style import role_colour
+from realign.results.plates import Needs, Plate
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_loss",
+        "Loss and validation along contrastive training",
+        "Training loss (a running mean), validation loss and validation nDCG@10 by step.",
+        category="Training",
+        needs=(Needs("training"),),
+    ),
+)
 
 PANELS = (
     ("loss", "Training loss"),

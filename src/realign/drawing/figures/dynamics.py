@@ -19,12 +19,30 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import role_colour
+from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
 from realign.results.probe import readout_gap
 from realign.results.published import published_measure
 from realign.results.tidy import TITLES, Tidy, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 from realign.study.figures import View
+
+PLATES = (
+    Plate(
+        "figure_5",
+        "Similarity along contrastive training",
+        "Each measure against the step of contrastive training; step 0 is the pair of backbones, the last "
+        "step the finished embedders. Shading is the 95 % interval; diamonds are published values.",
+        category="Training",
+        needs=(
+            measures_of("backbone", "embedder", "checkpoint", families=(*LINEAR, *NEAR, *PROBE)),
+            Needs("training", required=False),
+        ),
+        corpora="main",
+        stage="embedder",
+        references=PRINTED,
+    ),
+)
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
 MARKS = ("o", "s", "^", "X", "v", "P")

@@ -20,10 +20,24 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
+from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.published import published_measure
 from realign.results.tidy import TITLES, Tidy, chance, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_floors",
+        "Similarity against its floors",
+        "Each measure of each pair beside its floors: two contrastive seeds of one backbone, random weights "
+        "of the base's shape, and what chance gives; diamonds are published values.",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=(*LINEAR, *NEAR), controls=True),),
+        corpora="main",
+        references=PRINTED,
+    ),
+)
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
 MARKS = {"backbone": "o", "embedder": "s"}

@@ -21,9 +21,23 @@ from realign.drawing.panels import (
 )
 from realign.drawing.style import FAINT, role_colour
 from realign.results.gains import gains
+from realign.results.plates import Needs, Plate
 from realign.results.published import published_value, read_reference
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_gains",
+        "Gains on benchmarks, with intervals and the band of equivalence",
+        "Mean gain of the post-trained side on each benchmark (points of 100) with its 90 % interval, over "
+        "tasks and seeds; the band is the margin of equivalence, small marks are the seeds. Diamonds are "
+        "published values.",
+        category="Benchmarks",
+        needs=(Needs("scores"),),
+        references=("benchmarks",),
+    ),
+)
 
 BAND = "#E6E6E6"
 COLUMNS = [

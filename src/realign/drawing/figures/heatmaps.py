@@ -19,9 +19,48 @@ from realign.drawing.panels import (
     stack,
     stacked,
 )
-from realign.results.plates import PLATES
+from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
 from realign.results.tidy import TITLES, Tidy, matrix, readings
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_6",
+        "Dimension-wise correlation of all backbone pairs",
+        f"Mean correlation of equal dimensions, every pair and corpus. {LAYERS_SHOWN} SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("backbone", families=LINEAR),),
+        measure="correlation",
+        stage="backbone",
+    ),
+    Plate(
+        "figure_7",
+        "Dimension-wise correlation of all embedding pairs",
+        f"Mean correlation of equal dimensions, every pair and corpus. {LAYERS_SHOWN} SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("embedder", families=LINEAR),),
+        measure="correlation",
+        stage="embedder",
+    ),
+    Plate(
+        "figure_8",
+        "Linear CKA of all backbone pairs",
+        f"Linear CKA of every pair of layers, every pair and corpus. {LAYERS_SHOWN} SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("backbone", families=LINEAR),),
+        measure="cka",
+        stage="backbone",
+    ),
+    Plate(
+        "figure_9",
+        "Linear CKA of all embedding pairs",
+        f"Linear CKA of every pair of layers, every pair and corpus. {LAYERS_SHOWN} SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("embedder", families=LINEAR),),
+        measure="cka",
+        stage="embedder",
+    ),
+)
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -31,7 +70,7 @@ def run(job: Job[DrawPlate]) -> None:
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """One block of panels for each corpus, one panel for each pair."""
-    plate = PLATES[asked.plate]
+    plate = named(PLATES, asked.plate)
     emb = plate.stage == "embedder"
     columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)

@@ -9,8 +9,21 @@ from matplotlib.axes import Axes
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, empty, publish, sheet, stack
 from realign.drawing.style import role_colour
+from realign.results.plates import Needs, Plate
 from realign.results.tidy import Tidy, mining_wide
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_mining",
+        "Scores of mined negatives",
+        "Scores of positives and of kept negatives, by data set: median, middle half and 5th to 95th "
+        "percentile; beside them, what became of the candidates.",
+        category="Data",
+        needs=(Needs("mining"),),
+        pairs="none",
+    ),
+)
 
 LABELS = {"spare": "good, not needed", "short": "good, their row dropped"}
 PERCENTS = (5, 25, 50, 75, 95)

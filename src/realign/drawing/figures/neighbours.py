@@ -22,9 +22,30 @@ from realign.drawing.panels import (
     stacked,
 )
 from realign.drawing.style import role_colour
-from realign.results.plates import PLATES
+from realign.results.plates import NEAR, Plate, measures_of, named
 from realign.results.tidy import Tidy, by_layer, readings
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_10",
+        "Neighbourhood overlap of all backbone pairs",
+        "Mean overlap (Jaccard) of the k nearest neighbours of each token, layer by layer; E is the "
+        "embedding output. SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("backbone", families=NEAR),),
+        stage="backbone",
+    ),
+    Plate(
+        "figure_11",
+        "Neighbourhood overlap of all embedding pairs",
+        "Mean overlap (Jaccard) of the k nearest neighbours of each token, layer by layer; E is the "
+        "embedding output. SFT pairs are shaded.",
+        category="Representations",
+        needs=(measures_of("embedder", families=NEAR),),
+        stage="embedder",
+    ),
+)
 
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
 MARKS = ("o", "s", "^", "D")
@@ -37,7 +58,7 @@ def run(job: Job[DrawPlate]) -> None:
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """One block of panels for each corpus, one panel for each pair."""
-    plate = PLATES[asked.plate]
+    plate = named(PLATES, asked.plate)
     emb = plate.stage == "embedder"
     columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
@@ -45,7 +66,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     figure = sheet(asked.style, 14 + len(blocks) * (8 + rows * 38))
     overlap = readings(tidy.measures, "knn_overlap", asked.view.preset, stage=plate.stage)
     measured = sorted({int(k) for k in overlap["k"].dropna()})
-    sizes = [k for k in asked.view.neighbours if k in measured] or measured[:3]
+    sizes = [k for k in asked.view.neighbours if k in measured] or measured
     drawn = []
     for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
         grid = part.subplots(rows, columns, squeeze=False, sharey=True).ravel()

@@ -21,11 +21,51 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import PLATES
+from realign.results.plates import PROBE, Plate, measures_of, named
 from realign.results.probe import SATURATED, SPLITS, probe_accuracy, probed, saturated
 from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
+
+PROBED = (
+    "Whiskers are 95 % intervals: train and dev, which the probe was fitted and chosen on, have none, and "
+    "that of an accuracy of 1 has no width."
+)
+PLATES = (
+    Plate(
+        "figure_4",
+        "A linear probe moved from one model to the other",
+        "Accuracy of a probe fitted on the base model's vectors and read from both models, by split. "
+        f"The difference stands above each pair of bars. {PROBED}",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=PROBE),),
+        pairs="main",
+        corpora="any",
+        facts=("corpora", "probe"),
+    ),
+    Plate(
+        "figure_12",
+        "Linear probes of all backbone pairs",
+        "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded. "
+        f"{PROBED}",
+        category="Representations",
+        needs=(measures_of("backbone", families=PROBE),),
+        corpora="any",
+        stage="backbone",
+        facts=("corpora", "probe"),
+    ),
+    Plate(
+        "figure_13",
+        "Linear probes of all embedding pairs",
+        "Accuracy of a probe fitted on the base embedder and read from both, by split; SFT pairs are shaded. "
+        f"{PROBED}",
+        category="Representations",
+        needs=(measures_of("embedder", families=PROBE),),
+        corpora="any",
+        stage="embedder",
+        facts=("corpora", "probe"),
+    ),
+)
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -34,7 +74,7 @@ def run(job: Job[DrawPlate]) -> None:
 
 
 def _wanted(asked: DrawPlate) -> list[tuple[PairEntry, str]]:
-    stage = PLATES[asked.plate].stage
+    stage = named(PLATES, asked.plate).stage
     stages = (stage,) if stage else ("backbone", "embedder")
     order = sorted(asked.pairs, key=lambda p: p.kind != "sft") if not stage else asked.pairs
     return [(pair, s) for pair in order for s in stages]

@@ -10,8 +10,20 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, publish, sheet
 from realign.drawing.style import FAINT, role_colour
+from realign.results.plates import Plate
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_2",
+        "Three levels of comparison",
+        "Hierarchical representational similarity: each level forgives more transformations of the space "
+        "than the one before. A drawing; no data.",
+        category="The question",
+        pairs="none",
+    ),
+)
 
 LEVELS = (
     (

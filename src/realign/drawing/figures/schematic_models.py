@@ -10,8 +10,21 @@ from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, publish, sheet, shorten
 from realign.drawing.style import FAINT, role_colour
+from realign.results.plates import Plate
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "figure_1",
+        "Models and the roads between them",
+        "Base and post-trained backbones, the embedders that contrastive training (CL) makes of both, and "
+        "what is expected of their representations (z): alike after RLVR, unlike after SFT. A drawing; "
+        "no data.",
+        category="The question",
+        pairs="main",
+    ),
+)
 
 BOX = (22.0, 9.0)
 # role → where its backbone stands; its embedder stands below

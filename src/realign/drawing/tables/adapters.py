@@ -7,14 +7,27 @@ import numpy as np
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import Needs, Plate
 from realign.results.published import read_reference, same_model
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
 
+PLATES = (
+    Plate(
+        "table_6",
+        "Full training and adapters",
+        "Mean benchmark score by training recipe.",
+        category="Benchmarks",
+        needs=(Needs("scores", every_recipe=True),),
+        references=("adapters",),
+        facts=("recipes",),
+    ),
+)
+
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def _paper(published: Any, backbone: str, known: dict[str, str], benchmark: str, recipe: str) -> float:

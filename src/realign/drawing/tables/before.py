@@ -7,8 +7,20 @@ import numpy as np
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import Needs, Plate
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_before",
+        "Backbones without contrastive training, and with",
+        "Mean benchmark score of each backbone as it is, pooled like an embedder, of its embedders, and of "
+        "random weights where the study has them.",
+        category="Benchmarks",
+        needs=(Needs("scores", pooled=True),),
+    ),
+)
 
 COLUMNS = (
     Column("backbone", "Backbone"),
@@ -21,7 +33,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:

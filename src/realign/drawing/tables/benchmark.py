@@ -7,10 +7,24 @@ import numpy as np
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import PROBABILITY, Column, Table, publish
 from realign.results.gains import gains
+from realign.results.plates import Needs, Plate
 from realign.results.published import published_value, read_reference
 from realign.results.statistics import Estimate
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_1",
+        "Benchmark scores of base and post-trained embedders",
+        "Mean over tasks, base / post-trained / difference with its standard deviation over seeds, 90 % "
+        "interval over tasks and seeds, and the p-values of the paired test and of equivalence. "
+        "Published values are beside those of the same pair.",
+        category="Benchmarks",
+        needs=(Needs("scores"),),
+        references=("benchmarks",),
+    ),
+)
 
 COLUMNS = (
     Column("base", "Base"),
@@ -33,7 +47,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:

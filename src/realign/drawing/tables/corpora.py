@@ -7,9 +7,22 @@ import numpy as np
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import LINEAR, NEAR, Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_11",
+        "Probe corpora",
+        "Texts and tokens of each corpus, and how often the generator of reasoning texts was right.",
+        category="Data",
+        needs=(measures_of("backbone", families=(*LINEAR, *NEAR)),),
+        references=("corpora",),
+        facts=("corpora",),
+    ),
+)
 
 COLUMNS = (
     Column("corpus", "Corpus"),
@@ -24,7 +37,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:

@@ -7,9 +7,23 @@ import numpy as np
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import Needs, Plate
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy, mining_wide
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_7",
+        "Training data",
+        "Pairs with mined negatives in each data set.",
+        category="Data",
+        needs=(Needs("mining"),),
+        pairs="none",
+        references=("datasets",),
+        facts=("datasets",),
+    ),
+)
 
 COLUMNS = (
     Column("dataset", "Data set"),
@@ -23,7 +37,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def _plain(name: str) -> str:

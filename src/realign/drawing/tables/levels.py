@@ -4,9 +4,23 @@ from pathlib import Path
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_8",
+        "Levels, invariances and measures",
+        "What each level must and must not forgive, its default measures and what could stand in for them; "
+        "the last column says what this study measured.",
+        category="The question",
+        needs=(measures_of("backbone", families=(*LINEAR, *NEAR, *PROBE, "extra")),),
+        corpora="main",
+        references=("levels",),
+    ),
+)
 
 COLUMNS = (
     Column("level", "Level"),
@@ -26,7 +40,7 @@ OF_LEVEL = {
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:

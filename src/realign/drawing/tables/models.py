@@ -8,9 +8,34 @@ import pandas as pd
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import Needs, Plate
 from realign.results.published import read_reference, rows_of
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_9",
+        "Pairs of backbones",
+        "Where each pair of backbones comes from and what lies between the two: the share of held-out "
+        "problems solved, and what the post-trained side gains on the same problems, one by one.",
+        category="The question",
+        needs=(Needs("backbones", required=False),),
+        stage="backbone",
+        references=("backbones",),
+        facts=("backbones",),
+    ),
+    Plate(
+        "table_10",
+        "Pairs of embedders",
+        "The pairs whose both sides were trained into embedders.",
+        category="The question",
+        needs=(Needs("backbones", required=False),),
+        stage="embedder",
+        references=("embedders",),
+        facts=("backbones",),
+    ),
+)
 
 COLUMNS = (
     Column("type", "Kind"),
@@ -29,7 +54,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def _metric(backbones: pd.DataFrame, name: str, metric: str, base: str = "") -> dict[str, float]:

@@ -5,9 +5,23 @@ from typing import Any
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import NEAR, Plate, measures_of
 from realign.results.published import corpus_of, published_value, read_reference
 from realign.results.tidy import Tidy, summary
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_4",
+        "Neighbourhood overlap, main pairs",
+        "Mean over layers of the overlap of k nearest neighbours.",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=NEAR),),
+        pairs="main",
+        corpora="main",
+        references=("overlap",),
+    ),
+)
 
 COLUMNS = (
     Column("base", "Base"),
@@ -22,7 +36,7 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:

@@ -6,14 +6,27 @@ from typing import Any
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import Plate
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 
+PLATES = (
+    Plate(
+        "table_5",
+        "Hyper-parameters of contrastive training",
+        "The recipe of this study beside the published one.",
+        category="Training",
+        pairs="none",
+        references=("recipe",),
+        facts=("recipes",),
+    ),
+)
+
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

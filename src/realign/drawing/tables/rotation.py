@@ -5,10 +5,41 @@ from typing import Any
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import PLATES
+from realign.results.plates import LINEAR, Plate, measures_of, named
 from realign.results.published import corpus_of, published_value, read_reference
 from realign.results.tidy import Tidy, chance, summary
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_3",
+        "Inverse row entropy of the Procrustes rotation, main pairs",
+        "1 is a signed permutation of dimensions; a random rotation gives the value under chance.",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=LINEAR),),
+        pairs="main",
+        corpora="main",
+        references=("rotation",),
+    ),
+    Plate(
+        "table_12",
+        "Inverse row entropy of all backbone pairs",
+        "Final layer, every pair and corpus.",
+        category="Representations",
+        needs=(measures_of("backbone", families=LINEAR),),
+        stage="backbone",
+        references=("rotation",),
+    ),
+    Plate(
+        "table_13",
+        "Inverse row entropy of all embedding pairs",
+        "Final layer, every pair and corpus; mean over seeds.",
+        category="Representations",
+        needs=(measures_of("embedder", families=LINEAR),),
+        stage="embedder",
+        references=("rotation",),
+    ),
+)
 
 COLUMNS = (
     Column("base", "Base"),
@@ -24,12 +55,12 @@ COLUMNS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each pair, stage and corpus."""
-    stage = PLATES[asked.plate].stage
+    stage = named(PLATES, asked.plate).stage
     number = int(asked.plate.removeprefix("table_"))  # the paper prints some numbers twice, rounded apart
     published = read_reference(references, "rotation") if asked.view.paper else None
     rows: list[dict[str, Any]] = []

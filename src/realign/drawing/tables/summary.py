@@ -8,10 +8,24 @@ import pandas as pd
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
 from realign.results.probe import SATURATED, probe_accuracy, probed, saturated
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy, summary, usual_k
 from realign.study.drawing import DrawPlate
+
+PLATES = (
+    Plate(
+        "table_2",
+        "What each level of comparison says",
+        "Numbers of this study by level and kind of post-training, and the published wording beside them.",
+        category="Representations",
+        needs=(measures_of("backbone", "embedder", families=(*LINEAR, *NEAR, *PROBE)),),
+        corpora="main",
+        references=("summary",),
+        facts=("corpora", "probe"),
+    ),
+)
 
 ASPECTS = (
     ("Coordinate basis", "procrustes", "inverse row entropy"),
@@ -28,7 +42,7 @@ GROUPS = (
 
 def run(job: Job[DrawPlate]) -> None:
     """Make the table."""
-    publish(job, make)
+    publish(job, make, PLATES)
 
 
 def values(asked: DrawPlate, tidy: Tidy, measure: str, kind: str, stage: str) -> list[float]:

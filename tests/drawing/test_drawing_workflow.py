@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from realign.plan.describe import describe
-from realign.results.plates import FIGURES, PLATES
+from realign.results.catalogue import FIGURES, PLATES
 from realign.runs.dag import planned_jobs
 from realign.study.load import load_study
 from synthetic_results import fill

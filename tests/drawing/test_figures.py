@@ -6,10 +6,12 @@ import pandas as pd
 import pytest
 
 from realign.artifacts.store import WorkStore
+from realign.drawing.figures import neighbours
 from realign.drawing.figures.cost import costs
 from realign.drawing.panels import columns_for, layer_ticks, pair_label, shorten
+from realign.drawing.style import styled
 from realign.plan.plates import plate_parts, plate_settings
-from realign.results.plates import FIGURES, PLATES
+from realign.results.catalogue import FIGURES, PLATES
 from realign.results.probe import probe_accuracy, probed, saturated
 from realign.results.tidy import COLUMNS, Tidy
 from realign.study.description import PairEntry
@@ -40,7 +42,7 @@ def unlike(first: np.ndarray, second: np.ndarray) -> float:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_figure_looks_as_it_did(name, drawn):
-    """After a wanted change: python tests/results/rebase.py, and look at the pictures."""
+    """After a wanted change: python tests/drawing/rebase.py, and look at the pictures."""
     assert unlike(picture(drawn / f"figures/{name}.png"), picture(BASELINE / f"{name}.png")) < 0.004
 
 
@@ -205,3 +207,13 @@ def test_a_probe_that_is_right_of_both_models_tells_nothing(description, results
     assert probed(bars, facts) == [
         "Probed: hard, 7600 texts labelled by subject; about 760 are for testing (splits: 3)."
     ]
+
+
+def test_every_neighbourhood_size_that_was_measured_is_shown(description, results):
+    tidy = Tidy([results / "tidy" / p.path for p in plate_parts(description, "figure_10")])
+    tidy.measures["k"] = tidy.measures["k"].replace(50, 20)
+    measured = set(tidy.measures["k"].dropna())
+    assert 20 in measured
+    with styled(description.figures.style):
+        drawing = neighbours.draw(plate_settings(description, "figure_10"), tidy, [])
+    assert set(drawing.data["k"]) == measured

@@ -1,4 +1,4 @@
-"""A small study's made-up tidy results, drawn once for all tests of this room."""
+"""A small study's made-up tidy results, drawn once for the tests of all rooms that read them."""
 
 import os
 import subprocess

@@ -5,8 +5,9 @@ import pytest
 
 from realign.report.facts import RunFacts, read_run
 from realign.report.page import ALL, _leading_number, _markdown, answer, build
-from realign.results.plates import PLATES
+from realign.results.catalogue import PLATES
 from realign.results.tidy import read_table
+from realign.study.drawing import PlateText, WriteReport
 
 VOID = {"meta", "img", "br", "hr", "link"}
 
@@ -124,7 +125,9 @@ def test_cells_sort_by_their_number(cell, value):
 
 
 def test_plates_that_the_study_makes_nothing_for_are_told_once_and_not_shown(description):
-    text = build(description, read_table("claims", []), {}, {}, {}, RunFacts(), ["figure_3"])
+    shown = PlateText(name="figure_3", label="Figure 3", title="Its title", caption="Its caption.")
+    words = WriteReport(plates=(shown,), left_out=("Figure 1", "Figure 2"))
+    text = build(description, read_table("claims", []), {}, {}, {}, RunFacts(), words)
     assert "Figure 3 was not made." in text
     assert text.count("The study makes nothing to show in Figure 1, ") == 1
     assert 'id="figure_3"' in text

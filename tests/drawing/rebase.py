@@ -1,4 +1,4 @@
-"""Draw the pictures that the image tests compare with: python tests/results/rebase.py
+"""Draw the pictures that the image tests compare with: python tests/drawing/rebase.py
 
 Look at every one of them before committing.
 """
@@ -7,12 +7,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from conftest import small_description
 from realign.artifacts.store import WorkStore
-from realign.results.plates import FIGURES
+from realign.results.catalogue import FIGURES
 from realign.tools.figures import draw_plate, read_description
+from small_study import small_description
 from synthetic_results import fill
 
 BASELINE = Path(__file__).parent / "baseline"
