@@ -15,6 +15,7 @@ from realign.results.catalogue import FIGURES, PLATES
 from realign.results.probe import probe_accuracy, probed, saturated
 from realign.results.tidy import COLUMNS, Tidy
 from realign.study.description import PairEntry
+from realign.study.drawing import DrawPlate
 from realign.study.figures import Palette
 from realign.study.names import EmbedderId
 from realign.tools.figures import draw_plate
@@ -162,7 +163,7 @@ def test_panels_fill_their_rows(count, columns):
 
 def test_labels_fit():
     pair = PairEntry(name="a--vs--b", left="a" * 60, right="b" * 60, kind="sft")
-    assert all(len(line) <= 28 for line in pair_label(pair, {}).splitlines())
+    assert all(len(line) <= 28 for line in pair_label(pair, DrawPlate(plate="figure_10")).splitlines())
     assert shorten("abcdefghij", 5) == "ab…ij"
 
 

@@ -85,8 +85,22 @@ def test_the_good_study_is_good(tmp_path):
         ),
         (changed(pairs=[GOOD["pairs"][0]] * 2), "pairs: 'base--vs--tuned' is listed 2 times"),
         (
-            changed(pairs=[{"left": "base", "right": "tuned", "kind": "dpo"}]),
-            "pairs[0].kind: input should be 'sft', 'rlvr' or 'control' (got 'dpo')",
+            changed(pairs=[{"left": "base", "right": "tuned", "kind": "distiled"}]),
+            "pairs[0].kind: there is no such kind of pair (did you mean 'distilled'?) (got 'distiled')",
+        ),
+        (
+            changed(pairs=[{"left": "base", "right": "tuned", "kind": "???"}]),
+            "pairs[0].kind: there is no such kind of pair (known here: rlvr, sft, dpo, ",
+        ),
+        (
+            changed(
+                claims={
+                    "own": {
+                        "x": {"says": "x", "tests": [{"statistic": "gain", "rule": "above", "kind": "dop"}]}
+                    }
+                }
+            ),
+            "claims.own.x.tests[0].kind: there is no such kind of pair (did you mean 'dpo'?) (got 'dop')",
         ),
         (changed(pairs=[{"left": "base", "kind": "rlvr"}]), "pairs[0].right: missing, and has no default"),
         (

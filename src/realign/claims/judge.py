@@ -146,7 +146,7 @@ class Reader:
                 yield from self._readers[test.statistic](test, pair, attention)
 
     def _selects(self, test: ClaimTest, pair: PairEntry) -> bool:
-        if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind == "control"):
+        if test.kind not in ("any", pair.kind) or (test.kind == "any" and pair.kind in self.asked.controls):
             return False
         if not set(test.tagged) <= set(pair.tags) or set(test.untagged) & set(pair.tags):
             return False

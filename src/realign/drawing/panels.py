@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from realign.artifacts.command import Job
-from realign.drawing.style import FAINT, INK, MM, SFT_SHADE, save, styled
+from realign.drawing.style import FAINT, INK, MM, SHADE, save, styled
 from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
@@ -70,21 +70,22 @@ def empty(axes: Axes, missing: str) -> None:
     axes.text(0.5, 0.5, told, ha="center", va="center", color=FAINT, fontsize="small")
 
 
-def shade_if_sft(axes: Axes, kind: str) -> None:
-    """Mark the panel of an SFT pair by its background, and in words for those who see none."""
-    if kind == "sft":
-        axes.set_facecolor(SFT_SHADE)
+def shade(axes: Axes, pair: PairEntry, asked: DrawPlate) -> None:
+    """Give the panel of a pair a background where its kind has one; its title says the same in words."""
+    if asked.kinds[pair.kind].shaded:
+        axes.set_facecolor(SHADE)
 
 
-def pair_label(pair: PairEntry, labels: dict[str, str], emb: bool = False, width: int = 26) -> str:
-    """`left vs right` on as many lines as it needs, with the kind where it is SFT."""
+def pair_label(pair: PairEntry, asked: DrawPlate, emb: bool = False, width: int = 26) -> str:
+    """`left vs right` on as many lines as it needs, with the kind where its panels are shaded."""
     suffix = "-Emb" if emb else ""
-    width -= 5 if pair.kind == "sft" else 0  # room for the mark
-    left, right = (labels.get(n, n) + suffix for n in (pair.left, pair.right))
+    kind = asked.kinds[pair.kind]
+    mark = f" ({kind.label})" if kind.shaded else ""
+    width -= max(len(mark) - 1, 0)
+    left, right = (asked.labels.get(n, n) + suffix for n in (pair.left, pair.right))
     whole = f"{left} vs {right}"
     lines = [whole] if len(whole) <= width else [shorten(left, width), "vs " + shorten(right, width - 3)]
-    if pair.kind == "sft":
-        lines[-1] += " (SFT)"
+    lines[-1] += mark
     return "\n".join(lines)
 
 
@@ -145,9 +146,7 @@ def settle(figure: Figure) -> None:
             continue
         (left, low), (right, high) = figure.transFigure.inverted().transform(box.padded(3).get_points())
         figure.add_artist(
-            Rectangle(
-                (left, low), right - left, high - low, facecolor=SFT_SHADE, edgecolor="none", zorder=-10
-            )
+            Rectangle((left, low), right - left, high - low, facecolor=SHADE, edgecolor="none", zorder=-10)
         )
     figure.set_layout_engine(None)  # else each form is laid out again
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MM = 1 / 25.4
-SFT_SHADE = "#FBE9DC"  # behind the panels of SFT pairs
+SHADE = "#FBE9DC"  # behind the panels of pairs whose kind is shaded, such as SFT
 INK = "#1A1A1A"
 FAINT = "#767676"
 

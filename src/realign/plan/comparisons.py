@@ -14,6 +14,7 @@ from realign.plan.targets import (
     seed_controls,
 )
 from realign.study.hrsa import Context, Family
+from realign.study.kinds import is_control
 from realign.study.study import Study
 
 
@@ -67,7 +68,7 @@ def has_tokens(study: Study, corpus: str) -> bool:
 
 def floor_comparisons(study: Study) -> Iterator[Comparison]:
     """Each base backbone with itself made unlike."""
-    bases = dict.fromkeys(pair.left for pair in study.pairs if pair.kind != "control")
+    bases = dict.fromkeys(pair.left for pair in study.pairs if not is_control(pair.kind))
     for base in bases:
         for floor in study.hrsa.floors:
             yield Comparison(base, base, "backbone", f"{base}-{floor}", "control", (floor,), floor=floor)
@@ -82,7 +83,7 @@ def measure_units(study: Study) -> list[Unit]:
     corpora, modes = measured_corpora(study), study.hrsa.backbone_attention
     units = []
     for comparison in _comparisons(study):
-        whole = comparison.stage != "checkpoint" and comparison.kind != "control"
+        whole = comparison.stage != "checkpoint" and not is_control(comparison.kind)
         if comparison.stage == "backbone":
             attentions = modes if whole else modes[:1]
         else:

@@ -11,6 +11,7 @@ from realign.results.plates import Needs, Plate
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.figures import Style, View
+from realign.study.kinds import is_control
 from realign.study.names import EmbedderId, is_embedder
 
 
@@ -21,7 +22,7 @@ def _known(description: Description, names: Iterable[str]) -> list[str]:
 def resolve_view(description: Description, view: View) -> View:
     """The view with every choice that was left to the study made."""
     pairs = [p for p in description.pairs if not view.pairs or p.name in view.pairs]
-    compared = [p for p in pairs if p.kind != "control"]
+    compared = [p for p in pairs if not is_control(p.kind)]
 
     def main(kind: str) -> str:
         found = [p for p in compared if p.kind == kind]
@@ -92,7 +93,7 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
 
 def _floor_of(part: Part) -> str:
     """The backbone whose floor a control is; controls are named after it, pairs by both sides."""
-    if part.kind != "control":
+    if not is_control(part.kind):
         return ""
     left, beside, _ = part.pair.partition("--vs--")
     return left if beside else part.pair.rsplit("-", 1)[0]

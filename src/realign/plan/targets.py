@@ -7,8 +7,8 @@ planned and what is drawn cannot differ.
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from realign.study.kinds import Kind
 from realign.study.names import EmbedderId
-from realign.study.pairs import Kind
 from realign.study.study import Study
 
 

@@ -374,7 +374,7 @@ class ScoreJob(ScoreBackbone):
     study: Name = setting("study", "The study's name, for the tidy results.")
     backbone: Name = setting("backbone", "The backbone's name, for the tidy results.")
     base: str = setting("", "The backbone that it is compared with; empty for none.")
-    kind: str = setting("base", "What it is: base, sft, rlvr or control.")
+    kind: str = setting("base", "What it is: base, or the kind of its pair.")
 
 
 class CheckPairJob(Section):
@@ -382,7 +382,7 @@ class CheckPairJob(Section):
 
     left_name: str = setting("left", "The left side's name, for messages.")
     right_name: str = setting("right", "The right side's name, for messages.")
-    kind: str = setting("control", "What lies between the two: sft, rlvr or control.")
+    kind: str = setting("control", "The kind of pair, such as rlvr.")
     tags: tuple[str, ...] = setting((), "The pair's free words.")
     alignment: Literal["ids", "offsets", "counts"] = setting(
         "ids",
@@ -400,7 +400,7 @@ def base_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair])
 
 
 def kind_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> str:
-    """What a backbone is in tables: base, sft, rlvr or control."""
+    """What a backbone is in tables: base, or what was done to it."""
     source = backbones[name].source
     if source in ("sft", "rlvr"):
         return source

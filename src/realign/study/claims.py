@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
+from realign.study.kinds import AnyKind
 
 Statistic = Literal[
     "gain", "lift", "level", "change", "progress", "corpus_gap", "attention_gap", "readout_gap"
@@ -32,7 +33,7 @@ class ClaimTest(Section):
         0.0,
         "The margin of equivalence (points of 100 for gains and lifts), or the value to lie above or below.",
     )
-    kind: Literal["sft", "rlvr", "control", "any"] = setting("rlvr", "Pairs of this kind.")
+    kind: AnyKind = setting("rlvr", "Pairs of this kind; any means all but controls.")
     tagged: tuple[Name, ...] = setting((), "Only pairs that carry all these tags.")
     untagged: tuple[Name, ...] = setting((), "Only pairs that carry none of these tags.")
     stage: Literal["backbone", "embedder"] = setting("backbone", "Whose states a level is read from.")

@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from realign.study.base import Section, setting
 from realign.study.claims import Claims
 from realign.study.figures import Figures
+from realign.study.kinds import Kind
 from realign.study.names import EmbedderId, is_embedder
 
 ORDERED = ("backbones", "recipes", "corpora", "datasets", "benchmarks")
@@ -24,7 +25,7 @@ class PairEntry(Section):
     name: str = setting(..., "The pair's name, left--vs--right.")
     left: str = setting(..., "The base backbone.")
     right: str = setting(..., "The post-trained backbone.")
-    kind: Literal["sft", "rlvr", "control"] = setting(..., "What lies between the two.")
+    kind: Kind = setting(..., "What lies between the two.")
     tags: tuple[str, ...] = setting((), "Its free words.")
     embed: bool = setting(True, "Whether embedders of both sides are compared.")
 
@@ -36,7 +37,7 @@ class Compared(Section):
     right: str = setting(..., "The model on the right.")
     stage: Literal["backbone", "embedder", "checkpoint"] = setting(..., "Whose states are compared.")
     pair: str = setting(..., "The pair, or the name of the control.")
-    kind: Literal["sft", "rlvr", "control"] = setting(..., "What lies between the two.")
+    kind: Kind = setting(..., "What lies between the two.")
     recipe: str = setting("", "The training recipe, for embedders.")
     files: tuple[str, ...] = setting((), "corpus+attention.family, for each file.")
 

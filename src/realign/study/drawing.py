@@ -8,6 +8,7 @@ from realign.study.base import Section, setting
 from realign.study.claims import Claim
 from realign.study.description import PairEntry
 from realign.study.figures import Style, View
+from realign.study.kinds import KINDS, PairKind, is_control
 
 
 class DrawPlate(Section):
@@ -19,6 +20,7 @@ class DrawPlate(Section):
     style: Style = Field(default_factory=Style, description="The style sheet.")
     view: View = Field(default_factory=View, description="What is shown, with no choice left open.")
     pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
+    kinds: dict[str, PairKind] = setting(KINDS, "How each kind of pair is shown.")
     labels: dict[str, str] = setting({}, "Names of backbones and corpora as people read them.")
     origins: dict[str, str] = setting({}, "Hub ids of backbones, by which published values are found.")
     facts: dict[str, Any] = setting({}, "Settings of the study that the plate prints.")
@@ -36,6 +38,9 @@ class JudgeClaims(Section):
     alpha: float = setting(0.05, "Level of every test.", gt=0, lt=0.5)
     claims: dict[str, Claim] = setting({}, "The claims by name.")
     pairs: tuple[PairEntry, ...] = setting((), "The study's pairs.")
+    controls: tuple[str, ...] = setting(
+        tuple(filter(is_control, KINDS)), "Kinds of pairs that are floors, which `any` leaves out."
+    )
     view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
 
 

@@ -8,23 +8,24 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, create_model
 
 from realign.commands import STAGES
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
+from realign.study.kinds import KINDS, Colour
 
-Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 PLATE = r"^(figure|table)_[a-z0-9]+$"
 
 
-class Palette(Section):
+_BY_KIND: dict[str, Any] = {n: (Colour, setting(kind.colour, kind.description)) for n, kind in KINDS.items()}
+_KindColours: Any = create_model("_KindColours", __base__=Section, **_BY_KIND)
+
+
+class Palette(_KindColours):
     """One colour for each role; the defaults differ in lightness too, so they survive greyscale."""
 
     base: Colour = setting("#2B3A4E", "Base backbones and their embedders.")
-    rlvr: Colour = setting("#0077BB", "What reinforcement learning made of them.")
-    sft: Colour = setting("#EE8844", "What supervised fine-tuning made of them.")
-    control: Colour = setting("#BBBBBB", "Floors: seeds of one backbone, random references.")
 
 
 class Style(Section):

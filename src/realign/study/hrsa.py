@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import Attention
 from realign.study.errors import nearest
-from realign.study.pairs import Kind
+from realign.study.kinds import Kind
 
 Family = Literal["linear", "neighbours", "probe", "extra"]
 Floor = Literal["shuffled", "rotated"]
@@ -25,7 +25,7 @@ class Context(Section):
     step: int | None = setting(None, "The step of contrastive training, for checkpoints.", unit="steps")
     recipe: str | None = setting(None, "The training recipe, for embedders.")
     pair: str = setting("", "The pair of backbones, or the control's name.")
-    kind: Kind | Literal[""] = setting("", "What lies between the two: sft, rlvr or control.")
+    kind: Kind | Literal[""] = setting("", "The kind of pair, such as rlvr.")
     tags: tuple[str, ...] = setting((), "The pair's free words.")
     corpus: str = setting("", "The corpus's name; empty takes the one that the states name.")
     seed_left: int | None = setting(None, "The left embedder's contrastive seed.")

@@ -1,10 +1,7 @@
 """Which backbones are compared with which, and what kind of post-training lies between them."""
 
-from typing import Literal
-
 from realign.study.base import Name, Section, setting
-
-Kind = Literal["sft", "rlvr", "control"]
+from realign.study.kinds import KINDS, Kind
 
 
 class Pair(Section):
@@ -12,7 +9,7 @@ class Pair(Section):
 
     left: Name = setting(..., "The base backbone's name.")
     right: Name = setting(..., "The post-trained backbone's name.")
-    kind: Kind = setting(..., "What lies between the two: sft, rlvr, or control (a floor).")
+    kind: Kind = setting(..., f"What lies between the two: {', '.join(KINDS)} (a floor).")
     tags: tuple[Name, ...] = setting((), "Free words that claims can select by, e.g. prolonged.")
     embed: bool = setting(
         True, "Train and compare embedders of both sides; off compares the backbones alone."

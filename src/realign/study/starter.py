@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from realign.study.base import NAME_PATTERN
 from realign.study.errors import StudyError
+from realign.study.kinds import KINDS
 from realign.study.load import load_study
 from realign.study.study import Study
 
@@ -31,7 +32,7 @@ backbones:
   base: {{hub: Qwen/Qwen2.5-0.5B, revision: 060db6499f32faf8b98477b0a26969ef7d8b9987}}
   reasoning: {{hub: hkust-nlp/Qwen-2.5-0.5B-SimpleRL-Zoo}} # no commit is known: pin what the log names
 
-# What is compared with what; kind is sft, rlvr or control.
+# What is compared with what; kind is one of {kinds}.
 pairs:
   - {{left: base, right: reasoning, kind: rlvr}}
 
@@ -66,7 +67,7 @@ evaluation:
 def starter(file: str, name: str) -> str:
     """The text of a starter study."""
     training = "".join(f"# {line}\n" for line in TRAINING.splitlines())
-    lines = [HEAD.format(file=file, name=name, training=training)]
+    lines = [HEAD.format(file=file, name=name, kinds=", ".join(KINDS), training=training)]
     for key, info in Study.model_fields.items():
         if key in ("study", "backbones", "pairs"):
             continue

@@ -92,7 +92,7 @@ def plot(both: pd.DataFrame, kind: str, place: Path) -> None:
     """One run against the other, number by number; those that moved stand out."""
     from matplotlib.figure import Figure
 
-    from realign.drawing.style import FAINT, MM, styled
+    from realign.drawing.style import FAINT, MM, role_colour, styled
     from realign.study.figures import Style
 
     group = "measure" if "measure" in both else "metric" if "metric" in both else "table"
@@ -108,8 +108,10 @@ def plot(both: pd.DataFrame, kind: str, place: Path) -> None:
         for axes, name in zip(grid, names, strict=False):
             own = both[both[group] == name]
             still, moved = own[~own["moved"]], own[own["moved"]]
-            axes.plot(still["value_a"], still["value_b"], ".", color=style.palette.control, markersize=3)
-            axes.plot(moved["value_a"], moved["value_b"], "x", color=style.palette.rlvr, markersize=4)
+            axes.plot(
+                still["value_a"], still["value_b"], ".", color=role_colour(style, "control"), markersize=3
+            )
+            axes.plot(moved["value_a"], moved["value_b"], "x", color=role_colour(style, "rlvr"), markersize=4)
             axes.axline((0, 0), slope=1, color=FAINT, linewidth=0.6)
             axes.set_title(f"{name}: {len(moved)} of {len(own)} moved", fontsize="small")
         figure.supxlabel("first run (a)")

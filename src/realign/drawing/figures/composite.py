@@ -60,9 +60,9 @@ def _block(block: SubFigure, measure: str, asked: DrawPlate, tidy: Tidy) -> list
     for (row, column), axes in np.ndenumerate(grid):
         (stage, title), kind = STAGES[row], KINDS[column]
         pair = pairs.get(kind)
-        axes.set_title(f"{title}, {kind.upper()}", fontsize="small", pad=3)
+        axes.set_title(f"{title}, {asked.kinds[kind].label}", fontsize="small", pad=3)
         if pair is None:
-            empty(axes, f"no {kind.upper()} pair in this study")
+            empty(axes, f"no {asked.kinds[kind].label} pair in this study")
             continue
         left, right = _names(pair, asked.labels, stage == "embedder")
         frame = readings(
@@ -75,7 +75,7 @@ def _block(block: SubFigure, measure: str, asked: DrawPlate, tidy: Tidy) -> list
         image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
         axes.set_xlabel(right, labelpad=2, fontsize="x-small")
         axes.set_ylabel(left, labelpad=2, fontsize="x-small")
-        if kind == "sft":
+        if asked.kinds[kind].shaded:
             mat(axes)
         drawn.append(
             long_matrix(values, measure=measure, pair=pair.name, kind=kind, stage=stage, corpus=corpus)

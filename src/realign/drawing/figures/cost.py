@@ -32,7 +32,6 @@ PLATES = (
 )
 
 FEW = 8  # points that are all named; of more, those that nothing beats
-MARKS = {"base": "o", "rlvr": "s", "sft": "^", "control": "x"}
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -72,6 +71,10 @@ def pareto(cost: np.ndarray, score: np.ndarray) -> np.ndarray:
     return np.array(kept, int)
 
 
+def _mark(role: str, asked: DrawPlate) -> str:
+    return "o" if role == "base" else asked.kinds[role].mark
+
+
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """A panel for each benchmark, a point for each backbone."""
     made = {p.right: p.kind for p in asked.pairs}
@@ -98,7 +101,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             axes.plot(
                 row["cost"],
                 row["score"],
-                MARKS[row["role"]],
+                _mark(row["role"], asked),
                 color=role_colour(asked.style, row["role"]),
                 markersize=5,
             )
@@ -124,9 +127,9 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             [],
             [],
             linestyle="",
-            marker=MARKS[r],
+            marker=_mark(r, asked),
             color=role_colour(asked.style, r),
-            label=r if r == "base" else r.upper(),
+            label=r if r == "base" else asked.kinds[r].label,
         )
         for r in dict.fromkeys(means["role"])
     ]

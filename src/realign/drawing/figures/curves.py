@@ -73,7 +73,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             [],
             color=role_colour(asked.style, r),
             linestyle="-" if r == "base" else "--",
-            label=r if r == "base" else r.upper(),
+            label=r if r == "base" else asked.kinds[r].label,
         )
         for r in shown
     ]

@@ -138,7 +138,7 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
             [],
             color=role_colour(asked.style, p.kind),
             marker=MARKS[i % 6],
-            label=pair_label(p, asked.labels),
+            label=pair_label(p, asked),
         )
         for i, p in enumerate(pairs)
     ]

@@ -121,9 +121,9 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     grid[0].set_ylim(len(asked.pairs) - 0.5, -0.5)
     grid[0].set_yticks(
-        range(len(asked.pairs)), [pair_label(p, asked.labels) for p in asked.pairs], fontsize="x-small"
+        range(len(asked.pairs)), [pair_label(p, asked) for p in asked.pairs], fontsize="x-small"
     )
-    control = asked.style.palette.control
+    control = role_colour(asked.style, "control")
     handles: list[Line2D | Patch] = [
         Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),
         Line2D([], [], marker="s", linestyle="", color=FAINT, fillstyle="none", label="embedders"),
@@ -146,7 +146,7 @@ def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: DrawPlate
         low, high = (row[c] if np.isfinite(row[c]) else row["value"] for c in ("ci_low", "ci_high"))
         if row["what"] == "seeds":
             low, high = min(low, row["value"] - 0.006), max(high, row["value"] + 0.006)
-            axes.barh(place, high - low, left=low, height=0.8, color=asked.style.palette.control)
+            axes.barh(place, high - low, left=low, height=0.8, color=role_colour(asked.style, "control"))
         elif row["what"] in POINTS:
             mark, below, _ = POINTS[row["what"]]
             axes.plot(row["value"], place + below, mark, color=FAINT, markersize=4, fillstyle="none")

@@ -98,7 +98,7 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
         axes.set_xlabel("Gain (points of 100)")
         axes.set_xlim(*_limits(data[data["benchmark"] == benchmark], margin))
         axes.set_ylim(len(pairs) - 0.5, -0.5)
-    grid[0].set_yticks(range(len(pairs)), [pair_label(p, asked.labels) for p in pairs], fontsize="x-small")
+    grid[0].set_yticks(range(len(pairs)), [pair_label(p, asked) for p in pairs], fontsize="x-small")
     _legend(figure, data, margin)
     return Drawing(figure, stack([data]))
 

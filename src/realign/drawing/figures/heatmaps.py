@@ -83,7 +83,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         for axes in grid[len(asked.pairs) :]:
             axes.set_axis_off()
         for axes, pair in zip(grid, asked.pairs, strict=False):
-            axes.set_title(pair_label(pair, asked.labels, emb), fontsize="small", pad=3)
+            axes.set_title(pair_label(pair, asked, emb), fontsize="small", pad=3)
             values = matrix(
                 readings(
                     tidy.measures,
@@ -98,7 +98,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
                 empty(axes, f"{plate.measure} of this pair on {corpus or 'any corpus'}")
                 continue
             image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
-            if pair.kind == "sft":
+            if asked.kinds[pair.kind].shaded:
                 mat(axes)
             drawn.append(
                 long_matrix(

@@ -16,7 +16,7 @@ from realign.drawing.panels import (
     layer_ticks,
     pair_label,
     publish,
-    shade_if_sft,
+    shade,
     sheet,
     stack,
     stacked,
@@ -74,8 +74,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         for axes in grid[len(asked.pairs) :]:
             axes.set_axis_off()
         for axes, pair in zip(grid, asked.pairs, strict=False):
-            axes.set_title(pair_label(pair, asked.labels, emb), fontsize="small", pad=3)
-            shade_if_sft(axes, pair.kind)
+            axes.set_title(pair_label(pair, asked, emb), fontsize="small", pad=3)
+            shade(axes, pair, asked)
             frame = overlap[(overlap["pair"] == pair.name) & (overlap["corpus"] == corpus)]
             if frame.empty:
                 empty(axes, f"overlap of this pair on {corpus or 'any corpus'}")
@@ -115,7 +115,8 @@ def _legend(figure: Figure, sizes: list[int], asked: DrawPlate) -> None:
     ]
     kinds = dict.fromkeys(p.kind for p in asked.pairs)
     handles += [
-        Line2D([], [], linewidth=4, color=role_colour(asked.style, k), label=k.upper()) for k in kinds
+        Line2D([], [], linewidth=4, color=role_colour(asked.style, k), label=asked.kinds[k].label)
+        for k in kinds
     ]
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

@@ -16,7 +16,7 @@ from realign.drawing.panels import (
     empty,
     pair_label,
     publish,
-    shade_if_sft,
+    shade,
     sheet,
     stack,
 )
@@ -76,7 +76,7 @@ def run(job: Job[DrawPlate]) -> None:
 def _wanted(asked: DrawPlate) -> list[tuple[PairEntry, str]]:
     stage = named(PLATES, asked.plate).stage
     stages = (stage,) if stage else ("backbone", "embedder")
-    order = sorted(asked.pairs, key=lambda p: p.kind != "sft") if not stage else asked.pairs
+    order = sorted(asked.pairs, key=lambda p: not asked.kinds[p.kind].shaded) if not stage else asked.pairs
     return [(pair, s) for pair in order for s in stages]
 
 
@@ -91,8 +91,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         axes.set_axis_off()
     drawn = []
     for axes, (pair, stage) in zip(grid, wanted, strict=False):
-        axes.set_title(pair_label(pair, asked.labels, stage == "embedder"), fontsize="small", pad=3)
-        shade_if_sft(axes, pair.kind)
+        axes.set_title(pair_label(pair, asked, stage == "embedder"), fontsize="small", pad=3)
+        shade(axes, pair, asked)
         bars = probe_accuracy(tidy.measures, asked.view, pair.name, stage)
         if bars.empty:
             empty(axes, f"probe of this pair's {stage}s")
@@ -138,7 +138,10 @@ def _legend(figure: Figure, asked: DrawPlate) -> None:
     handles = [Patch(color=role_colour(asked.style, "base"), label="base")]
     handles += [
         Patch(
-            facecolor=role_colour(asked.style, k), hatch="////", edgecolor="white", label=f"{k.upper()} model"
+            facecolor=role_colour(asked.style, k),
+            hatch="////",
+            edgecolor="white",
+            label=f"{asked.kinds[k].label} model",
         )
         for k in kinds
     ]

@@ -43,7 +43,7 @@ def draw(asked: DrawPlate, _tidy: Tidy, _: list[Path]) -> Drawing:
     axes.set(xlim=(0, 100), ylim=(0, 51), aspect="equal")
     axes.set_axis_off()
     pairs = {p.kind: p for p in asked.pairs}
-    names = {"base": "M base"} | {k: f"M {k.upper()}" for k in ("sft", "rlvr")}
+    names = {"base": "M base"} | {k: f"M {asked.kinds[k].label}" for k in ("sft", "rlvr")}
     under: dict[str, str] = {}
     for kind in ("sft", "rlvr"):
         if kind in pairs:
@@ -62,7 +62,7 @@ def draw(asked: DrawPlate, _tidy: Tidy, _: list[Path]) -> Drawing:
         axes.text(
             x,
             49,
-            under.get(kind, f"no {kind.upper()} pair in this study"),
+            under.get(kind, f"no {asked.kinds[kind].label} pair in this study"),
             ha="center",
             fontsize="x-small",
             color=FAINT,

@@ -74,7 +74,7 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     )
     sources: dict[str, Any] = asked.facts.get("backbones", {})
     rows = []
-    for pair in (p for p in asked.pairs if p.kind != "control"):
+    for pair in (p for p in asked.pairs if not asked.kinds[p.kind].control):
         same = rows_of(published, pair, asked.known)
         paper = ""
         if same is not None and len(same):
@@ -85,7 +85,8 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
             for metric in ("pass_rate_gain", "perplexity_ratio")
         )
         rows.append({
-            "kind": pair.kind, "type": pair.kind.upper(), "base": asked.labels.get(pair.left, pair.left),
+            "kind": pair.kind, "type": asked.kinds[pair.kind].label,
+            "base": asked.labels.get(pair.left, pair.left),
             "post": asked.labels.get(pair.right, pair.right), "tags": ", ".join(pair.tags),
             "source": str(sources.get(pair.right, {}).get("source", "")),
             "parameters": _metric(tidy.backbones, pair.right, "parameters")["value"],
