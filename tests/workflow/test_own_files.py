@@ -67,17 +67,47 @@ def test_a_missing_file_is_told_by_its_setting(jobs, sections, setting, file):
     assert f"{file}" in problems[0]
 
 
-def test_what_a_rule_makes_or_was_made_already_is_not_asked_for(jobs, tmp_path):
+def test_what_a_rule_makes_or_nothing_needs_is_not_asked_for(jobs, tmp_path):
     probes = {"docs": {"file": "results/own/traces/sums/traces.jsonl"}}
     traces = {"sets": {"sums": {"file": "sums.jsonl"}}, "generator": {"backbone": "base"}}
     (tmp_path / "sums.jsonl").touch()
     assert "traces(dataset=sums)" in jobs(text={"probes": probes}, traces=traces)
 
+    unused = STUDY["backbones"] | {"unused": {"path": "/nope"}}
+    assert not any(name.startswith("import_path") for name in jobs(backbones=unused))
+
+
+def test_a_missing_source_is_an_error_where_its_results_are_there(jobs, tmp_path):
     model = tmp_path / "results/own/backbones/base/model"
     model.mkdir(parents=True)
-    model.with_name("model.manifest.json").touch()
-    gone = STUDY["backbones"] | {"base": {"path": "/gone"}, "unused": {"path": "/nope"}}
-    assert not any(name.startswith("import_path") for name in jobs(backbones=gone))
+    (tmp_path / "results/own/text/pairs").mkdir(parents=True)
+    for made in (model.with_name("model.manifest.json"), tmp_path / "results/own/text/pairs/docs.jsonl"):
+        made.touch()
+    with pytest.raises(UserError, match=r"backbones\.base\.path: 1 problem\n.*/gone"):
+        jobs(backbones=STUDY["backbones"] | {"base": {"path": "/gone"}})
+    with pytest.raises(UserError, match=r"data\.datasets\.docs\.file: 1 problem\n.*gone\.jsonl"):
+        jobs(data={"datasets": {"docs": {"file": "gone.jsonl"}}})
+
+
+@pytest.mark.parametrize(
+    ("task", "problem"),
+    [
+        ({"type": "sts", "embedded": "DocsSTX"}, r"mine\.embedded: .*'DocsSTX' \(did you mean 'DocsSTS'\?\)"),
+        ({"type": "retrieval", "embedded": "DocsSTS"}, r"mine\.type: 'DocsSTS' is a sts task"),
+    ],
+)
+def test_a_mistyped_embedded_task_is_an_error(jobs, task, problem):
+    with pytest.raises(UserError, match=problem):
+        jobs(evaluation={"tasks": {"mine": task}})
+
+
+def test_more_negatives_than_are_mined_is_an_error(jobs):
+    more = {"full": {"batches": {"negatives": 7}}}
+    with pytest.raises(UserError, match=r"recipes\.full\.batches\.negatives: 7 .* mining\.negatives is 3"):
+        jobs(recipes=more)
+    assert jobs(recipes=more, mining={"lexical": {}, "negatives": 7})
+    as_it_came = {"datasets": {"docs": {"embedded": "summary-description", "mined": False}}}
+    assert jobs(recipes=more, data=as_it_came)
 
 
 def test_mining_s_own_files_are_inputs(jobs, tmp_path):

@@ -46,9 +46,7 @@ def import_source(wildcards):
     if backbone.pypi:
         return artifact(f"{R}/packages/backbones/{name}")
     given = backbone.gguf or backbone.path
-    data = own(
-        f"backbones.{name}.{backbone.source}", given, f"{R}/backbones/{name}/model"
-    )
+    data = own(f"backbones.{name}.{backbone.source}", given)
     if backbone.gguf:
         return dict(data=data)
     inside = Path(data).glob("*")

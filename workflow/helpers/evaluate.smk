@@ -8,12 +8,12 @@ from realign.runs.rounds import next_report
 WARM_REPORTS = {}
 
 
-def task_inputs(model, tasks):
+def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
     given = [
         (path, EVALUATION.is_folder(task))
         for task in tasks
-        for path in task_data(model, task)
+        for path in task_data(task)
     ]
     return dict(
         tasks=[ancient(path) if folder else path for path, folder in given],
@@ -21,18 +21,17 @@ def task_inputs(model, tasks):
     )
 
 
-def task_data(model, task):
+def task_data(task):
     """The files that one task is evaluated on, a user's own or such as rules make."""
     given = EVALUATION.data(task)
     if EVALUATION.tasks[task].files is None or EVALUATION.is_folder(task):
         return given
-    made = f"{R}/scores/{model}/{task}.json"
-    return [own(f"evaluation.tasks.{task}", path, made) for path in given]
+    return [own(f"evaluation.tasks.{task}", path) for path in given]
 
 
 def evaluated(wc):
     """What one model × task is evaluated from."""
-    return artifact(EVALUATION.model_path(wc.model)) | task_inputs(wc.model, [wc.task])
+    return artifact(EVALUATION.model_path(wc.model)) | task_inputs([wc.task])
 
 
 def warm_report(wc):

@@ -14,7 +14,7 @@ def teacher_of(section):
 
 def mined_with(setting, path):
     """A user's own file or folder that datasets are mined with, as an input."""
-    return lambda wc: own(setting, path, f"{R}/mined/{wc.dataset}/pairs.jsonl")
+    return lambda wc: own(setting, path)
 
 
 def beside_raw_pairs():

@@ -1,19 +1,18 @@
 # What the rules of text.smk ask of the study.
 
 
-# Where a section stands in a study, and what is made of its sources.
+# Where a section stands in a study.
 SECTIONS = {
-    "datasets": ("data.datasets", f"{R}/text/pairs/{{}}.jsonl"),
-    "probes": ("text.probes", f"{R}/text/probes/{{}}.jsonl"),
-    "problems": ("text.problems.further", f"{R}/text/problems/train.jsonl"),
+    "datasets": "data.datasets",
+    "probes": "text.probes",
+    "problems": "text.problems.further",
 }
 
 
 def text_source(section, name, source):
     """The file or folder that rows are read from, as a rule's input."""
     if source.file:
-        where, made = SECTIONS[section]
-        return dict(source=own(f"{where}.{name}.file", source.file, made.format(name)))
+        return dict(source=own(f"{SECTIONS[section]}.{name}.file", source.file))
     if source.pypi or source.hub:
         place = fetched(section, name, source)
         return dict(manifest=f"{place}.manifest.json", source=ancient(place))

@@ -11,7 +11,7 @@ def trace_problems(wildcards):
     """The problems of one set."""
     name = wildcards.dataset
     file = STUDY.traces.sets[name].file
-    return own(f"traces.sets.{name}.file", file, f"{TRACES}/{name}/traces.jsonl")
+    return own(f"traces.sets.{name}.file", file)
 
 
 def counted_traces(wildcards):

@@ -10,10 +10,7 @@ def training_data(wildcards):
 def own_deepspeed(wildcards):
     """The DeepSpeed configuration that a recipe brings along, if it does."""
     file = STUDY.recipes[wildcards.recipe].deepspeed
-    made = (
-        f"{R}/embedders/{wildcards.backbone}+{wildcards.recipe}+s{wildcards.seed}/model"
-    )
-    return own(f"recipes.{wildcards.recipe}.deepspeed", file, made) if file else []
+    return own(f"recipes.{wildcards.recipe}.deepspeed", file) if file else []
 
 
 def training(wildcards):

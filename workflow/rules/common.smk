@@ -54,8 +54,8 @@ threads_of = FLOW.threads
 # A large artifact as an input: its manifest decides, its data must merely be there.
 artifact = lambda path: dict(manifest=f"{path}.manifest.json", data=ancient(path))
 
-# A user's own file as an input, by the setting that names it and what is made of it.
-own = lambda setting, path, made: own_file(workflow.rules, setting, path, made)
+# A user's own file as an input, by the setting that names it.
+own = lambda setting, path: own_file(workflow.rules, setting, path)
 
 # What `all` asks for, by stage; each rule file adds its own. Large artifacts are listed with their
 # data, so that deleted weights are noticed behind an intact manifest.

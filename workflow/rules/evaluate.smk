@@ -49,7 +49,7 @@ rule fetch_task:
 rule evaluate_warm:
     input:
         unpack(lambda wc: artifact(EVALUATION.model_path(wc.model))),
-        unpack(lambda wc: task_inputs(wc.model, EVALUATION.warm)),
+        unpack(lambda wc: task_inputs(EVALUATION.warm)),
     output:
         report=f"{R}/scores/{{model}}/warm/{{round}}.json",
     params:

@@ -238,13 +238,13 @@ def _tasks(asked: RuleResources) -> int:
     return nodes if nodes > 1 and not asked.gpus else 0
 
 
-def own_file(rules: Iterable[Any], setting: str, path: str, made: str) -> str:
-    """A user's own file or folder as a rule's input; where it is missing, the setting that names it is told.
+def own_file(rules: Iterable[Any], setting: str, path: str) -> str:
+    """A user's own file or folder as a rule's input; a missing one is an error that names its setting.
 
-    Another rule may make it, and where what is `made` of it is there already, it may be gone.
+    Another rule may make it. Snakemake takes a job for finished whose input is missing and whose output is
+    there, so without this check the results of another file would stand under the new file's name.
     """
-    there = Path(path).exists() or Path(made).exists()
-    if not there and not any(rule.is_producer(path) for rule in rules):
+    if not Path(path).exists() and not any(rule.is_producer(path) for rule in rules):
         raise StudyError(setting, [f"no file or folder '{Path.cwd() / path}', and no rule that makes it"])
     return path
 

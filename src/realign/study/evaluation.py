@@ -13,6 +13,7 @@ from pydantic import PositiveInt, StringConstraints, field_validator, model_vali
 from realign.study.base import Name, Section, setting
 from realign.study.benchmarks import benchmarks, tasks
 from realign.study.errors import nearest
+from realign.study.text import TASKS
 
 TaskType = Literal["retrieval", "reranking", "sts", "pair_classification", "classification", "clustering"]
 Instructions = Literal["task", "model", "none"]
@@ -61,6 +62,14 @@ def _held_out_problems(where: str, name: str, study: Any) -> Iterator[str]:
         yield f"{where}: no dataset '{name}'{nearest(name, datasets)}"
     elif not datasets[name].held_out:
         yield f"{where}: nothing of '{name}' is held out; set data.datasets.{name}.held_out"
+
+
+def _embedded_problems(where: str, task: "TaskFiles") -> Iterator[str]:
+    kind = TASKS.get(task.embedded or "")
+    if kind is None:
+        yield f"{where}.embedded: no embedded task '{task.embedded}'{nearest(str(task.embedded), TASKS)}"
+    elif kind != task.type:
+        yield f"{where}.type: '{task.embedded}' is a {kind} task (got {task.type})"
 
 
 def bright_task(domain: str) -> str | None:
@@ -189,6 +198,8 @@ class Evaluation(Section):
         for name, task in self.tasks.items():
             if task.dataset is not None:
                 yield from _held_out_problems(f"evaluation.tasks.{name}.dataset", task.dataset, study)
+            if task.embedded is not None:
+                yield from _embedded_problems(f"evaluation.tasks.{name}", task)
         yield from unknown_prompts("evaluation.prompts", self.prompts, self.tasks)
         domain = self.quirks.one_bright_instruction
         if domain and bright_task(domain) is None:

@@ -216,6 +216,14 @@ class Mining(MiningSettings):
         for i, name in enumerate(self.margin_filter.datasets):
             if name not in mined:
                 yield f"mining.margin_filter.datasets[{i}]: no mined dataset '{name}'{nearest(name, mined)}"
+        for name, recipe in getattr(study, "recipes", {}).items():
+            drawn = recipe.batches.negatives
+            of_recipe = [dataset for dataset in recipe.datasets or datasets if dataset in mined]
+            if of_recipe and drawn > self.negatives:
+                yield (
+                    f"recipes.{name}.batches.negatives: {drawn} are drawn for each query, and "
+                    f"mining.negatives is {self.negatives}; raise that or lower this"
+                )
 
     def of(self, study: "Study", dataset: str) -> "MineJob":
         """What the rule that mines one dataset needs to know."""
