@@ -212,6 +212,17 @@ class Cluster:
     def wait_until_empty(self, seconds: float = 240.0) -> None:
         until(lambda: not self.jobs(), "an empty queue", seconds)
 
+    def limit_jobs(self, count: int) -> None:
+        """How many jobs a user may have submitted at a time; -1 for any number. Needs accounting."""
+        self.ask("sacctmgr", "-i", "modify", "user", "root", "set", f"MaxSubmitJobs={count}")
+
+    def take_away_controller(self) -> None:
+        os.kill(int(Path("/run/slurmctld.pid").read_text()), signal.SIGKILL)
+
+    def bring_back_controller(self) -> None:
+        Path("/run/slurmctld.pid").unlink(missing_ok=True)
+        subprocess.run(["slurmctld"], check=True)
+
     def kill_node(self, node: str) -> None:
         os.kill(int(Path(f"/run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
 

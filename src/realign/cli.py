@@ -121,11 +121,13 @@ def _run_stage(name: str, rest: list[str]) -> int:
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
     from realign.engine.logs import Story, start_logging
+    from realign.runs.attempts import forget_error
     from realign.runs.frozen import read_frozen
     from realign.runs.supervisor import supervise
 
     story = Story(arguments.log)
     story.go_on()
+    forget_error(arguments.log)
     start_logging(arguments.log)
     if arguments.job and read_frozen():
         code = supervise(lambda: _work(name, command, arguments), name, arguments.log)
@@ -138,9 +140,10 @@ def _run_stage(name: str, rest: list[str]) -> int:
 
 def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> int:
     from realign.artifacts.arguments import read_request
-    from realign.artifacts.command import Interrupted, UserError, execute
+    from realign.artifacts.command import Interrupted, NodeError, UserError, execute
     from realign.artifacts.manifest import ManifestError
     from realign.artifacts.store import WorkStore
+    from realign.runs.attempts import record_error
     from realign.runs.frozen import check_frozen
 
     try:
@@ -159,6 +162,10 @@ def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> 
     except (UserError, ManifestError, FileNotFoundError) as error:
         print(f"realign {name}: {error}", file=sys.stderr)
         _append(arguments.log, f"{name}: {error}")
+        # A file may come late on a shared file system, a hub or a node be out of order for an hour.
+        passes = isinstance(error, NodeError) or name.startswith("fetch_")
+        if isinstance(error, UserError) and not passes:
+            record_error(arguments.log, str(error))
         return 1
     except Interrupted as leaving:
         print(f"realign {name}: {leaving}", file=sys.stderr)

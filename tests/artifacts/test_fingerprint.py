@@ -61,6 +61,14 @@ def test_follows_imports_wherever_they_stand_and_survives_cycles(package):
         ("stage/work.py", '"""Do it."""', '"""Do it otherwise."""', False),
         ("stage/work.py", '"""Docs."""', '"""Other docs."""', False),
         ("stage/helper.py", "return 2 * x", "return  2*x", False),
+        ("stage/helper.py", "def double(x)", "def double(x: int) -> int", False),
+        (
+            "stage/helper.py",
+            "def double(x)",
+            "def double(x: 'int') -> 'realign.stage.unrelated.Number'",
+            False,
+        ),
+        ("stage/worker.py", "VALUE = 1", "VALUE: int = 1", True),
         ("stage/unrelated.py", "1", "2", False),
         ("artifacts/store.py", "1", "2", False),
     ],
@@ -71,6 +79,14 @@ def test_only_reachable_code_counts(package, file, old, new, stale):
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new))
     assert (code(package) != before) is stale
+
+
+def test_a_field_of_a_class_counts_and_says_the_same_as_a_string(package):
+    codes = []
+    for kind in ("int", "'int'", "float"):
+        (package / "stage/helper.py").write_text(f"class Row:\n    size: {kind}\n")
+        codes.append(code(package))
+    assert codes[0] == codes[1] != codes[2]
 
 
 def test_relative_imports_are_followed(package):

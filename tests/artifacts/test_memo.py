@@ -5,7 +5,7 @@ import json
 import pytest
 
 from realign.artifacts import fingerprint
-from realign.artifacts.memo import KEPT, Memo
+from realign.artifacts.fingerprint import KEPT, Memo
 
 
 @pytest.fixture(autouse=True)

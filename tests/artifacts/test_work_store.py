@@ -407,3 +407,31 @@ def test_a_killed_publish_never_passes_for_finished(tmp_path):
     assert make_manifest(place) == read_manifest(place) == reference
     left = {"model", "model.manifest.json", "model.provenance.json"}
     assert {path.name for path in place.parent.iterdir()} == left
+
+
+def test_others_may_read_results_as_far_as_the_umask_says(tmp_path):
+    """safetensors, for one, writes files for their owner alone."""
+    work = WorkStore(tmp_path).work("train", "abc")
+    for mask, mode in ((0o022, 0o644), (0o027, 0o640), (0o077, 0o600)):
+        work.begin()
+        weights = work.out / "model" / "model.safetensors"
+        weights.parent.mkdir()
+        weights.write_bytes(b"w")
+        weights.chmod(0o600)
+        before = os.umask(mask)
+        try:
+            work.seal({"model": weights.parent}, {})
+        finally:
+            os.umask(before)
+        assert weights.stat().st_mode & 0o777 == mode
+
+
+def test_a_file_that_was_linked_in_keeps_its_rights(tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"w")
+    mine.chmod(0o600)
+    work = WorkStore(tmp_path / "store").work("import_path", "abc")
+    work.begin()
+    (work.out / "model").hardlink_to(mine)
+    work.seal({"model": work.out / "model"}, {})
+    assert mine.stat().st_mode & 0o777 == 0o600

@@ -13,7 +13,7 @@ from realign.runs import plan
 from realign.runs.cost import Cost, cost_of, measured_hours, total
 from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import read_config
-from realign.runs.plan import Plan, Step
+from realign.runs.plan import RunPlan, Step
 from realign.study.resources import Resources
 
 SNAKEFILE = """
@@ -76,7 +76,7 @@ def test_what_is_not_made_is_planned_then_nothing_is(toy):
     assert toy.whys() == {"train": "not made yet", "figure": "not made yet; follows train"}
     toy.run()
     assert toy.whys() == {}
-    assert plan.render(plan.Plan((), (), 8.0)) == "Nothing to be done."
+    assert plan.render(plan.RunPlan((), (), 8.0)) == "Nothing to be done."
 
 
 def test_a_changed_setting_is_named_and_only_its_rule_is_stale(toy):
@@ -182,7 +182,7 @@ STEPS = (
 
 
 def rendered(*steps, **how):
-    return [" ".join(line.split()) for line in plan.render(Plan(steps, (), 8.0), **how).splitlines()]
+    return [" ".join(line.split()) for line in plan.render(RunPlan(steps, (), 8.0), **how).splitlines()]
 
 
 def test_what_costs_next_to_nothing_shares_a_line_with_what_made_it_stale():

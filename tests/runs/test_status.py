@@ -19,7 +19,7 @@ import snakemake_executor_plugin_slurm
 from realign.artifacts.command import UserError
 from realign.engine.logs import Story
 from realign.runs import status
-from realign.runs.journal import Journal, read_journal
+from realign.runs.journal import RunJournal, read_journal
 
 SNAKEFILE = """
     from pathlib import Path
@@ -110,7 +110,7 @@ def failed(tmp_path, text, message, **wildcards):
     log = tmp_path / "job.log"
     log.write_text(text)
     place = tmp_path / "run.journal.jsonl"
-    journal = Journal(place, {"train": 2})
+    journal = RunJournal(place, {"train": 2})
     record = logging.makeLogRecord
     job = {"jobid": 4, "rule_name": "train", "wildcards": wildcards, "log": [str(log)]}
     journal.emit(record({"event": "job_info", **job}))
@@ -195,7 +195,7 @@ def submitted(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: True)
     (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
-    journal = Journal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 6})
+    journal = RunJournal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 6})
     members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (3, 4)]
     say = [{"event": "group_info", "group_id": "train", "jobs": members}]
     for number in range(1, 6):
@@ -220,16 +220,19 @@ def states(said):
 
 
 def test_jobs_that_wait_in_the_queue_are_told_from_those_that_run(submitted, tmp_path, capsys):
-    submitted("echo 17; echo 19; echo 99")
+    submitted("echo '17|PENDING|Priority'; echo '18|RUNNING|None'; echo '19|PENDING|PartitionTimeLimit'")
     said = capsys.readouterr().out
     assert rows(said)["train"] == [0, 2, 4, 0]
     running, queued = said.split("Running:")[1].split("Waiting in the queue:")
     assert "train(backbone=b2)  submitted as 18, 0 s ago; log: 2.log" in running
     assert "train(backbone=b5)  for 0 s; log: 5.log" in running
     assert [line.split()[0][-3:-1] for line in queued.strip().splitlines()] == ["b1", "b3", "b4"]
-    assert (tmp_path / "asked").read_text() == "--me --noheader --states=PENDING --format=%i\n"
-    submitted("echo 17", "--json")
-    assert states(capsys.readouterr().out) == ["queued", *["running"] * 4]
+    assert (tmp_path / "asked").read_text() == "--me --noheader --states=all --format=%i|%T|%r\n"
+    assert "submitted as 17, 0 s ago, waits: others come first" in queued
+    assert "waits: it will never start, since its limit is above the partition's" in queued
+    submitted("echo '17|PENDING|None'; echo '18|FAILED|NonZeroExitCode'", "--json")
+    # 19 is in the queue no more: it has ended, and Snakemake has not asked yet
+    assert states(capsys.readouterr().out) == ["queued", "ended", "ended", "ended", "running"]
 
 
 @pytest.mark.parametrize("shell", ["echo 'no answer' >&2; exit 1", "sleep 5"])
@@ -257,7 +260,7 @@ def test_the_executor_still_says_what_it_has_submitted():
 def test_of_a_group_only_the_job_that_died_has_failed(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
-    journal = Journal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"pairs": 3})
+    journal = RunJournal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"pairs": 3})
     members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (1, 2, 3)]
     say = [{"event": "group_info", "group_id": "pairs", "jobs": members}]
     facts = [

@@ -71,7 +71,8 @@ configure() {
     fi
     if [ "$1" = accounting ]; then
         accounting=$(printf '%s\n' AccountingStorageType=accounting_storage/slurmdbd \
-            AccountingStorageHost=localhost AccountingStorageTRES=gres/gpu)
+            AccountingStorageHost=localhost AccountingStorageTRES=gres/gpu \
+            AccountingStorageEnforce=limits)
     else
         accounting=AccountingStorageType=accounting_storage/none
     fi

@@ -27,6 +27,20 @@ def cluster():
     subprocess.run(["bash", str(CLUSTER), "down", "wipe"], check=True, timeout=120)
 
 
+@pytest.fixture
+def limited(cluster):
+    """The cluster with accounting, which may then limit what a user submits."""
+    _again("accounting")
+    yield cluster
+    cluster.limit_jobs(-1)
+    _again()
+
+
+def _again(*how):
+    for words in (["down", "wipe"], ["up", *how]):  # its daemons would hold a pipe open
+        subprocess.run(["bash", str(CLUSTER), *words], check=True, stdout=subprocess.DEVNULL, timeout=600)
+
+
 @pytest.fixture(scope="session")
 def given(tmp_path_factory):
     """What the micro-study is given, made once."""

@@ -16,6 +16,7 @@ from realign.runs.flow import (
     own_file,
     with_manifest,
 )
+from realign.runs.site import source_site
 from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
 
 STUDY = open_study(
@@ -41,7 +42,7 @@ find_commands()
 
 # A warning before a time limit, a preemption or scancel reaches every process of a job, or only the
 # first. The command answers it; the shell and the workflow around it wait until it has saved its work.
-shell.prefix(SHELL_PREFIX)
+shell.prefix(SHELL_PREFIX + source_site())
 leave_signals_to_commands(hand_on=not workflow.is_main_process)
 
 # A rule's one parameter: its command's settings slice and the code behind it.
@@ -81,16 +82,19 @@ onstart:
     from realign.runs.frozen import freeze, hand_on
     from realign.runs.guard import guard
     from realign.runs.journal import keep_journal
+    from realign.runs.attempts import give_up_what_a_user_must_mend
     from realign.runs.queue import name_in_queue, refuse_doubles
-    from realign.runs.states import read_states_as_ended
+    from realign.runs.slurm import put_right, refuse_what_would_never_start
 
     refuse_doubles(RUN_RECORD.parent, queued=not workflow.local_exec)
+    refuse_what_would_never_start(workflow)
     guard(workflow.dag, STUDY, workflow.config_settings.config)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
     hand_on(RUN_RECORD, workflow)
-    read_states_as_ended()
+    put_right(workflow)
+    give_up_what_a_user_must_mend(workflow.scheduler)
     keep_journal(RUN_RECORD, workflow.dag)
 
 

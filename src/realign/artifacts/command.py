@@ -31,6 +31,10 @@ class UserError(Exception):
     """Something that the user can put right; shown without a traceback."""
 
 
+class NodeError(UserError):
+    """Something is wrong with the machine that a job came to; on another one it may do better."""
+
+
 class Interrupted(Exception):
     """The job was asked to leave and has saved its work; run it again to continue."""
 

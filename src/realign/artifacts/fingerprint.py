@@ -1,26 +1,30 @@
 """The identity of the code behind a command: every module of the package that it can reach.
 
 Imports are followed over the syntax tree, wherever in a file they stand, and so are the dotted
-names of modules in strings (workers are launched by name). Comments, docstrings and layout are no
-part of it. Neither are rooms that carry settings and bytes but compute nothing (`EXEMPT`): what
-they hand over is hashed as settings and inputs, and their formats carry version constants.
+names of modules in strings (workers are launched by name). Comments, docstrings, annotations of
+functions and layout are no part of it. Neither are rooms that carry settings and bytes but compute
+nothing (`EXEMPT`): what they hand over is hashed as settings and inputs, and their formats carry
+version constants.
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
+import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.memo import Memo
+from realign.artifacts.files import write_text_whole
 
 PACKAGE = "realign"
 ROOT = Path(__file__).resolve().parents[1]
-_MEMO = Memo("syntax", Path(__file__).read_bytes())  # parsing all modules takes longer than planning
 _MODULE_NAME = re.compile(rf"^{PACKAGE}(?:\.\w+)+(?=$|:)")  # also as in `module:function`
+KEPT = 2000  # entries, a few times what a checkout has; those that were used least recently go first
 EXEMPT = (
     "realign.cli",
     "realign.commands",
@@ -32,6 +36,62 @@ EXEMPT = (
     "realign.engine.progress",
     "realign.engine.zygote",
 )
+
+
+class Memo:
+    """What was found out once about some bytes, kept in the user's cache folder.
+
+    An entry's key is a hash of everything that what was found follows from, and the file is named by the
+    Python and the code that found it, so nothing here is ever out of date; no time stamp is trusted.
+    A file that is damaged, or can't be read or written, merely means finding out anew.
+    """
+
+    def __init__(self, name: str, code: bytes):
+        maker = hashlib.sha256(f"{sys.version}\0".encode() + code).hexdigest()[:16]
+        self._name = f"{name}-{maker}.json"
+        self._kept: dict[str, Any] | None = None
+        self._used: dict[str, Any] = {}
+        self._is_new = False
+
+    @property
+    def path(self) -> Path:
+        """Where the entries lie."""
+        folder = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never raises)
+        return Path(folder, "realign", self._name)
+
+    def of(self, key: str, find: Callable[[], Any]) -> Any:
+        """A JSON value that was found out before, or is now."""
+        if self._kept is None:
+            self._kept = self._read()
+        if key not in self._used:
+            self._is_new |= key not in self._kept
+            self._used[key] = self._kept[key] if key in self._kept else find()
+        return self._used[key]
+
+    def save(self) -> None:
+        """Keep what is new; of processes that save at once, one is heard."""
+        if not self._is_new:
+            return
+        entries = {k: v for k, v in (self._kept or {}).items() if k not in self._used} | self._used
+        text = json.dumps(dict(list(entries.items())[-KEPT:]))
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            write_text_whole(self.path, f"{_hash(text)}\n{text}")
+        self._is_new = False
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            seal, _, text = self.path.read_text(encoding="utf-8").partition("\n")
+            return json.loads(text) if seal == _hash(text) else {}
+        except (OSError, ValueError):
+            return {}
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+_MEMO = Memo("syntax", Path(__file__).read_bytes())  # parsing all modules takes longer than planning
 
 
 def is_exempt(module: str) -> bool:
@@ -53,8 +113,18 @@ def _file_of(module: str, root: Path) -> Path | None:
     return _files(root).get(module)
 
 
-def _without_docstrings(tree: ast.Module) -> ast.Module:
+def _without_words(tree: ast.Module) -> ast.Module:
+    """The tree without what only people and type checkers read: docstrings, annotations of functions.
+
+    A class's annotations stay, since they make the fields of dataclasses; a string says what it spells.
+    """
     for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.AnnAssign) and isinstance(node.annotation, ast.Constant):
+            node.annotation = _unquoted(node.annotation)
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -64,6 +134,13 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
             ):
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
+
+
+def _unquoted(annotation: ast.Constant) -> ast.expr:
+    try:
+        return ast.parse(str(annotation.value), mode="eval").body
+    except SyntaxError:
+        return annotation
 
 
 def _canonical(tree: ast.AST) -> str:
@@ -118,7 +195,7 @@ def _read(module: str, path: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def _parse(module: str, source: bytes, is_package: bool) -> tuple[str, list[str]]:
-    tree = _without_docstrings(ast.parse(source))
+    tree = _without_words(ast.parse(source))
     digest = hashlib.sha256(_canonical(tree).encode()).hexdigest()
     names = _named_modules(tree, module, is_package)
     return digest, sorted({n for n in names if n.split(".")[0] == PACKAGE})

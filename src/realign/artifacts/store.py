@@ -149,6 +149,7 @@ class Work:
             if not path.exists():
                 raise FileNotFoundError(f"the command ended without writing its output '{name}'")
             _flush(path)
+            _let_others_read(path)
             manifests[name] = make_manifest(path)
         seal = Seal(manifests, provenance)
         self._write_seal(seal)
@@ -276,6 +277,18 @@ def _flush(path: Path) -> None:
     for file in [path] if path.is_file() else [path / name for name in files_below(path)]:
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
+
+
+def _let_others_read(path: Path) -> None:
+    """Give files the rights that the umask leaves; safetensors, for one, writes them for their owner alone.
+
+    A file that has another name too was linked here: its rights are its owner's business.
+    """
+    mask = os.umask(0)
+    os.umask(mask)
+    for file in [path] if path.is_file() else [path / name for name in files_below(path)]:
+        if file.stat().st_nlink == 1:
+            file.chmod(file.stat().st_mode | (0o666 & ~mask))
 
 
 def _link_large(source: str, target: str) -> None:

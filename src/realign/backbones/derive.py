@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from realign.artifacts.command import Job
-from realign.backbones.layout import check_layout, let_others_read
+from realign.backbones.layout import check_layout
 from realign.backbones.loop import Learner
 from realign.backbones.model import no_bars_in_logs
 from realign.backbones.site import S, Site
@@ -41,7 +41,6 @@ def write_model(
     state = {name: value.to(dtype) for name, value in values.items() if name not in tied}
     model.save_pretrained(folder, state_dict=state)
     tokenizer.save_pretrained(folder)
-    let_others_read(folder)
 
 
 def run_here_or_launch(job: Job[S], module: str, make: Callable[[Site[S]], None]) -> None:

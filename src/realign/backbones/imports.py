@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from realign.artifacts.command import Job, UserError
-from realign.backbones.layout import check_layout, let_others_read, model_files, place_file, read_config
+from realign.backbones.layout import check_layout, model_files, place_file, read_config
 from realign.backbones.model import DTYPES, no_bars_in_logs
 from realign.study.backbones import ImportModel
 
@@ -51,7 +51,6 @@ def _store_as(model: Path, dtype: torch.dtype) -> None:
     config["dtype"] = str(dtype).removeprefix("torch.")
     (model / "config.json").unlink()
     (model / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-    let_others_read(model)
 
 
 def run_gguf(job: Job[ImportModel]) -> None:
@@ -64,7 +63,6 @@ def run_gguf(job: Job[ImportModel]) -> None:
     loaded, tokenizer = read_gguf(source, dtype)
     loaded.save_pretrained(model)
     tokenizer.save_pretrained(model)
-    let_others_read(model)
     job.note(origin={"gguf": str(source)}, licence=job.settings.license, **check_layout(model))
 
 

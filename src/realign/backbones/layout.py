@@ -5,7 +5,6 @@ taken along, and a model that needs code of its own is refused.
 """
 
 import json
-import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -78,18 +77,6 @@ def place_file(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`: a link where the file system has them, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     link_or_copy(source, target)
-
-
-def let_others_read(folder: Path) -> None:
-    """Give a folder's files the usual rights; safetensors writes them for their owner alone.
-
-    A file that has another name too was linked here: its rights are the user's business.
-    """
-    mask = os.umask(0)
-    os.umask(mask)
-    for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_nlink == 1:
-            path.chmod(0o666 & ~mask)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from realign.artifacts.command import UserError
+from realign.artifacts.command import NodeError
 
 PROMISED = "REALIGN_GPUS"
 
@@ -25,7 +25,7 @@ def need_gpus(rule: str, asked: int) -> None:
         f"CUDA_VISIBLE_DEVICES is '{given}'" if given is not None else "",
         f"node {os.uname().nodename}",
     ]
-    raise UserError(
+    raise NodeError(
         f"{asked} GPU{'s' if asked > 1 else ''} asked for, and {seen or 'no GPU'} to be seen "
         f"({'; '.join(filter(None, hints))}). Where it shall work on CPUs, "
         f"set resources.rules.{rule}.gpus to 0 in the study (or backbones.NAME.{rule}.gpus there)"

@@ -1,8 +1,10 @@
 """The workflow's side of a study: which file it is, and what the Snakefile needs to know of it."""
 
 import functools
+import itertools
 import math
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +17,7 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.plan.evaluations import with_prompts
+from realign.runs.attempts import RESUMING, enough_time, time_records
 from realign.runs.frozen import name_run, read_frozen
 from realign.runs.supervisor import enough_memory, memory_records
 from realign.study.base import Section
@@ -29,6 +32,14 @@ EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
 
 DEFAULT_STUDY = Path("config.yaml")  # in the working directory, for every command and for a run
 ACCEPTED = "accept_cost"  # the one word of --config that is no part of the study
+
+# Resources that Snakemake's SLURM executor knows → what a study calls them.
+SITE_RESOURCES = {
+    "slurm_partition": "partition",
+    "slurm_account": "account",
+    "qos": "qos",
+    "constraint": "constraint",
+}
 
 # One meaning for each wildcard, in every rule.
 WILDCARDS = {
@@ -126,8 +137,11 @@ class Flow:
 
     def __init__(self, study: Study, log_of: LogOf | None = None, defaults: Mapping[str, Any] | None = None):
         self.study = study
-        # A rule's own word replaces the profile's also where it is empty, so it must repeat it.
-        self._partition = getattr((defaults or {}).get("slurm_partition"), "raw", None) or ""
+        self._defaults = {
+            name: str(raw).strip("'")
+            for name, value in (defaults or {}).items()
+            if (raw := getattr(value, "raw", None)) is not None
+        }
         self.results = f"results/{study.study.name}"
         self._log_of = log_of
         self._code: dict[str, str] = {}
@@ -150,22 +164,30 @@ class Flow:
         """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone.
 
         A rule whose work knows no GPUs leaves `gpus` out; the others pass `gpus_given` on to their command.
-        The time limit is always what was stated: a job that hits it goes on in the next one. Memory
-        grows, and only where a job was recorded to have had too little.
+        Memory grows only where a job was recorded to have had too little; a time limit only where a job
+        met it that can't go on in the next one.
         """
         own = RuleResources(memory_gb=memory_gb, hours=hours, gpus=gpus or 0, nodes=1)
         stated = self._asked(rule, lambda asked: round((asked.over(own).memory_gb or 0) * 1000))
 
         def memory(wildcards: Any, attempt: int) -> int:
             mb = stated(wildcards) if callable(stated) else stated
-            if not self._log_of or (attempt == 1 and not self._lacked_memory):
+            if not self._log_of or (attempt == 1 and not self._lacked):
                 return mb
             return enough_memory(self._log_of(rule, wildcards), mb)
+
+        asked = self._asked(rule, lambda asked: _minutes(asked.over(own)))
+
+        def minutes(wildcards: Any, attempt: int) -> int:
+            limit = asked(wildcards) if callable(asked) else asked
+            if not self._log_of or (attempt == 1 and not self._lacked):
+                return limit
+            return enough_time(self._log_of(rule, wildcards), limit)
 
         limits: dict[str, Any] = {
             # a function of the attempt, so that it is asked anew for each; a plan has no attempts
             "mem_mb": memory if self._log_of else stated,
-            "runtime": self._asked(rule, lambda asked: _minutes(asked.over(own))),
+            "runtime": minutes if self._log_of and rule not in RESUMING else asked,
         }
         named = self.study.resources.named(rule)
         if gpus is not None:
@@ -181,9 +203,19 @@ class Flow:
         if several:
             limits["gres"] = self._asked(rule, lambda asked: _gpus_of_each_node(asked.over(own)))
             limits["tasks"] = self._asked(rule, lambda asked: _tasks(asked.over(own)))
-        if any(r.partition for r in named):
-            limits["slurm_partition"] = self._asked(rule, lambda asked: asked.partition or self._partition)
+        for resource, name in SITE_RESOURCES.items():
+            if any(getattr(r, name) for r in named):
+                limits[resource] = self._asked(rule, self._site_value(resource, name))
+        if any(_flags(r) for r in named):
+            # beside the profile's own flags, of which one is the warning before a time limit
+            limits["slurm_extra"] = self._asked(
+                rule, lambda asked: " ".join(filter(None, (self._defaults.get("slurm_extra"), _flags(asked))))
+            )
         return limits
+
+    def _site_value(self, resource: str, name: str) -> Callable[[RuleResources], str]:
+        # A rule's own word replaces the profile's also where it is empty, so it must repeat it.
+        return lambda asked: getattr(asked, name) or self._defaults.get(resource, "")
 
     def _asked(self, rule: str, value: Callable[[RuleResources], Any]) -> Any:
         """What the study asks of a rule's jobs: a function only where backbones differ.
@@ -196,9 +228,10 @@ class Flow:
         return lambda wildcards: value(resources.of(rule, backbone_in(wildcards)))
 
     @functools.cached_property
-    def _lacked_memory(self) -> bool:
-        """Whether a job of an earlier run had too little memory; most studies never see one."""
-        return any(memory_records(Path(self.results) / "logs"))
+    def _lacked(self) -> bool:
+        """Whether a job of an earlier run had too little memory or time; most studies never see one."""
+        logs = Path(self.results) / "logs"
+        return any(itertools.chain(memory_records(logs), time_records(logs)))
 
     def threads(self, rule: str, default: int) -> Any:
         """A rule's `threads:`, its own default unless the study says otherwise for its backbone."""
@@ -207,6 +240,18 @@ class Flow:
     def record(self) -> Path:
         """Where this run's study and code are frozen when it starts; its jobs are told by environment."""
         return name_run(Path(self.results) / ".runs")
+
+
+def _flags(asked: RuleResources) -> str:
+    """What the cluster is asked by flags of its own."""
+    flags = {
+        "--reservation": asked.reservation,
+        "--exclude": asked.exclude,
+        "--licenses": asked.licences,
+        "--mail-type=END,FAIL --mail-user": asked.mail,
+    }
+    words = [f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value]
+    return " ".join([*words, *(["--exclusive"] if asked.exclusive else [])])
 
 
 def _minutes(asked: RuleResources) -> int:

@@ -27,7 +27,7 @@ def journal_of(record: Path) -> Path:
     return record.with_suffix(".journal.jsonl")
 
 
-class Journal(logging.Handler):
+class RunJournal(logging.Handler):
     """Writes a run's events; it listens to Snakemake's logger."""
 
     def __init__(self, place: Path, jobs: dict[str, int]):
@@ -73,7 +73,7 @@ def keep_journal(record: Path, dag: Any) -> None:
     from snakemake.logging import logger
 
     jobs = Counter(job.rule.name for job in dag.needrun_jobs() if not job.rule.norun)
-    logger.addHandler(Journal(journal_of(record), dict(jobs)))
+    logger.addHandler(RunJournal(journal_of(record), dict(jobs)))
 
 
 def end_journal(success: bool) -> None:
@@ -81,12 +81,12 @@ def end_journal(success: bool) -> None:
     from snakemake.logging import logger
 
     for handler in logger.handlers:
-        if isinstance(handler, Journal):
+        if isinstance(handler, RunJournal):
             handler.write("ended", success=success)
 
 
 @dataclass
-class Told:
+class JobStatus:
     """A job as the journal tells of it."""
 
     name: str
@@ -98,24 +98,30 @@ class Told:
     message: str = ""
     attempts: int = 1
     number: str = ""  # in a cluster's queue
+    waits_for: str = ""  # in the queue, as the cluster says
     group: tuple[int, ...] = ()  # the jobs that failed together with it, itself included
 
 
 @dataclass
-class Story:
+class RunStatus:
     """A run as its journal tells it."""
 
     began: float = 0.0
     last: float = 0.0
     planned: dict[str, int] = field(default_factory=dict)  # jobs by rule
-    jobs: dict[int, Told] = field(default_factory=dict)
+    jobs: dict[int, JobStatus] = field(default_factory=dict)
     success: bool | None = None  # nothing while it has not ended, or when it was killed
     alive: bool = False
 
+    @property
+    def is_done(self) -> bool:
+        """Whether all jobs that were begun have ended well."""
+        return bool(self.jobs) and all(told.state == "done" for told in self.jobs.values())
 
-def read_journal(place: Path) -> Story:
+
+def read_journal(place: Path) -> RunStatus:
     """What a journal tells so far."""
-    story = Story()
+    story = RunStatus()
     for line in _lines(place):
         story.last = line["time"]
         match line["event"]:
@@ -125,7 +131,7 @@ def read_journal(place: Path) -> Story:
                 story.success = line["success"]
             case "started":
                 earlier = story.jobs.get(line["job"])
-                told = Told(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
+                told = JobStatus(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
                 told.attempts = earlier.attempts + 1 if earlier else 1
                 story.jobs[line["job"]] = told
             case "submitted":
@@ -143,10 +149,12 @@ def read_journal(place: Path) -> Story:
                 told.state, told.message, told.logs = "failed", line["message"] or "", line["log"]
     _set_free(story)
     story.alive = story.success is None and _is_locked(place)
+    if not story.alive:
+        _look_after(story)
     return story
 
 
-def _set_free(story: Story) -> None:
+def _set_free(story: RunStatus) -> None:
     """Of a group in which one failed, Snakemake calls all failed: those that did not wait for another try."""
     for told in story.jobs.values():
         others = [story.jobs[job] for job in told.group if job in story.jobs]
@@ -154,7 +162,15 @@ def _set_free(story: Story) -> None:
             told.state = "waiting"
 
 
-def _died(told: Told) -> bool:
+def _look_after(story: RunStatus) -> None:
+    """Jobs on a cluster outlive their Snakemake: by their logs, some have ended well since."""
+    for told in story.jobs.values():
+        logs = [Path(log) for log in told.logs if told.state == "running"]
+        if logs and all(log.exists() and log.stat().st_mtime >= told.since - 1 for log in logs):
+            told.state = "running" if any(map(unfinished_since, logs)) else "done"
+
+
+def _died(told: JobStatus) -> bool:
     """Whether a job began and did not end well, by its log."""
     return any((since := unfinished_since(Path(log))) and since >= told.since - 1 for log in told.logs)
 

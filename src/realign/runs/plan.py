@@ -33,7 +33,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """The steps of a run, and what of it would be redone because of code alone."""
 
     steps: tuple[Step, ...]
@@ -66,7 +66,7 @@ def make_plan(
     configfile: Path | None = None,
     config: Mapping[str, Any] | None = None,
     targets: Sequence[str] = (),
-) -> Plan:
+) -> RunPlan:
     """The steps of a run, in the order that the data flows."""
     study, jobs = planned(snakefile, configfile, config or {}, targets)
     costs = costs_of(jobs, study)
@@ -77,7 +77,7 @@ def make_plan(
         Step(rule, why, tuple(members), total(costs[job.name] for job in members))
         for (rule, why, _), members in sorted(groups.items(), key=_flow_order)
     ]
-    return Plan(tuple(steps), redone(jobs, costs), study.resources.redo_gpu_hours)
+    return RunPlan(tuple(steps), redone(jobs, costs), study.resources.redo_gpu_hours)
 
 
 def planned(
@@ -95,7 +95,7 @@ def _flow_order(group: tuple[tuple[str, str, bool], list[PlannedJob]]) -> tuple[
     return (order(rule), rule, why, kept)
 
 
-def render(plan: Plan, each_rule: bool = False, each_job: bool = False) -> str:
+def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> str:
     """The plan as a person reads it; what costs next to nothing shares a line unless each is asked for."""
     if not plan.steps:
         return "Nothing to be done."
@@ -189,7 +189,7 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _as_json(plan: Plan) -> list[dict[str, Any]]:
+def _as_json(plan: RunPlan) -> list[dict[str, Any]]:
     return [
         {
             "rule": step.rule,

@@ -72,11 +72,12 @@ def left_in_queue(records: Path) -> list[QueuedJob]:
     return [QueuedJob(*line.split("|", 2)) for line in said]
 
 
-def pending_in_queue() -> set[str]:
-    """The numbers of this user's jobs that the queue has not started yet; none where there is no queue."""
+def states_in_queue() -> dict[str, tuple[str, str]] | None:
+    """The state and the reason to wait of this user's jobs, by number; nothing where there is no queue."""
     if shutil.which("squeue") is None:
-        return set()
-    return set(_ask("--states=PENDING", "--format=%i"))
+        return None
+    lines = (line.split("|", 2) for line in _ask("--states=all", "--format=%i|%T|%r"))
+    return {number: (state, reason) for number, state, reason in lines}
 
 
 def _ask(*words: str) -> list[str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from realign.artifacts.command import UserError
 from realign.commands import DONE_BY, STAGES, order
 from realign.runs.flow import DEFAULT_STUDY, backbone_in, changes_of, read_config
-from realign.runs.journal import Story, Told, read_journal
-from realign.runs.queue import left_in_queue, pending_in_queue, say_left
+from realign.runs.journal import JobStatus, RunStatus, read_journal
+from realign.runs.queue import left_in_queue, say_left, states_in_queue
 from realign.study.load import load_study
 
 # What a job or the cluster says when it fails → what a user does about it. `{}` is where the study
@@ -21,12 +21,25 @@ from realign.study.load import load_study
 REMEDIES = (
     (r"CUDA out of memory|OutOfMemoryError: CUDA", "a smaller token budget in the recipe's hardware"),
     (r"OUT_OF_MEMORY|oom.kill|MemoryError|Cannot allocate memory|more memory than", "{}.memory_gb"),
-    (r"TIMEOUT|TIME LIMIT|time limit", "{}.hours, or run it again: it goes on where it was"),
+    (r"TIMEOUT|TIME LIMIT|time limit\b", "{}.hours, or run it again: it goes on where it was"),
     (r"NODE_FAIL|NODE FAILURE|node failure|BOOT_FAIL", "nothing: run it again, it goes on where it was"),
     (r"CANCELLED|PREEMPTED", "nothing: run it again, it goes on where it was"),
     (r"No space left on device", "room on the disk (`realign store` says what the work store holds)"),
     (r"GPUs? asked for|[Nn]o (CUDA|GPU|NVIDIA)|CUDA is not available", "{}.gpus, or the driver of that node"),
 )
+# The queue's reason to wait → what it means; others are shown as they are.
+WAITS_FOR = {
+    "None": "",
+    "Priority": "others come first",
+    "Resources": "no nodes are free",
+    "PartitionTimeLimit": "it will never start, since its limit is above the partition's "
+    "(PartitionTimeLimit): lower its hours in the study's resources",
+    "PartitionDown": "its partition is down",
+    "PartitionInactive": "its partition is inactive",
+    "PartitionNodeLimit": "it will never start, since the partition has too few nodes (PartitionNodeLimit)",
+    "ReqNodeNotAvail": "nodes are down or reserved (ReqNodeNotAvail)",
+}
+GO_ON = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "RESIZING", "SIGNALING", "STOPPED"}
 TAIL_BYTES = 20_000  # of a log, in which its reason stands
 
 
@@ -51,22 +64,31 @@ def main(words: Sequence[str]) -> int:
     return int(any(told.state == "failed" for told in story.jobs.values()))
 
 
-def mark_queued(story: Story) -> None:
+def mark_queued(story: RunStatus) -> None:
     """Tell jobs that wait in a cluster's queue from those that run: to Snakemake both have started."""
     submitted = [told for told in story.jobs.values() if told.state == "running" and told.number]
     if not (story.alive and submitted):
         return
-    pending = pending_in_queue()
+    if (states := states_in_queue()) is None:
+        return
     for told in submitted:
-        if told.number in pending:
-            told.state = "queued"
+        state, why = states.get(told.number, ("COMPLETED", ""))  # the queue forgets ended jobs after a while
+        if state == "PENDING":
+            told.state, told.waits_for = "queued", WAITS_FOR.get(why, why)
+        elif state not in GO_ON:
+            told.state = "ended"  # Snakemake hears of it when it asks the next time
 
 
-def render(results: Path, story: Story) -> str:
+def render(results: Path, story: RunStatus) -> str:
     """A run as a person reads it: how it stands, a table by rule, what runs, is queued, failed and why."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(story.began))
     lines = [f"{results}: the run that began {began} {_standing(story)}", "", *_table(story)]
-    for state, title in (("running", "Running"), ("queued", "Waiting in the queue"), ("failed", "Failed")):
+    for state, title in (
+        ("running", "Running"),
+        ("queued", "Waiting in the queue"),
+        ("ended", "Ended, and not looked at by Snakemake yet"),
+        ("failed", "Failed"),
+    ):
         told = sorted((t for t in story.jobs.values() if t.state == state), key=lambda t: t.since)
         if told:
             lines += ["", f"{title if story.alive or state != 'running' else 'Was running'}:"]
@@ -84,9 +106,13 @@ def _left(records: Path) -> list[str]:
     return say_left(jobs) if jobs else []
 
 
-def _standing(story: Story) -> str:
+def _standing(story: RunStatus) -> str:
+    if not story.alive and not story.success and story.is_done:
+        return "is dead, and the jobs that it left have ended well: run it again for what follows them"
     if story.success:
         return f"ended well after {_span(story.last - story.began)}"
+    if story.success is False and not any(told.state == "failed" for told in story.jobs.values()):
+        return f"was interrupted after {_span(story.last - story.began)}; run it again, and it goes on"
     if story.success is False:
         return f"ended with failures after {_span(story.last - story.began)}"
     if story.alive:
@@ -97,12 +123,13 @@ def _standing(story: Story) -> str:
     )
 
 
-def _table(story: Story) -> Iterator[str]:
+def _table(story: RunStatus) -> Iterator[str]:
     seen = Counter((told.rule, told.state) for told in story.jobs.values())
     yield f"{'rule':<20} {'done':>6} {'running':>8} {'waiting':>8} {'failed':>7}"
     sums: Counter[str] = Counter()
     for rule in sorted(story.planned, key=order):
         counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
+        counts["running"] += seen[rule, "ended"]
         counts["waiting"] = story.planned[rule] - sum(counts.values())
         sums.update(counts)
         yield _row(rule, counts)
@@ -115,12 +142,14 @@ def _row(name: str, counts: Counter[str]) -> str:
     )
 
 
-def _job(told: Told, story: Story) -> Iterator[str]:
+def _job(told: JobStatus, story: RunStatus) -> Iterator[str]:
     again = f", attempt {told.attempts}" if told.attempts > 1 else ""
-    if told.state in ("running", "queued"):
+    if told.state in ("running", "queued", "ended"):
         span = _span((time.time() if story.alive else story.last) - told.since)
         # A queue is not asked when it started a job; so the time is that since it was submitted.
         since = f"submitted as {told.number}, {span} ago" if told.number else f"for {span}"
+        if told.waits_for:
+            since += f", waits: {told.waits_for}"
         yield f"  {told.name}  {since}{again}; log: {', '.join(told.logs)}"
         return
     why = reason(told)
@@ -131,11 +160,18 @@ def _job(told: Told, story: Story) -> Iterator[str]:
         yield f"    change: {remedy}"
 
 
-def reason(told: Told) -> str:
+def reason(told: JobStatus) -> str:
     """Why a job failed: the last word of its own log, and what the cluster says of it."""
-    said = [_last_word(Path(log)) for log in told.logs]
-    words = [*dict.fromkeys(word for word in [*said, " ".join(told.message.split())] if word)]
+    logs = [Path(log) for log in told.logs]
+    # a job that never began still has the log of an earlier run
+    said = [_last_word(log) for log in logs if log.exists() and log.stat().st_mtime >= told.since - 1]
+    words = [*dict.fromkeys(word for word in [*said, _message(told)] if word)]
     return "; ".join(words) or "it died without a word: a kill, perhaps for lack of memory"
+
+
+def _message(told: JobStatus) -> str:
+    """What Snakemake or the cluster says of a failed job, without its advice to look into logs."""
+    return " ".join(told.message.split("For further error details")[0].split())
 
 
 def _last_word(log: Path) -> str:
@@ -150,7 +186,7 @@ def _last_word(log: Path) -> str:
     return " ".join(lines[own[-1] :] if own else lines[-1:])
 
 
-def remedy_of(told: Told, why: str) -> str:
+def remedy_of(told: JobStatus, why: str) -> str:
     """The setting to change, or what else to do, where what was said is known."""
     backbone = backbone_in(told.wildcards)
     rule = DONE_BY.get(told.rule, told.rule)
@@ -167,7 +203,7 @@ def _span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def as_json(story: Story) -> str:
+def as_json(story: RunStatus) -> str:
     """The run for programs."""
     jobs = []
     for told in story.jobs.values():

@@ -27,6 +27,14 @@ class RuleResources(Section):
         gt=0,
     )
     partition: str | None = setting(None, "The cluster's partition for these jobs.")
+    account: str | None = setting(None, "The account that these jobs are charged to.")
+    qos: str | None = setting(None, "The cluster's quality of service for these jobs.")
+    constraint: str | None = setting(None, "Features that their nodes must have, as the cluster names them.")
+    reservation: str | None = setting(None, "The reservation to run in.")
+    exclude: str | None = setting(None, "Nodes that these jobs must not run on.")
+    exclusive: bool | None = setting(None, "Whether a job has its nodes for itself.")
+    licences: str | None = setting(None, "Licences that a job takes, as the cluster names them.")
+    mail: str | None = setting(None, "An address that hears of a job's end and failure.")
 
     def over(self, below: "RuleResources") -> "RuleResources":
         """These resources, with `below` where they say nothing."""

@@ -1,0 +1,211 @@
+"""What becomes of refused submissions, of jobs that SLURM took away, and of limits that are too short."""
+
+import asyncio
+import inspect
+from types import SimpleNamespace
+
+import pytest
+import snakemake_executor_plugin_slurm as executor
+
+from realign.runs import slurm
+from realign.runs.attempts import enough_time, give_up_what_a_user_must_mend, record_error
+from realign.runs.flow import Flow
+from realign.runs.slurm import as_ended, telling_the_ended
+from realign.study.load import parse_study
+
+
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [
+        ("PREEMPTED", "CANCELLED"),
+        ("CANCELLED by 1000", "CANCELLED"),
+        ("RUNNING", "RUNNING"),
+        ("NODE_FAIL", "NODE_FAIL"),
+        ("", ""),
+    ],
+)
+def test_a_state_is_read_by_a_name_that_the_executor_knows(said, read):
+    assert as_ended(said) == read
+
+
+def test_answers_are_put_right_and_a_failed_question_stays_one():
+    answers = [({"7": "PREEMPTED", "8": "PENDING"}, 0.1), (None, None), ({}, 0.2)]
+
+    async def query(command, logger):
+        return answers.pop(0)
+
+    ask = telling_the_ended(query)
+    found = [asyncio.run(ask("squeue", None)) for _ in range(3)]
+    assert found == [({"7": "CANCELLED", "8": "PENDING"}, 0.1), (None, None), ({}, 0.2)]
+
+
+LIMIT = (
+    "SLURM sbatch failed. The error message was 'sbatch: error: AssocMaxSubmitJobLimit\n"
+    "sbatch: error: Batch job submission failed: Job violates accounting/QOS policy (job submit limit, "
+    "user's size and/or time limits)'.\n    sbatch call:\n        sbatch --wrap=\"{}\"\n"
+)
+PARTITION = (
+    "SLURM sbatch failed. The error message was 'sbatch: error: invalid partition specified: gpuu\n"
+    "sbatch: error: Batch job submission failed: Invalid partition name specified'.\n"
+    '    sbatch call:\n        sbatch --wrap="eyJiYXNlNjQi"\n'
+)
+
+
+class Job(SimpleNamespace):
+    """What is used of a Snakemake job."""
+
+    def is_group(self):
+        return False
+
+
+class Executor:
+    """An executor whose submissions SLURM answers with these words, one after the other."""
+
+    def __init__(self, *answers):
+        self.answers, self.reported, self.said, self.wait = list(answers), [], [], True
+        self.logger = SimpleNamespace(warning=self.said.append)
+
+    def run_job(self, job):
+        if answer := self.answers.pop(0):
+            self._report_job_error_threadsafe(SimpleNamespace(job=job), answer)
+
+    def _report_job_error_threadsafe(self, info, msg):
+        self.reported.append(msg)
+
+
+@pytest.fixture
+def job():
+    return Job(name="train", attempt=1, restart_times=10, log=["x.log"])
+
+
+def test_a_submission_refused_for_now_waits_and_spends_no_attempt(job, monkeypatch):
+    monkeypatch.setattr(slurm, "FIRST_PAUSE", 0.01)
+    away = LIMIT.replace("AssocMaxSubmitJobLimit", "Unable to contact slurm controller (connect failure)")
+    tried = Executor(LIMIT, LIMIT, away, "")
+    slurm.Submissions(tried)
+    tried.run_job(job)
+    assert (tried.answers, tried.reported, job.attempt) == ([], [], 1)
+    assert len(tried.said) == 2
+    assert "AssocMaxSubmitJobLimit" in tried.said[0]
+
+
+def test_a_run_that_ends_stops_waiting(job, monkeypatch):
+    tried = Executor(LIMIT, "")
+    slurm.Submissions(tried)
+    tried.wait = False
+    tried.run_job(job)
+    assert tried.answers == [""]
+
+
+@pytest.mark.parametrize(
+    ("said", "setting"),
+    [
+        (
+            "Invalid partition name specified",
+            "resources.rules.train.partition, or the profile's slurm_partition",
+        ),
+        (
+            "Invalid account or account/partition combination specified",
+            "resources.rules.train.account, or the profile's slurm_account",
+        ),
+        ("Invalid qos specification", "resources.rules.train.qos"),
+        ("Requested time limit is invalid (missing or exceeds some limit)", "resources.rules.train.hours"),
+        ("Invalid generic resource (gres) specification", "resources.rules.train.gpus"),
+        ("Requested node configuration is not available", "in resources.rules.train"),
+    ],
+)
+def test_a_submission_refused_for_good_fails_once_and_names_the_setting(job, said, setting):
+    tried = Executor(PARTITION.replace("invalid partition specified: gpuu", said).replace(
+        "Batch job submission failed: Invalid partition name specified", said))  # fmt: skip
+    slurm.Submissions(tried)
+    tried.run_job(job)
+    (message,) = tried.reported
+    assert setting in message
+    assert said in message
+    assert "eyJ" not in message
+    assert job.attempt > job.restart_times
+
+
+def test_an_account_that_the_executor_itself_finds_invalid_is_refused_for_good(job):
+    said = (
+        "Job submission failed with exception: The given account nobody appears to be invalid. Available:\na"
+    )
+    tried = Executor(said)
+    slurm.Submissions(tried)
+    tried.run_job(job)
+    assert "change resources.rules.train.account" in tried.reported[0]
+    assert job.attempt > job.restart_times
+
+
+def test_the_executor_still_speaks_and_submits_as_it_is_read():
+    text = inspect.getsource(executor)
+    assert '"SLURM sbatch failed. "' in text
+    assert "f\"The error message was '{e.output.strip()}'.\\n\"" in text
+    assert 'f"Job submission failed with exception: {e}"' in text
+    for name in ("run_job", "_report_job_error_threadsafe", "report_job_error", "sleep"):
+        assert callable(getattr(executor.Executor, name))
+    assert "self._job_submission_executor.submit(self.run_job, job)" in text
+    assert "self._report_job_error_threadsafe(" in inspect.getsource(executor.Executor.run_job)
+
+
+def test_a_met_time_limit_doubles_the_next_one_where_a_job_cannot_go_on(tmp_path, job):
+    log = tmp_path / "x.log"
+    job.log, job.resources, told = [str(log)], {"runtime": 60}, []
+    report = slurm.noting_time_limits(lambda info, msg=None, **others: told.append(msg))
+    report(SimpleNamespace(job=job), msg="SLURM-job '7' failed, SLURM status is: 'FAILED'.")
+    assert enough_time(log, 60) == 60
+    report(SimpleNamespace(job=job), msg="SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.")
+    assert len(told) == 2
+    assert (enough_time(log, 60), enough_time(log, 500)) == (120, 500)
+    study = parse_study({"study": {"name": "m"}, "backbones": {}})
+    for rule, hours in (("hrsa_linear", 120), ("train", 60)):
+        (tmp_path / "results/m/logs").mkdir(parents=True, exist_ok=True)
+        limit = Flow(study, lambda *_: log).limits(rule, memory_gb=1)["runtime"]
+        assert (limit({}, 2) if callable(limit) else limit) == hours
+
+
+def test_what_a_user_must_mend_is_not_tried_again(tmp_path, job):
+    handled, log = [], tmp_path / "x.log"
+    scheduler = SimpleNamespace(_handle_error=handled.append)
+    give_up_what_a_user_must_mend(scheduler)
+    job.log = [str(log)]
+    scheduler._handle_error(job)
+    assert job.attempt == 1
+    record_error(log, "train: step 46: the queries have collapsed")
+    scheduler._handle_error(job)
+    assert job.attempt > job.restart_times
+    assert handled == [job, job]
+
+
+PARTITIONS = """PartitionName=cpu AllowGroups=ALL Default=YES MaxTime=04:00:00 State=UP
+PartitionName=long AllowGroups=ALL Default=NO MaxTime=7-00:00:00 State=UP
+PartitionName=free AllowGroups=ALL Default=NO MaxTime=UNLIMITED State=UP
+"""
+
+
+def test_jobs_that_would_never_start_stop_the_run_that_asks_for_them(tmp_path, monkeypatch):
+    from snakemake.exceptions import WorkflowError
+
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\ncat <<'END'\n{PARTITIONS}END\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert slurm.partitions() == {"cpu": (240, True), "long": (10080, False), "free": (None, False)}
+
+    def workflow(*jobs):
+        made = [
+            SimpleNamespace(
+                is_local=False,
+                rule=SimpleNamespace(name=name, norun=False),
+                resources={"slurm_partition": partition, "runtime": minutes},
+            )
+            for name, partition, minutes in jobs
+        ]
+        return SimpleNamespace(local_exec=False, dag=SimpleNamespace(needrun_jobs=lambda: made))
+
+    slurm.refuse_what_would_never_start(
+        workflow(("train", "", 240), ("mine", "long", 9000), ("sft", "free", 10**6))
+    )
+    with pytest.raises(WorkflowError) as stopped:
+        slurm.refuse_what_would_never_start(workflow(("train", "", 720), ("mine", "gpuu", 1)))
+    assert "resources.rules.train: 12 hours are more than the 4 of partition 'cpu'" in str(stopped.value)
+    assert "resources.rules.mine: no partition 'gpuu' (cpu, long, free)" in str(stopped.value)
