@@ -75,3 +75,18 @@ def test_cheap_or_kept_work_is_redone_without_asking(planned):
     costs["train"] = Cost(1, 9, "measured")
     generous = parse_study({"study": {"name": "mine"}, "backbones": {}, "resources": {"redo_gpu_hours": 12}})
     module.guard(None, generous, {})
+
+
+def test_hours_of_processors_count_too(planned):
+    from snakemake.exceptions import WorkflowError
+
+    _, costs = planned
+    costs["train"], costs["extract"] = Cost(0.1, 0, "measured", 0.2), Cost(0.01, 0, "measured", 0.01)
+    module.guard(None, STUDY, {})
+    said = module.describe(module.redone(*planned))
+    assert said.splitlines()[0] == "Because of code alone 0.21 CPU-h would be redone:"
+    assert said.splitlines()[-1] == "  1 jobs that cost next to nothing"
+    costs["train"] = Cost(50, 0, "measured", 100)
+    with pytest.raises(WorkflowError, match="accept_cost=101"):
+        module.guard(None, STUDY, {})
+    module.guard(None, STUDY, {"accept_cost": 101})

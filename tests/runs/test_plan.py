@@ -5,14 +5,17 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 
 import pytest
 
 from realign.artifacts.command import UserError
+from realign.artifacts.store import WorkStore, work_key
 from realign.runs import plan
 from realign.runs.cost import Cost, cost_of, measured_hours, total
 from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import read_config
+from realign.runs.kept import kept_jobs
 from realign.runs.plan import RunPlan, Step
 from realign.study.resources import Resources
 
@@ -76,7 +79,7 @@ def test_what_is_not_made_is_planned_then_nothing_is(toy):
     assert toy.whys() == {"train": "not made yet", "figure": "not made yet; follows train"}
     toy.run()
     assert toy.whys() == {}
-    assert plan.render(plan.RunPlan((), (), 8.0)) == "Nothing to be done."
+    assert plan.render(plan.RunPlan((), (), Resources())) == "Nothing to be done."
 
 
 def test_a_changed_setting_is_named_and_only_its_rule_is_stale(toy):
@@ -89,7 +92,7 @@ def test_a_setting_upstream_reaches_what_follows(toy):
     toy.run()
     toy.change(train={"nested": {"k": [1, 3]}})
     assert toy.whys() == {
-        "train": "settings: nested.k [1, 2] → [1, 3]",
+        "train": "settings: nested.k[1] 2 → 3",
         "figure": "follows train",
     }
 
@@ -102,6 +105,14 @@ def test_changed_code_is_said(toy):
         "train": "code: changed since its last run",
         "figure": "code: changed since its last run; follows train",
     }
+
+
+def test_of_long_values_the_part_that_differs_is_shown(toy):
+    long = "the same beginning of a long instruction, then "
+    toy.change(figure={"text": long + "one"})
+    toy.run()
+    toy.change(figure={"text": long + "another"})
+    assert toy.whys()["figure"] == 'settings: text …ion, then one" → …ion, then another"'
 
 
 def test_no_more_than_three_settings_are_spelt_out(toy):
@@ -133,6 +144,70 @@ def test_a_manifest_rewritten_with_equal_bytes_makes_nothing_stale(toy, tmp_path
     manifest = tmp_path / "results/toy/model.manifest.json"
     manifest.write_bytes(manifest.read_bytes())
     assert toy.whys() == {}
+
+
+def test_a_file_that_a_run_takes_away_meanwhile_is_looked_at_again(toy, tmp_path, monkeypatch):
+    from realign.runs import dag
+
+    real, looks = dag._planned_jobs, []
+
+    def planned(*words):
+        looks.append(words)
+        if len(looks) < 3:
+            raise UserError("the workflow can't be planned: Unable to obtain modification time of file a.txt")
+        return real(*words)
+
+    monkeypatch.setattr(dag, "_planned_jobs", planned)
+    monkeypatch.setattr(dag.time, "sleep", lambda seconds: None)
+    assert toy.whys()["train"] == "not made yet"
+    assert len(looks) == 3
+
+
+def sealed(store, command, inputs, settings, outputs):
+    """Finished work as a run leaves it; the hashes of what it made, and its provenance."""
+    hashes = {name: [sha for _, sha in given] for name, given in inputs.items()}
+    key = work_key(command, hashes, settings, "c0")
+    work = store.work(command, key)
+    work.begin()
+    for name, text in outputs.items():
+        (work.out / name).write_text(text)
+    given = {n: [{"path": path, "hash": sha} for path, sha in entries] for n, entries in inputs.items()}
+    record = {"command": command, "key": key, "inputs": given, "settings": settings, "code": "c0"}
+    seal = work.seal({name: work.out / name for name in outputs}, record)
+    return {name: manifest.hash for name, manifest in seal.outputs.items()}, record
+
+
+def test_going_back_to_settings_whose_work_is_sealed_costs_seconds_all_the_way_down(tmp_path, monkeypatch):
+    """train and what follows it were made with x=1, then with x=2; x=1 comes back."""
+    monkeypatch.chdir(tmp_path)
+    store = WorkStore(tmp_path / "store")
+    records = {}
+    for x in (1, 2):
+        made, records["train"] = sealed(store, "train", {}, {"x": x}, {"model": f"weights {x}"})
+        _, records["mine"] = sealed(
+            store, "mine", {"model": [("m", made["model"])]}, {}, {"rows": f"rows {x}"}
+        )
+    for name, place in (("train", "m"), ("mine", "r")):
+        (tmp_path / f"{place}.provenance.json").write_text(json.dumps(records[name]))
+
+    def planned(x):
+        now = {"settings": {"x": x}, "code": "c0", "store": str(store.root)}
+        train = PlannedJob("train", {}, ("m",), {"model": "m"}, before={"settings": {}}, now=now)
+        now = now | {"settings": {}}
+        mine = PlannedJob("mine", {}, ("r",), {"rows": "r"}, before=now, now=now, after=("train",))
+        return [train, mine]
+
+    assert kept_jobs(planned(1)) == {"train", "mine"}
+    assert kept_jobs(planned(3)) == set()
+    unnamed = [replace(planned(1)[0], outputs=("m", "s"), named_outputs={"other": "m"}), planned(1)[1]]
+    assert kept_jobs(unnamed) == {"train"}
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"), [(1e-7, "under 1 s"), (0.01, "36 s"), (0.5, "30 min"), (2, "2 h")]
+)
+def test_times_are_said_as_people_say_them(hours, said):
+    assert plan.span(hours) == said
 
 
 def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path):
@@ -182,16 +257,18 @@ STEPS = (
 
 
 def rendered(*steps, **how):
-    return [" ".join(line.split()) for line in plan.render(RunPlan(steps, (), 8.0), **how).splitlines()]
+    return [
+        " ".join(line.split()) for line in plan.render(RunPlan(steps, (), Resources()), **how).splitlines()
+    ]
 
 
 def test_what_costs_next_to_nothing_shares_a_line_with_what_made_it_stale():
     assert rendered(*STEPS) == [
         "rule jobs cost why",
-        "problems 1 0.1 min (guessed) settings: train 10 → 20",
+        "problems 1 6 s (guessed) settings: train 10 → 20",
         "train 3 1.5 h (stated) not made yet; follows mine",
         "train 1 10 min it has other inputs than before",
-        "report 1 0 min (guessed) follows claims",
+        "report 1 under 1 s (guessed) follows claims",
         "small ones 31 3.7 min (guessed) not made yet: 30 figures and tables, claims",
         "all 37 1.73 h of jobs, one after the other (87 % stated, 4 % guessed)",
         "(--all: a line for each rule)",
@@ -206,8 +283,8 @@ def test_each_rule_has_its_line_where_that_is_asked_for():
 def test_what_is_redrawn_alone_says_why_once():
     steps = [step(f"table_{n}", "settings: dpi 200 → 300; follows claims", 0.12) for n in range(9)]
     assert rendered(*steps)[1:] == [
-        "small ones 9 1.1 min (guessed) settings: dpi 200 → 300: 9 figures and tables",
-        "all 9 1.1 min of jobs, one after the other (100 % guessed)",
+        "small ones 9 65 s (guessed) settings: dpi 200 → 300: 9 figures and tables",
+        "all 9 65 s of jobs, one after the other (100 % guessed)",
         "(--all: a line for each rule)",
     ]
 
@@ -217,8 +294,8 @@ def test_what_is_kept_is_never_counted_among_what_is_made():
     assert rendered(*kept, step("claims", "not made yet", 0.1, "measured"))[1:] == [
         "mine 1 kept: seconds what it made was deleted",
         "pairs 1 kept: seconds not made yet",
-        "claims 1 0.1 min not made yet",
-        "all 3 0.1 min of jobs, one after the other",
+        "claims 1 6 s not made yet",
+        "all 3 6 s of jobs, one after the other",
     ]
     assert rendered(*kept)[-1] == "all 2 kept: seconds"
 

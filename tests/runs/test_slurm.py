@@ -137,6 +137,22 @@ def test_an_account_that_the_executor_itself_finds_invalid_is_refused_for_good(j
     assert job.attempt > job.restart_times
 
 
+def test_a_refused_group_that_the_executor_cannot_report_is_reported(job):
+    """It names the rule of a job that it could not submit, and a group has none: the run would wait for ever."""
+    tried = Executor("")
+
+    def submit(group):
+        try:
+            raise RuntimeError("The given account nobody appears to be invalid")
+        except RuntimeError:
+            raise AttributeError("no rule")  # noqa: B904 (as the executor does)
+
+    tried.run_job = submit
+    slurm.Submissions(tried)
+    tried.run_job(job)
+    assert "The given account nobody appears to be invalid (change" in tried.reported[0]
+
+
 def test_the_executor_still_speaks_and_submits_as_it_is_read():
     text = inspect.getsource(executor)
     assert '"SLURM sbatch failed. "' in text

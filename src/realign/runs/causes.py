@@ -17,6 +17,7 @@ WORDS = {
     "incomplete output files": "an earlier run was interrupted in it",
     "forced": "asked for",
 }
+BRIEF = 40  # letters of a setting's value
 SHOWN = 3  # settings, modules or rules that are named before the rest is counted
 
 
@@ -59,13 +60,26 @@ def _differences(before: Any, now: Any, path: str = "") -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in sorted({*before, *now}):
             yield from _differences(before.get(key), now.get(key), f"{path}.{key}" if path else key)
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, (one, other) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(one, other, f"{path}[{i}]")
     elif before != now:
-        yield f"{path} {_brief(before)} → {_brief(now)}"
+        yield f"{path} {' → '.join(_where_they_differ(before, now))}"
 
 
-def _brief(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:37]}…"
+def _where_they_differ(before: Any, now: Any) -> tuple[str, str]:
+    """Both values as far as they are not alike, each in a few words."""
+    one, other = (json.dumps(value, ensure_ascii=False) for value in (before, now))
+    if max(len(one), len(other)) <= BRIEF:
+        return one, other
+    alike = next(i for i, (a, b) in enumerate(zip(one + chr(0), other + chr(0), strict=False)) if a != b)
+    start = max(0, alike - 10)
+    return _cut(one, start), _cut(other, start)
+
+
+def _cut(text: str, start: int) -> str:
+    kept = ("…" if start else "") + text[start:]
+    return kept if len(kept) <= BRIEF else f"{kept[: BRIEF - 1]}…"
 
 
 def redone_for_code(jobs: Sequence[PlannedJob]) -> dict[str, tuple[str, ...]]:

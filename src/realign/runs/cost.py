@@ -32,6 +32,7 @@ class Cost:
     hours: float
     gpu_hours: float
     source: str
+    cpu_hours: float = 0.0  # of jobs without GPUs
 
 
 def costs_of(jobs: Sequence[PlannedJob], study: Study) -> dict[str, Cost]:
@@ -65,7 +66,8 @@ def cost_of(job: PlannedJob, measured: Mapping[str, float], resources: Resources
     if job.rule in DONE_BY:  # its work is another job's, and counted there
         return Cost(PUBLISHING_HOURS, 0, "guess")
     hours, source = _hours(job, measured, resources)
-    return Cost(hours, hours * _gpus(job.resources), source)
+    gpus = _gpus(job.resources)
+    return Cost(hours, hours * gpus, source, 0.0 if gpus else hours * int(job.resources.get("_cores") or 1))
 
 
 def _gpus(resources: Mapping[str, Any]) -> int:
@@ -93,4 +95,5 @@ def total(costs: Iterable[Cost]) -> Cost:
     """The sum; its source is the least certain of its parts."""
     costs = list(costs)
     source = max((c.source for c in costs), key=SOURCES.index, default="measured")
-    return Cost(sum(c.hours for c in costs), sum(c.gpu_hours for c in costs), source)
+    hours, gpu, cpu = (sum(getattr(c, name) for c in costs) for name in ("hours", "gpu_hours", "cpu_hours"))
+    return Cost(hours, gpu, source, cpu)

@@ -9,6 +9,7 @@ import functools
 import io
 import json
 import re
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from realign.artifacts.provenance import read_provenance
 
 TRIGGERS = ("mtime", "input", "params")  # and this size: as in every profile
 CHECKSUM_BYTES = 200_000_000
+VANISHED = "Unable to obtain modification time"  # as Snakemake says it
+LOOKS = 10  # at files that a run changes meanwhile
 FOLLOWS = "input files updated by another job"
 
 
@@ -29,6 +32,9 @@ class PlannedJob:
     rule: str
     wildcards: Mapping[str, str] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    named_outputs: Mapping[str, str] = field(
+        default_factory=dict
+    )  # by the rule's names, which the command's are
     reasons: tuple[str, ...] = ()  # as Snakemake names them
     resources: Mapping[str, Any] = field(default_factory=dict)
     before: Mapping[str, Any] = field(default_factory=dict)  # its job parameter as last recorded
@@ -71,7 +77,28 @@ def planned_jobs(
     config: Mapping[str, Any] | None = None,
     targets: Sequence[str] = (),
 ) -> list[PlannedJob]:
-    """The jobs that `snakemake --dry-run` would list, with the reasons that Snakemake has."""
+    """The jobs that `snakemake --dry-run` would list, with the reasons that Snakemake has.
+
+    A run that goes on meanwhile deletes and makes files, and Snakemake gives up when one is gone that it has
+    just seen; then the next look sees it gone.
+    """
+    for _ in range(LOOKS - 1):
+        try:
+            return _planned_jobs(snakefile, workdir, configfile, config, targets)
+        except UserError as error:
+            if VANISHED not in str(error):
+                raise
+            time.sleep(0.5)
+    return _planned_jobs(snakefile, workdir, configfile, config, targets)
+
+
+def _planned_jobs(
+    snakefile: Path,
+    workdir: Path,
+    configfile: Path | None,
+    config: Mapping[str, Any] | None,
+    targets: Sequence[str],
+) -> list[PlannedJob]:
     from snakemake.api import SnakemakeApi
     from snakemake.settings.types import (
         ConfigSettings,
@@ -129,6 +156,7 @@ def _planned(dag: Any, job: Any, names: Mapping[Any, str]) -> PlannedJob:
         job.rule.name,
         dict(job.wildcards_dict),
         tuple(map(str, job.output)),
+        {name: str(path) for name, path in job.output.items() if isinstance(path, str)},
         tuple(dag.reason(job).get_names()),
         {k: v for k, v in job.resources.items() if isinstance(v, int | float | str)},
         before,

@@ -13,7 +13,10 @@ from realign.runs.causes import redone_for_code
 from realign.runs.cost import Cost, costs_of
 from realign.runs.dag import PlannedJob, jobs_of
 from realign.runs.flow import ACCEPTED, accepted_cost
+from realign.study.resources import Resources
 from realign.study.study import Study
+
+NEXT_TO_NOTHING = 0.1  # hours
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,7 @@ class Redone:
     modules: tuple[str, ...]
     rules: tuple[tuple[str, int], ...]  # with the number of jobs of each
     gpu_hours: float
+    cpu_hours: float = 0.0
 
 
 def redone(jobs: Sequence[PlannedJob], costs: Mapping[str, Cost]) -> tuple[Redone, ...]:
@@ -37,10 +41,11 @@ def redone(jobs: Sequence[PlannedJob], costs: Mapping[str, Cost]) -> tuple[Redon
             modules,
             tuple(sorted(Counter(job.rule for job in members).items())),
             sum(costs[job.name].gpu_hours for job in members),
+            sum(costs[job.name].cpu_hours for job in members),
         )
         for modules, members in groups.items()
     ]
-    return tuple(sorted(found, key=lambda one: (-one.gpu_hours, one.modules)))
+    return tuple(sorted(found, key=lambda one: (-one.gpu_hours, -one.cpu_hours, one.modules)))
 
 
 def gpu_hours(found: Sequence[Redone]) -> float:
@@ -48,19 +53,40 @@ def gpu_hours(found: Sequence[Redone]) -> float:
     return sum(one.gpu_hours for one in found)
 
 
+def cpu_hours(found: Sequence[Redone]) -> float:
+    """CPU-hours of all of it that needs no GPU."""
+    return sum(one.cpu_hours for one in found)
+
+
+def is_too_much(found: Sequence[Redone], limits: Resources, accepted: float = 0.0) -> bool:
+    """Whether a run stops for it."""
+    return gpu_hours(found) > max(limits.redo_gpu_hours, accepted) or cpu_hours(found) > max(
+        limits.redo_cpu_hours, accepted
+    )
+
+
 def describe(found: Sequence[Redone]) -> str:
-    """What would be redone and which modules did it, a line each."""
-    lines = [f"Because of code alone {gpu_hours(found):.3g} GPU-h would be redone:"]
-    for one in found:
+    """What would be redone and which modules did it, a line each; what costs next to nothing in one."""
+    lines = [f"Because of code alone {_say(gpu_hours(found), cpu_hours(found))} would be redone:"]
+    dear = [one for one in found if one.gpu_hours + one.cpu_hours >= NEXT_TO_NOTHING]
+    for one in dear:
         rules = ", ".join(f"{rule} {count}" for rule, count in one.rules)
-        lines.append(f"  {one.gpu_hours:>6.3g} GPU-h  {', '.join(one.modules)}: {rules}")
+        lines.append(f"  {_say(one.gpu_hours, one.cpu_hours)}  {', '.join(one.modules)}: {rules}")
+    if rest := sum(count for one in found if one not in dear for _, count in one.rules):
+        lines.append(f"  {rest} jobs that cost next to nothing")
     return "\n".join(lines)
+
+
+def _say(gpu: float, cpu: float) -> str:
+    said = [f"{hours:.3g} {unit}" for hours, unit in ((gpu, "GPU-h"), (cpu, "CPU-h")) if hours >= 0.005]
+    return " and ".join(said) or "next to nothing"
 
 
 def how_to_go_on(found: Sequence[Redone]) -> str:
     """What a user does about it."""
-    hours = int(gpu_hours(found)) + 1
-    stages = " ".join(sorted({rule for one in found for rule, _ in one.rules if one.gpu_hours}))
+    hours = int(max(gpu_hours(found), cpu_hours(found))) + 1
+    dear = [one for one in found if one.gpu_hours + one.cpu_hours >= NEXT_TO_NOTHING]
+    stages = " ".join(sorted({rule for one in dear for rule, _ in one.rules}))
     return (
         f"A run asks for `--config {ACCEPTED}={hours}`. If the change does not matter for the results, "
         f"say so: `realign touch --stage {stages} --reason '…'`."
@@ -73,7 +99,7 @@ def guard(dag: Any, study: Study, config: Mapping[str, Any]) -> None:
     if not any(job.new_code for job in jobs):
         return
     found = redone(jobs, costs_of(jobs, study))
-    if gpu_hours(found) > max(study.resources.redo_gpu_hours, accepted_cost(config)):
+    if is_too_much(found, study.resources, accepted_cost(config)):
         from snakemake.exceptions import WorkflowError  # which Snakemake shows without a traceback
 
         raise WorkflowError(f"{describe(found)}\n{how_to_go_on(found)}")

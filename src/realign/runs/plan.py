@@ -13,8 +13,9 @@ from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
-from realign.runs.guard import Redone, describe, gpu_hours, how_to_go_on, redone
+from realign.runs.guard import Redone, describe, how_to_go_on, is_too_much, redone
 from realign.study.load import load_study
+from realign.study.resources import Resources
 from realign.study.study import Study
 
 # A rule all of whose jobs cost less than this, or than this share of the plan, gets no line of its own.
@@ -38,7 +39,7 @@ class RunPlan:
 
     steps: tuple[Step, ...]
     redone: tuple[Redone, ...]
-    limit: float  # GPU-hours that a run redoes without asking
+    limits: Resources  # with the hours that a run redoes without asking
 
 
 def main(words: Sequence[str]) -> int:
@@ -77,7 +78,7 @@ def make_plan(
         Step(rule, why, tuple(members), total(costs[job.name] for job in members))
         for (rule, why, _), members in sorted(groups.items(), key=_flow_order)
     ]
-    return RunPlan(tuple(steps), redone(jobs, costs), study.resources.redo_gpu_hours)
+    return RunPlan(tuple(steps), redone(jobs, costs), study.resources)
 
 
 def planned(
@@ -110,7 +111,7 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
         lines.append("(--all: a line for each rule)")
     if plan.redone:
         lines += ["", describe(plan.redone)]
-        if gpu_hours(plan.redone) > plan.limit:
+        if is_too_much(plan.redone, plan.limits):
             lines.append(how_to_go_on(plan.redone))
     return "\n".join(lines)
 
@@ -180,8 +181,18 @@ def _say_sum(steps: Sequence[Step]) -> str:
 
 
 def _amount(cost: Cost) -> str:
-    gpu = f"{_figure(cost.gpu_hours)} GPU-h, " if cost.gpu_hours else ""
-    return gpu + (f"{_figure(cost.hours)} h" if cost.hours >= 1 else f"{cost.hours * 60:.2g} min")
+    gpu = f"{_figure(cost.gpu_hours)} GPU-h, " if cost.gpu_hours >= 0.001 else ""
+    return gpu + span(cost.hours)
+
+
+def span(hours: float) -> str:
+    """A time as people say it."""
+    seconds = hours * 3600
+    if seconds < 1:
+        return "under 1 s"
+    if seconds < 100:
+        return f"{seconds:.2g} s"
+    return f"{_figure(hours)} h" if hours >= 1 else f"{hours * 60:.2g} min"
 
 
 def _figure(value: float) -> str:

@@ -126,10 +126,16 @@ class Submissions:
 
     def run_job(self, job: Any) -> None:
         """Submit a job, as often as SLURM refuses it for now."""
+        from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
+
         pause = FIRST_PAUSE
         while True:
             self._refused.why = ""
-            self._submit(job)
+            try:
+                self._submit(job)
+            except Exception as error:  # noqa: BLE001 (whatever it is, the job would be waited for without end)
+                # The executor names the rule of a job that it couldn't submit, and a group of jobs has none.
+                self.report(SubmittedJobInfo(job), f"{REFUSED[1]}{error.__context__ or error}")
             if not self._refused.why:
                 return
             self._say_once(self._refused.why)

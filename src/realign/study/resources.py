@@ -57,6 +57,13 @@ class Resources(Section):
         ge=0,
     )
 
+    redo_cpu_hours: float = setting(
+        64.0,
+        "The same for jobs that need no GPU: their hours times their threads.",
+        unit="CPU-hours",
+        ge=0,
+    )
+
     def problems_in(self, study: Any) -> Iterator[str]:
         """Names of rules and backbones that do not exist, whose limits would be lost in silence."""
         given = [("rules", self.rules), *((f"backbones.{n}", r) for n, r in self.backbones.items())]
