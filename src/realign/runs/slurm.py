@@ -46,7 +46,7 @@ SETTINGS = (
     (r"[Rr]eservation", "resources.rules.{}.reservation"),
     (r"node configuration|CPU count|Node count", "threads, memory_gb, gpus or nodes in resources.rules.{}"),
 )  # fmt: skip
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds between two submissions of one job
+FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two submissions of one job
 LONGEST_SILENCE = 30.0  # seconds between two questions for the states of a run's jobs
 # How the executor begins when sbatch refused a submission, and when its own checks before did.
 REFUSED = ("SLURM sbatch failed", "Job submission failed with exception: ")
