@@ -118,7 +118,8 @@ def test_markdown_tables_are_read_back():
 
 
 @pytest.mark.parametrize(
-    ("cell", "value"), [("+1.20 [0.1, 2]", 1.2), ("1,234", 1234.0), ("< 0.001", 0.0), ("abc", None)]
+    ("cell", "value"),
+    [("+1.20 [0.1, 2]", 1.2), ("−0.30 [−1, 2]", -0.3), ("1,234", 1234.0), ("< 0.001", 0.0), ("abc", None)],
 )
 def test_cells_sort_by_their_number(cell, value):
     assert _leading_number(cell) == value

@@ -9,12 +9,13 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from realign.artifacts.command import Job
-from realign.drawing.style import FAINT, INK, MM, SHADE, save, styled
+from realign.drawing.style import FAINT, INK, MM, SHADE, minus, save, styled
 from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
@@ -51,6 +52,12 @@ def stacked(figure: Figure, count: int) -> Sequence[Any]:
     return list(figure.subfigures(count, 1, squeeze=False)[:, 0])
 
 
+def measured_blocks(corpora: Sequence[str], found: pd.DataFrame) -> tuple[str, ...]:
+    """The corpora that anything was measured on, each a block of panels; one empty block where none was."""
+    there = set(found["corpus"])
+    return tuple(corpus for corpus in corpora if corpus in there) or ("",)
+
+
 def stamp(figure: Figure) -> None:
     """Say on the page that the numbers are made up."""
     figure.text(
@@ -63,11 +70,15 @@ def stamp(figure: Figure) -> None:
 
 def empty(axes: Axes, missing: str) -> None:
     """An empty panel that says what is missing."""
-    axes.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
+    axes.tick_params(
+        left=False, bottom=False, labelleft=False, labelbottom=False
+    )  # others may share the ticks
     for spine in axes.spines.values():
         spine.set(visible=True, linestyle=(0, (4, 3)), color=FAINT)
-    told = "\n".join(textwrap.wrap("not measured: " + missing, 22))
-    axes.text(0.5, 0.5, told, ha="center", va="center", color=FAINT, fontsize="small")
+    lines = "\n".join(textwrap.wrap("not measured: " + missing, 22))
+    axes.text(
+        0.5, 0.5, lines, ha="center", va="center", color=FAINT, fontsize="small", transform=axes.transAxes
+    )
 
 
 def shade(axes: Axes, pair: PairEntry, asked: DrawPlate) -> None:
@@ -115,11 +126,30 @@ def layer_ticks(count: int, most: int = 7) -> tuple[list[int], list[str]]:
     return ticks, ["E" if t == 0 else str(t) for t in ticks]
 
 
+STRETCH = 3.0  # similarity is read between 0.9 and 1, so more than a quarter of all colours lie there
+SCALE_TICKS = (-1.0, -0.5, 0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 1.0)
+FEW_LAYERS = 9  # cells of so few layers have room for their numbers
+
+
 def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int = 7) -> Any:
     """A heatmap of base layers (rows) by post-trained layers (columns), layer 0 set apart by a line."""
     rows, columns = values.shape
     colours = mpl.colormaps[style.heat].with_extremes(under="#000000", bad="#E8E8E8")
-    image = axes.imshow(values, cmap=colours, vmin=low, vmax=1, origin="lower", aspect="auto")
+    norm = PowerNorm(STRETCH, vmin=low, vmax=1)
+    image = axes.imshow(values, cmap=colours, norm=norm, origin="lower", aspect="auto")
+    if max(rows, columns) <= FEW_LAYERS:
+        for (row, column), value in np.ndenumerate(values):
+            ink = "black" if float(norm(value)) > 0.55 else "white"
+            if np.isfinite(value):
+                axes.text(
+                    column,
+                    row,
+                    minus(f"{value:.2f}"),
+                    ha="center",
+                    va="center",
+                    color=ink,
+                    fontsize="xx-small",
+                )
     axes.set_xticks(*layer_ticks(columns, most))
     axes.set_yticks(*layer_ticks(rows, most))
     for line in (axes.axhline, axes.axvline):
@@ -127,6 +157,14 @@ def heatmap(axes: Axes, values: np.ndarray, style: Style, low: float, most: int 
     for spine in axes.spines.values():
         spine.set_visible(True)
     return image
+
+
+def heat_scale(image: Any, part: Any, axes: Sequence[Axes], **more: Any) -> Any:
+    """The colour bar of heatmaps, with ticks where the stretched scale needs them."""
+    ticks = [tick for tick in SCALE_TICKS if tick >= image.norm.vmin]
+    bar = part.colorbar(image, ax=list(axes), extend="min", ticks=ticks, **more)
+    bar.ax.set_yticklabels([minus(f"{tick:g}") for tick in ticks])
+    return bar
 
 
 MAT = "mat"  # the mark of axes that get one

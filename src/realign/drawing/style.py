@@ -59,6 +59,11 @@ def styled(style: Style) -> Iterator[None]:
         yield
 
 
+def minus(text: str) -> str:
+    """A number as text, with a minus sign in place of the hyphen."""
+    return text.replace("-", "−")
+
+
 def role_colour(style: Style, kind: str) -> str:
     """The colour of a kind of pair, or of `base`."""
     return getattr(style.palette, kind)

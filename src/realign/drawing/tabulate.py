@@ -38,10 +38,12 @@ class Column:
             return ABSENT
         if self.spec == PROBABILITY:
             return f"{value:.3f}" if value >= 0.0005 else "< 0.001"
-        text = f"{value:{self.spec}}" if self.spec else str(value)
+        if not self.spec:
+            return str(value)
+        text = f"{value:{self.spec}}"
         if self.low and not (_absent(row.get(self.low)) or _absent(row.get(self.high))):
             text += f" [{row[self.low]:{self.spec}}, {row[self.high]:{self.spec}}]"
-        return text
+        return text.replace("-", "−")
 
 
 def _absent(value: Any) -> bool:

@@ -34,7 +34,13 @@ def describe(study: Study) -> Description:
         },
         corpora={name: _corpus(study, name) for name in measured_corpora(study)},
         probe={"test": study.hrsa.probe.test, "seeds": study.hrsa.probe.seeds},
-        datasets={name: {"source": _source(made)} for name, made in study.data.datasets.items()},
+        datasets={
+            name: {
+                "source": _source(made),
+                "recipes": [r for r, of in study.recipes.items() if name in (of.datasets or [name])],
+            }
+            for name, made in study.data.datasets.items()
+        },
         benchmarks=benchmarks,
         compared=tuple(_compared(study)),
         scored=tuple(evaluated_models(study)),

@@ -115,7 +115,8 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
     if part.table == "scores" and needs.pooled and not is_embedder(part.model):
         return True
     if part.table in ("scores", "training"):
-        return _trained_from(part.model) in sides and recipe
+        backbone = _trained_from(part.model)
+        return (backbone in sides if plate.pairs != "none" else bool(backbone)) and recipe
     if part.table == "backbones":
         return part.model in sides
     return True

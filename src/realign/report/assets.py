@@ -46,9 +46,10 @@ figure > a { display: block; cursor: zoom-in; }
 figcaption { padding: .6rem .25rem 0; font-size: .95rem; }
 figure .close { display: none; }
 figure:target { position: fixed; inset: 0; margin: 0; z-index: 9; overflow: auto; border-radius: 0; }
-figure:target img { width: max(100%, 1500px); }
+figure:target img { width: max(160%, 1900px); max-width: none; }
 figure:target .close { display: block; position: fixed; top: .6rem; right: 1.2rem; background: #000;
   color: #fff; padding: .3rem 1rem; border-radius: 1rem; cursor: zoom-out; }
+details.claim, details.claim > div { min-width: 0; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: .5rem; background: var(--card); }
 table { border-collapse: collapse; width: 100%; font-size: .88rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .7rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top;

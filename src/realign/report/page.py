@@ -279,7 +279,7 @@ def _split(line: str) -> list[str]:
 
 def _leading_number(cell: str) -> float | None:
     """The number that a cell begins with, so that it sorts by value."""
-    first = cell.split(" ", 1)[0].replace(",", "")
+    first = cell.split(" ", 1)[0].replace(",", "").replace("−", "-")
     try:
         return float(first)
     except ValueError:
@@ -318,6 +318,7 @@ def _cell(cell: tuple[str, Any], number: bool) -> str:
 
 def _what(description: Description, facts: RunFacts) -> str:
     pairs = [f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in description.pairs]
+    benchmarks = [f"{name} ({_count(len(tasks), 'task')})" for name, tasks in description.benchmarks.items()]
     hours = f"{sum(facts.seconds.values()) / 3600:.2f} in all, over {facts.jobs} recorded jobs"
     listed = [
         ("Backbones", "; ".join(_backbone(n, b, facts) for n, b in description.backbones.items())),
@@ -326,7 +327,7 @@ def _what(description: Description, facts: RunFacts) -> str:
         ("Recipes", ", ".join(description.recipes) + " (settings in table 5)" if description.recipes else ""),
         ("Training data", ", ".join(description.datasets)),
         ("Probe corpora", ", ".join(description.corpora)),
-        ("Benchmarks", "; ".join(f"{b} ({len(t)} tasks)" for b, t in description.benchmarks.items())),
+        ("Benchmarks", "; ".join(benchmarks)),
         ("Versions", ", ".join(f"{n} {v}" for n, v in facts.libraries.items())),
         ("Machines", "; ".join(facts.hosts)),
         ("Hours", hours if facts.jobs else ""),

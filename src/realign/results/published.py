@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from realign.results.tidy import summary
 from realign.study.description import PairEntry
 
 FOLDER = Path(__file__).parent / "reference"
@@ -75,6 +76,11 @@ def published_measure(
     if measure == "knn_overlap":
         return published_value(read_reference(references, "overlap"), pair, known, "value", k=k, **about)
     return np.nan
+
+
+def as_published(frame: pd.DataFrame, measure: str, preset: str = "") -> float:
+    """The study's number counted as the paper counts: its means over layers include the embedding output."""
+    return summary(frame, measure, preset, first=0)["value"]
 
 
 def corpus_of(corpus: str) -> str:

@@ -3,13 +3,22 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from matplotlib.figure import SubFigure
 
 from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, heatmap, long_matrix, mat, publish, sheet, shorten, stack
+from realign.drawing.panels import (
+    Drawing,
+    empty,
+    heat_scale,
+    heatmap,
+    long_matrix,
+    mat,
+    publish,
+    sheet,
+    shorten,
+    stack,
+)
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of
-from realign.results.tidy import TITLES, Tidy, matrix, readings
+from realign.results.tidy import TITLES, Tidy, matrix, pick, readings
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 
@@ -43,45 +52,37 @@ def _names(pair: PairEntry, labels: dict[str, str], emb: bool) -> tuple[str, str
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
-    """A block for each measure: two rows (LLM, embedding model), two columns (SFT, RLVR)."""
-    figure = sheet(asked.style, 104)
+    """A block for each measure: rows are stages (LLM, embedding model), columns kinds (SFT, RLVR)."""
+    pairs = {p.kind: p for p in asked.pairs if p.kind in KINDS}
+    corpus = asked.view.corpora[0] if asked.view.corpora else ""
+    rows = pick(tidy.measures, pair=[p.name for p in pairs.values()], corpus=corpus)
+    kinds = [k for k in KINDS if k in pairs] or ["rlvr"]
+    stages = [s for s in STAGES if s[0] in set(rows["stage"])] or [STAGES[0]]
+    figure = sheet(asked.style, 14 + 45 * len(stages))
     drawn = []
     for block, measure in zip(figure.subfigures(1, 2, squeeze=False)[0], MEASURES, strict=True):
-        drawn += _block(block, measure, asked, tidy)
+        block.suptitle(TITLES[measure], fontweight="bold", fontsize="medium")
+        grid, image = block.subplots(len(stages), len(kinds), squeeze=False), None
+        for (row, column), axes in np.ndenumerate(grid):
+            (stage, title), kind = stages[row], kinds[column]
+            axes.set_title(f"{title}, {asked.kinds[kind].label}", fontsize="small", pad=3)
+            pair = pairs.get(kind)
+            name = pair.name if pair else ""
+            values = matrix(readings(rows, measure, asked.view.preset, pair=name, stage=stage))
+            if pair is None or not values.size or np.isnan(values).all():
+                empty(axes, f"{measure} of {name or 'any pair'}")
+                continue
+            left, right = _names(pair, asked.labels, stage == "embedder")
+            image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
+            axes.set_xlabel(right, labelpad=2, fontsize="x-small")
+            axes.set_ylabel(left, labelpad=2, fontsize="x-small")
+            if asked.kinds[kind].shaded:
+                mat(axes)
+            drawn.append(
+                long_matrix(values, measure=measure, pair=name, kind=kind, stage=stage, corpus=corpus)
+            )
+        if image is not None:
+            heat_scale(image, block, grid.ravel(), shrink=0.8, pad=0.02, aspect=35)
+        block.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
+        block.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))
-
-
-def _block(block: SubFigure, measure: str, asked: DrawPlate, tidy: Tidy) -> list[pd.DataFrame]:
-    pairs: dict[str, PairEntry] = {p.kind: p for p in asked.pairs}
-    corpus = asked.view.corpora[0] if asked.view.corpora else ""
-    block.suptitle(TITLES[measure], fontweight="bold", fontsize="medium")
-    grid = block.subplots(2, 2, squeeze=False)
-    drawn, image = [], None
-    for (row, column), axes in np.ndenumerate(grid):
-        (stage, title), kind = STAGES[row], KINDS[column]
-        pair = pairs.get(kind)
-        axes.set_title(f"{title}, {asked.kinds[kind].label}", fontsize="small", pad=3)
-        if pair is None:
-            empty(axes, f"no {asked.kinds[kind].label} pair in this study")
-            continue
-        left, right = _names(pair, asked.labels, stage == "embedder")
-        frame = readings(
-            tidy.measures, measure, asked.view.preset, pair=pair.name, stage=stage, corpus=corpus
-        )
-        values = matrix(frame)
-        if not values.size or np.isnan(values).all():
-            empty(axes, f"{measure} of {left} vs {right}")
-            continue
-        image = heatmap(axes, values, asked.style, asked.view.heat_from, most=6)
-        axes.set_xlabel(right, labelpad=2, fontsize="x-small")
-        axes.set_ylabel(left, labelpad=2, fontsize="x-small")
-        if asked.kinds[kind].shaded:
-            mat(axes)
-        drawn.append(
-            long_matrix(values, measure=measure, pair=pair.name, kind=kind, stage=stage, corpus=corpus)
-        )
-    if image is not None:
-        block.colorbar(image, ax=list(grid.ravel()), shrink=0.8, pad=0.02, aspect=35, extend="min")
-    block.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
-    block.supylabel("Layer of the base model", fontsize="small")
-    return drawn

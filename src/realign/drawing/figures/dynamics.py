@@ -21,7 +21,7 @@ from realign.drawing.panels import (
 from realign.drawing.style import role_colour
 from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
 from realign.results.probe import readout_gap
-from realign.results.published import published_measure
+from realign.results.published import as_published, published_measure
 from realign.results.tidy import TITLES, Tidy, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
@@ -32,7 +32,7 @@ PLATES = (
         "figure_5",
         "Similarity along contrastive training",
         "Each measure against the step of contrastive training; step 0 is the pair of backbones, the last "
-        "step the finished embedders. Shading is the 95 % interval; diamonds are published values.",
+        "step the finished embedders. Shading is the 95 % interval.",
         category="Training",
         needs=(
             measures_of("backbone", "embedder", "checkpoint", families=(*LINEAR, *NEAR, *PROBE)),
@@ -47,7 +47,8 @@ PLATES = (
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
 MARKS = ("o", "s", "^", "X", "v", "P")
 COLUMNS = [
-    "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "published", "difference",
+    "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "as_published",
+    "published", "difference",
 ]  # fmt: skip
 
 
@@ -74,13 +75,15 @@ def _value(
         rows = rows[rows["step"] == step]
     if measure == "knn_overlap":
         rows = rows[rows["k"] == k]
-    return summary(rows, measure, view.preset, view.first_layer)
+    read = summary(rows, measure, view.preset, view.first_layer)
+    return read | {"as_published": as_published(rows, measure, view.preset)}
 
 
 def _readout(measures: pd.DataFrame, pair: str, stage: str, step: float, view: View) -> dict[str, float]:
     rows = measures if stage != "checkpoint" else measures[measures["step"] == step]
     gap = readout_gap(rows, view, pair, stage)
-    return {c: float(gap[c].iloc[0]) if len(gap) else np.nan for c in ("value", "ci_low", "ci_high")}
+    read = {c: float(gap[c].iloc[0]) if len(gap) else np.nan for c in ("value", "ci_low", "ci_high")}
+    return read | {"as_published": np.nan}  # the paper prints no probe's accuracy
 
 
 def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
@@ -104,7 +107,7 @@ def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
                     paper = published_measure(given, pair, asked.known, measure, stage, main, near)
                     rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "k": k,
                                  "stage": stage, "step": step, **read, "published": paper,
-                                 "difference": read["value"] - paper})  # fmt: skip
+                                 "difference": read["as_published"] - paper})  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS).astype({"step": float})
 
 
@@ -114,14 +117,17 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     data = trace(asked, tidy, references)
     end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
     data["x"] = data["step"].fillna(end)
-    figure = sheet(asked.style, 105)
-    grid = figure.subplots(2, 3).ravel()
-    for axes, measure in zip(grid, MEASURES, strict=False):
+    stages = data.groupby("measure")["stage"].nunique()
+    shown = [m for m in MEASURES if stages.get(m, 0) > 1]
+    figure = sheet(asked.style, 105 if len(shown) > 2 else 58)
+    grid = figure.subplots(2 if len(shown) > 2 else 1, 3).ravel()
+    if not shown:
+        empty(grid[0], "any measure at more than one step")
+    for axes in grid[max(len(shown), 1) :]:
+        axes.set_axis_off()
+    for axes, measure in zip(grid, shown, strict=False):
         rows = data[data["measure"] == measure]
         axes.set_title(_title(measure, rows))
-        if rows.empty or rows["stage"].nunique() < 2:
-            empty(axes, f"{measure} at more than one step")
-            continue
         for index, pair in enumerate(pairs):
             _line(axes, rows[rows["pair"] == pair.name], pair, index, asked)
         axes.set_xlim(-0.03 * end, 1.03 * end)
@@ -131,7 +137,6 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
         seen = rows[["value", "ci_low", "ci_high"]]
         axes.set_ylim(min(low, seen.min().min() - 0.05), max(high, seen.max().max() + 0.02))
     figure.supxlabel("Step of contrastive training", fontsize="small")
-    grid[5].set_axis_off()
     handles = [
         Line2D(
             [],
@@ -145,7 +150,7 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     if data["published"].notna().any():
         handles.append(Line2D([], [], **PUBLISHED | {"marker": "o"}, label="hollow: published"))
     if handles:
-        grid[5].legend(
+        grid[-1].legend(
             handles=handles,
             loc="center left",
             title="Pair",
@@ -167,7 +172,7 @@ def _title(measure: str, rows: pd.DataFrame) -> str:
 def _ticks(places: list[float], end: float) -> tuple[list[float], list[str]]:
     kept: list[float] = []
     for place in reversed(places):  # from the end, so that the last step keeps its label
-        if not kept or kept[-1] - place > 0.06 * end:
+        if not kept or kept[-1] - place > 0.09 * end:
             kept.append(place)
     return kept[::-1], [f"{p:.0f}" for p in kept[::-1]]
 

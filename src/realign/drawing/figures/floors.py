@@ -21,7 +21,7 @@ from realign.drawing.panels import (
 )
 from realign.drawing.style import FAINT, role_colour
 from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
-from realign.results.published import published_measure
+from realign.results.published import as_published, published_measure
 from realign.results.tidy import TITLES, Tidy, chance, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
@@ -31,7 +31,8 @@ PLATES = (
         "figure_floors",
         "Similarity against its floors",
         "Each measure of each pair beside its floors: two contrastive seeds of one backbone, random weights "
-        "of the base's shape, and what chance gives; diamonds are published values.",
+        "of the base's shape, and what chance gives. A copy of the base that is rotated at random is a floor "
+        "of measures that see the basis; to CKA and neighbours it is the same space, hence a ceiling.",
         category="Representations",
         needs=(measures_of("backbone", "embedder", families=(*LINEAR, *NEAR), controls=True),),
         corpora="main",
@@ -40,15 +41,18 @@ PLATES = (
 )
 
 MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
+BLIND_TO_ROTATION = ("cka", "knn_overlap")
 MARKS = {"backbone": "o", "embedder": "s"}
 COLUMNS = [
-    "pair", "kind", "measure", "what", "value", "ci_low", "ci_high", "published", "difference",
+    "pair", "kind", "measure", "what", "value", "ci_low", "ci_high", "as_published", "published",
+    "difference",
 ]  # fmt: skip
 # Floors that are points: the mark, how far below a row's middle (many lie at one value), and what it is.
 POINTS = {
     "shuffled": ("x", -0.33, "tokens shuffled"),
     "chance": ("2", -0.11, "chance, computed"),
     "rotated": ("+", 0.11, "rotated at random"),
+    "ceiling": ("|", 0.11, "ceiling: rotated at random"),
     "untrained": ("^", 0.33, "random weights"),
 }
 
@@ -74,9 +78,10 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
                 if what in MARKS
                 else np.nan
             )
+            alike = as_published(frame, measure, asked.view.preset) if what in MARKS else np.nan
             rows.append({
                 "pair": pair.name, "kind": pair.kind, "measure": measure, "what": what, **read,
-                "published": paper, "difference": read["value"] - paper,
+                "as_published": alike, "published": paper, "difference": alike - paper,
             })  # fmt: skip
 
     corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
@@ -89,8 +94,9 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
-            for floor in ("shuffled", "rotated"):
-                add(pair, measure, floor, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
+            rotated = "ceiling" if measure in BLIND_TO_ROTATION else "rotated"
+            for floor, what in (("shuffled", "shuffled"), ("rotated", rotated)):
+                add(pair, measure, what, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
             random = corpus["pair"].str.startswith(f"{pair.left}--vs--") & (corpus["kind"] == "control")
             add(pair, measure, "untrained", corpus[random & (corpus["stage"] == "backbone")])
             by_chance = chance(own[own["stage"] == "backbone"], measure)
@@ -104,7 +110,7 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     """A panel for each measure, a row for each pair."""
     data = collect(asked, tidy, references)
     near = usual_k(tidy.measures, asked.view.neighbours)
-    figure = sheet(asked.style, 30 + 11 * max(len(asked.pairs), 1))
+    figure = sheet(asked.style, 36 + 11 * max(len(asked.pairs), 1))
     grid = figure.subplots(1, len(MEASURES), sharey=True)
     for axes, measure in zip(grid, MEASURES, strict=True):
         rows = data[data["measure"] == measure]
@@ -123,6 +129,13 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     grid[0].set_yticks(
         range(len(asked.pairs)), [pair_label(p, asked) for p in asked.pairs], fontsize="x-small"
     )
+    layers = "0 (E)" if asked.view.first_layer == 0 else "1"
+    main = asked.view.corpora[0] if asked.view.corpora else ""
+    figure.supxlabel(
+        f"Corpus: {asked.labels.get(main, main)}. Inverse row entropy: final layer; others: mean over layers "
+        f"from {layers}. Colour: kind of pair.",
+        fontsize="x-small", color=FAINT,
+    )  # fmt: skip
     control = role_colour(asked.style, "control")
     handles: list[Line2D | Patch] = [
         Line2D([], [], marker="o", linestyle="", color=FAINT, label="backbones"),

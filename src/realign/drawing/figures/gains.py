@@ -31,8 +31,7 @@ PLATES = (
         "figure_gains",
         "Gains on benchmarks, with intervals and the band of equivalence",
         "Mean gain of the post-trained side on each benchmark (points of 100) with its 90 % interval, over "
-        "tasks and seeds; the band is the margin of equivalence, small marks are the seeds. Diamonds are "
-        "published values.",
+        "tasks and seeds; the band is the margin of equivalence, small marks are the seeds.",
         category="Benchmarks",
         needs=(Needs("scores"),),
         references=("benchmarks",),

@@ -10,9 +10,11 @@ from realign.drawing.panels import (
     Drawing,
     columns_for,
     empty,
+    heat_scale,
     heatmap,
     long_matrix,
     mat,
+    measured_blocks,
     pair_label,
     publish,
     sheet,
@@ -20,7 +22,7 @@ from realign.drawing.panels import (
     stacked,
 )
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
-from realign.results.tidy import TITLES, Tidy, matrix, readings
+from realign.results.tidy import TITLES, Tidy, matrix, pick, readings
 from realign.study.drawing import DrawPlate
 
 PLATES = (
@@ -74,7 +76,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     emb = plate.stage == "embedder"
     columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
-    blocks = asked.view.corpora or ("",)
+    found = readings(tidy.measures, plate.measure, asked.view.preset, stage=plate.stage)
+    blocks = measured_blocks(asked.view.corpora, found)
     figure = sheet(asked.style, 12 + len(blocks) * (6 + rows * 46))
     drawn, image = [], None
     for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
@@ -84,16 +87,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             axes.set_axis_off()
         for axes, pair in zip(grid, asked.pairs, strict=False):
             axes.set_title(pair_label(pair, asked, emb), fontsize="small", pad=3)
-            values = matrix(
-                readings(
-                    tidy.measures,
-                    plate.measure,
-                    asked.view.preset,
-                    pair=pair.name,
-                    stage=plate.stage,
-                    corpus=corpus,
-                )
-            )
+            values = matrix(pick(found, pair=pair.name, corpus=corpus))
             if not values.size or np.isnan(values).all():
                 empty(axes, f"{plate.measure} of this pair on {corpus or 'any corpus'}")
                 continue
@@ -111,9 +105,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
                 )
             )
         if image is not None:
-            part.colorbar(image, ax=list(grid), shrink=0.85, pad=0.01, aspect=30, extend="min").set_label(
-                TITLES[plate.measure]
-            )
+            heat_scale(image, part, grid, shrink=0.85, pad=0.01, aspect=30).set_label(TITLES[plate.measure])
         part.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
         part.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))

@@ -14,6 +14,7 @@ from realign.drawing.panels import (
     columns_for,
     empty,
     layer_ticks,
+    measured_blocks,
     pair_label,
     publish,
     shade,
@@ -48,7 +49,7 @@ PLATES = (
 )
 
 LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
-MARKS = ("o", "s", "^", "D")
+MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -62,9 +63,9 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     emb = plate.stage == "embedder"
     columns = columns_for(len(asked.pairs))
     rows = max(math.ceil(len(asked.pairs) / columns), 1)
-    blocks = asked.view.corpora or ("",)
-    figure = sheet(asked.style, 14 + len(blocks) * (8 + rows * 38))
     overlap = readings(tidy.measures, "knn_overlap", asked.view.preset, stage=plate.stage)
+    blocks = measured_blocks(asked.view.corpora, overlap)
+    figure = sheet(asked.style, 14 + len(blocks) * (8 + rows * 38))
     measured = sorted({int(k) for k in overlap["k"].dropna()})
     sizes = [k for k in asked.view.neighbours if k in measured] or measured
     drawn = []
@@ -87,8 +88,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
                 colour = role_colour(asked.style, pair.kind)
                 band(axes, layers["layer"], layers["ci_low"], layers["ci_high"], colour)
                 axes.plot(
-                    layers["layer"], layers["value"], LINES[index % 4], color=colour,
-                    marker=MARKS[index % 4], markevery=max(1, len(layers) // 8), markersize=2.5,
+                    layers["layer"], layers["value"], LINES[index % len(LINES)], color=colour,
+                    marker=MARKS[index % len(MARKS)], markevery=max(1, len(layers) // 8), markersize=2.5,
                 )  # fmt: skip
                 drawn.append(
                     layers.assign(pair=pair.name, kind=pair.kind, corpus=corpus, stage=plate.stage, k=k)
@@ -106,8 +107,8 @@ def _legend(figure: Figure, sizes: list[int], asked: DrawPlate) -> None:
         Line2D(
             [],
             [],
-            linestyle=LINES[i % 4],
-            marker=MARKS[i % 4],
+            linestyle=LINES[i % len(LINES)],
+            marker=MARKS[i % len(MARKS)],
             color=asked.style.palette.base,
             label=f"k = {k}",
         )

@@ -20,7 +20,7 @@ from realign.drawing.panels import (
     sheet,
     stack,
 )
-from realign.drawing.style import FAINT, role_colour
+from realign.drawing.style import FAINT, INK, minus, role_colour
 from realign.results.plates import PROBE, Plate, measures_of, named
 from realign.results.probe import SATURATED, SPLITS, probe_accuracy, probed, saturated
 from realign.results.tidy import Tidy
@@ -73,16 +73,19 @@ def run(job: Job[DrawPlate]) -> None:
     publish(job, draw)
 
 
-def _wanted(asked: DrawPlate) -> list[tuple[PairEntry, str]]:
+def _wanted(asked: DrawPlate, probed_stages: set[str]) -> list[tuple[PairEntry, str]]:
+    """A panel for each pair and stage, without stages at which no pair was probed."""
     stage = named(PLATES, asked.plate).stage
-    stages = (stage,) if stage else ("backbone", "embedder")
+    stages = (
+        (stage,) if stage else [s for s in ("backbone", "embedder") if s in probed_stages] or ["backbone"]
+    )
     order = sorted(asked.pairs, key=lambda p: not asked.kinds[p.kind].shaded) if not stage else asked.pairs
     return [(pair, s) for pair in order for s in stages]
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """A panel for each pair and stage; bars by split, the difference above each two."""
-    wanted = _wanted(asked)
+    wanted = _wanted(asked, set(tidy.measures["stage"]))
     columns = columns_for(len(wanted))
     rows = max(math.ceil(len(wanted) / columns), 1)
     figure = sheet(asked.style, 16 + rows * 48)
@@ -121,15 +124,16 @@ def _bars(axes: Axes, bars: pd.DataFrame, pair: PairEntry, asked: DrawPlate) -> 
         errors = np.abs(rows[["ci_low", "ci_high"]].to_numpy().T - rows["value"].to_numpy())
         axes.bar(
             places, rows["value"], 0.38, color=colour, hatch=hatch, edgecolor="white", linewidth=0.4,
-            yerr=np.nan_to_num(errors), error_kw={"elinewidth": 0.7},
         )  # fmt: skip
+        for edge, width in (("white", 2.4), (INK, 0.9)):  # a light edge, to be seen on dark bars
+            axes.errorbar(places, rows["value"], yerr=errors, fmt="none", ecolor=edge, elinewidth=width)
     wide = bars.pivot(index="split", columns="side", values="value").reindex(splits)
     tops = bars.groupby("split")[["value", "ci_high"]].max().max(axis=1).reindex(splits)
     for x, split in enumerate(splits):
         change = wide.loc[split].get("post-trained", np.nan) - wide.loc[split].get("base", np.nan)
-        axes.text(x, tops[split] + 0.02, f"{change:+.3f}", ha="center", fontsize="x-small")
+        axes.text(x, tops[split] + 0.02, minus(f"{change:+.3f}"), ha="center", fontsize="x-small")
     axes.set_xticks(range(len(splits)), splits)
-    axes.set_ylim(0, 1.12)
+    axes.set_ylim(0, 1.15)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
 
 

@@ -19,7 +19,7 @@ PLATES = (
         "figure_1",
         "Models and the roads between them",
         "Base and post-trained backbones, the embedders that contrastive training (CL) makes of both, and "
-        "what is expected of their representations (z): alike after RLVR, unlike after SFT. A drawing; "
+        "what the paper expects of their representations: alike after RLVR, different after SFT. A drawing; "
         "no data.",
         category="The question",
         pairs="main",
@@ -29,6 +29,8 @@ PLATES = (
 BOX = (22.0, 9.0)
 # role → where its backbone stands; its embedder stands below
 PLACES = {"sft": 17.0, "base": 50.0, "rlvr": 83.0}
+# kind → how far its points are turned in the drawing, and what the paper expects
+BRANCHES = {"sft": (0.9, "representations differ"), "rlvr": (0.06, "representations alike")}
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -37,44 +39,40 @@ def run(job: Job[DrawPlate]) -> None:
 
 
 def draw(asked: DrawPlate, _tidy: Tidy, _: list[Path]) -> Drawing:
-    """Base in the middle, SFT to the left, RLVR to the right; embedders below."""
+    """The base and, on either side, a branch for each kind of post-training in the study; embedders below."""
     figure = sheet(asked.style, 92)
     axes = figure.subplots()
     axes.set(xlim=(0, 100), ylim=(0, 51), aspect="equal")
     axes.set_axis_off()
-    pairs = {p.kind: p for p in asked.pairs}
-    names = {"base": "M base"} | {k: f"M {asked.kinds[k].label}" for k in ("sft", "rlvr")}
-    under: dict[str, str] = {}
-    for kind in ("sft", "rlvr"):
-        if kind in pairs:
-            left, right = (asked.labels.get(n, n) for n in (pairs[kind].left, pairs[kind].right))
-            under[kind] = f"{shorten(left, 30)} → {shorten(right, 30)}"
-    for role, x in PLACES.items():
-        colour = role_colour(asked.style, role)
-        _box(axes, x, 41, names[role], colour)
-        _box(axes, x, 13, f"{names[role]} Emb", colour, light=True)
+    pairs = {p.kind: p for p in asked.pairs if p.kind in BRANCHES}
+    backbone, embedder = 41, 13
+    for role in ("base", *pairs):
+        x, colour = PLACES[role], role_colour(asked.style, role)
+        name = "M base" if role == "base" else f"M {asked.kinds[role].label}"
+        _box(axes, x, backbone, name, colour)
+        _box(axes, x, embedder, f"{name} Emb", colour, light=True)
         _arrow(axes, (x, 36), (x, 18), "CL", "k", right=role != "sft")
-    _arrow(axes, (38.5, 41), (28.5, 41), "SFT", role_colour(asked.style, "sft"))
-    _arrow(axes, (61.5, 41), (71.5, 41), "RLVR", role_colour(asked.style, "rlvr"))
-    _clouds(axes, 33.5, 27, 0.9, asked, "sft", "z unlike")
-    _clouds(axes, 66.5, 27, 0.06, asked, "rlvr", "z alike")
-    for kind, x in (("sft", 22), ("rlvr", 78)):
+    for kind, pair in pairs.items():
+        outward = np.sign(PLACES[kind] - PLACES["base"])
+        start, end = PLACES["base"] + 11.5 * outward, PLACES[kind] - 11.5 * outward
+        _arrow(
+            axes, (start, backbone), (end, backbone), asked.kinds[kind].label, role_colour(asked.style, kind)
+        )
+        turned, expected = BRANCHES[kind]
+        _clouds(axes, PLACES["base"] + 16.5 * outward, 27, turned, asked, kind, expected)
+        left, right = (shorten(asked.labels.get(n, n), 30) for n in (pair.left, pair.right))
         axes.text(
-            x,
+            PLACES["base"] + 28 * outward,
             49,
-            under.get(kind, f"no {asked.kinds[kind].label} pair in this study"),
+            f"{left} → {right}",
             ha="center",
             fontsize="x-small",
             color=FAINT,
         )
     axes.text(
-        50,
-        3,
-        "CL: the same contrastive training for both sides of a pair",
-        ha="center",
-        fontsize="small",
-        color=FAINT,
-    )
+        50, 3, "CL: the same contrastive training for both sides of a pair",
+        ha="center", fontsize="small", color=FAINT,
+    )  # fmt: skip
     data = pd.DataFrame([{"kind": k, "pair": p.name} for k, p in pairs.items()], columns=["kind", "pair"])
     return Drawing(figure, data)
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Plate
+from realign.results.plates import Needs, Plate
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
@@ -15,8 +17,10 @@ PLATES = (
     Plate(
         "table_5",
         "Hyper-parameters of contrastive training",
-        "The recipe of this study beside the published one.",
+        "The recipe of this study beside the published one; (code) marks values that only the published code "
+        "has.",
         category="Training",
+        needs=(Needs("training", every_recipe=True, required=False),),
         pairs="none",
         references=("recipe",),
         facts=("recipes",),
@@ -51,10 +55,21 @@ def _show(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def make(asked: DrawPlate, _tidy: Tidy, references: list[Path]) -> Table:
+def taken(settings: dict[str, Any], steps: float) -> dict[str, Any]:
+    """A recipe with its results: the steps that a training took where no number is set, and the samples."""
+    if settings.get("batches.steps") is None and steps == steps:
+        settings["batches.steps"] = int(steps)
+    if settings.get("batches.steps") and settings.get("batches.size"):
+        settings["samples"] = f"{settings['batches.steps'] * settings['batches.size']:,}"
+    return settings | {"optimizer": "AdamW", "padding": "right"}
+
+
+def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each setting; the published value where there is one."""
+    steps = tidy.training.groupby("recipe")["step"].max()
     recipes: dict[str, dict[str, Any]] = {
-        n: dict(flatten(r)) for n, r in asked.facts.get("recipes", {}).items()
+        name: taken(dict(flatten(recipe)), float(steps.get(name, np.nan)))
+        for name, recipe in asked.facts.get("recipes", {}).items()
     }
     published = read_reference(references, "recipe")
     told = {}

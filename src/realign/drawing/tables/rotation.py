@@ -14,7 +14,7 @@ PLATES = (
     Plate(
         "table_3",
         "Inverse row entropy of the Procrustes rotation, main pairs",
-        "1 is a signed permutation of dimensions; a random rotation gives the value under chance.",
+        "1 is a signed permutation of dimensions; a column holds the value of a random rotation.",
         category="Representations",
         needs=(measures_of("backbone", "embedder", families=LINEAR),),
         pairs="main",

@@ -35,6 +35,7 @@ ASPECTS = (
 )
 GROUPS = (
     ("sft", "backbone", "SFT backbones"),
+    ("sft", "embedder", "SFT embedders"),
     ("rlvr", "backbone", "RLVR backbones"),
     ("rlvr", "embedder", "RLVR embedders"),
 )
@@ -87,17 +88,17 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     published = read_reference(references, "summary")
     words = published.set_index("aspect") if published is not None else None
     columns = [Column("aspect", "Aspect"), Column("measure", "Measure")]
-    columns += [Column(f"{kind}_{stage}", title) for kind, stage, title in GROUPS]
+    columns += [Column(f"{kind}_{stage}", title, optional=True) for kind, stage, title in GROUPS]
     columns += [
         Column("paper_sft", "Paper: SFT"),
         Column("paper_rlvr", "Paper: RLVR"),
         Column("paper_after", "Paper: after CL"),
     ]
     rows: list[dict[str, Any]] = []
-    for aspect, measure, unit in (*ASPECTS, ("Status", "", "")):
+    for aspect, measure, unit in ASPECTS:
         row: dict[str, Any] = {"aspect": aspect, "measure": unit}
         for kind, stage, _ in GROUPS:
-            row[f"{kind}_{stage}"] = _range(values(asked, tidy, measure, kind, stage)) if measure else ""
+            row[f"{kind}_{stage}"] = _range(values(asked, tidy, measure, kind, stage))
         if words is not None:
             row |= {
                 "paper_sft": words.loc[aspect, "sft"], "paper_rlvr": words.loc[aspect, "rlvr"],
