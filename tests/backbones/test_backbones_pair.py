@@ -8,6 +8,7 @@ from backbones_help import MICRO, make, pretraining, weights, write_lines
 
 from realign.artifacts.command import UserError
 from realign.backbones.layout import load_tokenizer
+from realign.study.pairs import Pair
 
 
 @pytest.fixture(scope="module")
@@ -38,33 +39,31 @@ def test_a_sound_pair_is_written_down(base, probes, tmp_path):
     assert found == {
         "left": "base", "right": "tuned", "kind": "rlvr", "tags": ["prolonged"], "alignment": "ids",
         "architecture": "qwen3", "width": 16, "layers": [2, 2], "differing": [], "texts": 2,
-        "same_ids": True, "same_offsets": True,
+        "same_ids": True, "same_offsets": True, "shared_tokens": 1.0,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "settings", "words"),
+    ("difference", "key", "value", "words"),
     [
-        ("hidden_size", 32, {}, "hidden_size is 16 on the left and 32 on the right"),
-        ("model_type", "llama", {}, "model_type is 'qwen3' on the left and 'llama' on the right"),
-        (
-            "num_hidden_layers",
-            3,
-            {},
-            r"num_hidden_layers is 2 on the left and 3 on the right \(--same-layers",
-        ),
+        ("width", "hidden_size", 32, "hidden_size is 16 on the left and 32 on the right"),
+        ("architecture", "model_type", "llama", "model_type is 'qwen3' on the left and 'llama' on the right"),
+        ("depth", "num_hidden_layers", 3, "num_hidden_layers is 2 on the left and 3 on the right"),
     ],
 )
-def test_another_shape_is_refused(base, probes, tmp_path, key, value, settings, words):
+def test_another_shape_is_refused_unless_the_pair_allows_it(
+    base, probes, tmp_path, difference, key, value, words
+):
     other = tmp_path / "other"
     shutil.copytree(base, other)
     config = json.loads((other / "config.json").read_text()) | {key: value}
     config.pop("layer_types", None)  # transformers compares it with the number of layers
     (other / "config.json").write_text(json.dumps(config))
-    with pytest.raises(UserError, match=words):
-        check(base, other, probes, tmp_path / "made", **settings)
-    if key == "num_hidden_layers":
-        assert check(base, other, probes, tmp_path / "ok", same_layers=False)["layers"] == [2, 3]
+    with pytest.raises(UserError, match=words) as error:
+        check(base, other, probes, tmp_path / "made")
+    assert f"`allow: [{difference}]` of this pair" in str(error.value)
+    assert Pair(left="a", right="b", kind="rlvr", allow=[difference]).allow == (difference,)
+    check(base, other, probes, tmp_path / "ok", allow=[difference])
 
 
 def test_widths_are_compared_whatever_an_architecture_calls_them(base, probes, tmp_path):
@@ -86,7 +85,7 @@ def test_widths_are_compared_whatever_an_architecture_calls_them(base, probes, t
             check(tmp_path / "small", tmp_path / other, probes, tmp_path / f"made-{other}")
 
 
-def test_the_first_difference_and_what_relaxes_it_are_named(base, stranger, probes, tmp_path):
+def test_the_first_difference_and_what_compares_such_tokenizers_are_named(base, stranger, probes, tmp_path):
     text = json.loads(probes[0].read_text().splitlines()[0])["text"]
     a, b = (load_tokenizer(m)(text)["input_ids"] for m in (base, stranger))
     at = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
@@ -95,11 +94,16 @@ def test_the_first_difference_and_what_relaxes_it_are_named(base, stranger, prob
     words = str(error.value)
     assert f"in docs, text 1, token {at} is {a[at]} (" in words
     assert f"and {b[at]} (" in words
-    assert "`alignment: offsets` or `counts` matches them otherwise" in words
-    found = check(base, stranger, probes, tmp_path / "counts", alignment="counts")
+    assert "`hrsa.alignment: offsets` compares the " in words
+    assert "hrsa.alignment: counts" not in words  # texts have other numbers of tokens
+
+
+def test_tokens_are_matched_as_comparisons_match_them(base, stranger, probes, tmp_path):
+    found = check(base, stranger, probes, tmp_path / "offsets", alignment="offsets")
     assert (found["same_ids"], found["same_offsets"]) == (False, False)
-    with pytest.raises(UserError, match="`alignment: counts` matches"):
-        check(base, stranger, probes, tmp_path / "offsets", alignment="offsets")
+    assert 0 < found["shared_tokens"] < 1
+    with pytest.raises(UserError, match=r"do not cut texts alike: .* `hrsa\.alignment: offsets` compares"):
+        check(base, stranger, probes, tmp_path / "counts", alignment="counts")
 
 
 def test_random_weights_in_the_same_shape_make_a_pair(base, probes, tmp_path):

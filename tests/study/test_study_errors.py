@@ -134,6 +134,20 @@ def test_the_good_study_is_good(tmp_path):
             },
             "pairs[0]: 'base' and 'tuned' are made with different tokenizers",
         ),
+        (
+            changed(evaluation={"tasks": ["Letters"]}),
+            "evaluation.tasks: a mapping is wanted, such as {a-name: {type: …}} (got a list)",
+        ),
+        (
+            changed(recipes=["full"]),
+            "recipes: a mapping is wanted, such as {a-name: {seeds: …}} (got a list)",
+        ),
+        (changed(mining=["lexical"]), "mining: a mapping is wanted, such as {"),
+        (changed(text={"problems": {"tasks": ["sum"]}}), "such as {key: value} (got a list)"),
+        (
+            changed(pairs=[], recipes={"lora": {"backbones": ["base"]}}),
+            "pairs: none is listed, so recipes.lora trains nothing; list the backbones",
+        ),
         ("study: {name: a}\nstudy: {name: b}\n", "'study' is given twice, on lines 1 and 2"),
         (
             changed(resources={"rules": {"trian": {}}}),

@@ -87,4 +87,18 @@ def pair_settings(wildcards):
         kind=pair.kind,
         tags=pair.tags,
         alignment=STUDY.hrsa.alignment,
+        allow=pair.allow,
     )
+
+
+def checks_of(backbone):
+    """The checks of pairs that a backbone's trainings and extractions wait for, so that no hours are lost.
+
+    A base does not wait for one of several siblings, nor for one that is made from it. Ancient: a check
+    that runs again makes none of them stale.
+    """
+    pairs = [p for p in STUDY.pairs if backbone in (p.left, p.right)]
+    waits = lambda p: p.right == backbone or (
+        len(pairs) == 1 and STUDY.backbones[p.right].source not in DERIVED
+    )
+    return [ancient(f"{R}/pairs/{p.name}.json") for p in pairs if waits(p)]

@@ -3,6 +3,7 @@
 # Makes: {R}/backbones/<backbone>/model, {R}/tidy/backbones/<backbone>.parquet, {R}/pairs/<pair>.json
 
 from realign.study.backbones import (
+    DERIVED,
     CheckPairJob,
     ScoreJob,
     base_of,
@@ -211,7 +212,7 @@ rule score_backbone:
         " --base-details {input.base_details:q} --metrics {output.metrics:q} --details {output.details:q}"
 
 
-# Refuses a pair that cannot be compared, before hours go into it.
+# Refuses a pair that cannot be compared; trainings and extractions wait for it (`checks_of`).
 rule check_pair:
     input:
         left=lambda wc: ancient(f"{R}/backbones/{wc.left}/model"),

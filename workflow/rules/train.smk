@@ -16,6 +16,7 @@ EMBEDDER = "{backbone}+{recipe}+s{seed}"
 rule train:
     input:
         unpack(lambda wc: artifact(f"{R}/backbones/{wc.backbone}/model")),
+        checks=lambda wc: checks_of(wc.backbone),
         pairs=training_data,
         deepspeed=own_deepspeed,
     output:

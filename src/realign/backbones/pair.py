@@ -1,7 +1,9 @@
 """Checking a pair before anything is compared: same shape, same tokens, or a clear word why not."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,12 @@ from realign.backbones.corpus import read_texts
 from realign.backbones.layout import load_tokenizer, read_config
 from realign.study.backbones import CheckPairJob
 
+# What must be equal unless a pair allows otherwise: the key in a model's config, and what is lost then.
+NEEDED = {
+    "architecture": ("model_type", "as far as their shapes agree"),
+    "width": ("hidden_size", "without correlation, Procrustes and probes read from the other model"),
+    "depth": ("num_hidden_layers", "by their final layers, and by CKA of all pairs of layers"),
+}
 WIDTHS = ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
@@ -35,16 +43,14 @@ def run(job: Job[CheckPairJob]) -> None:
 
 
 def check_shapes(left: Path, right: Path, settings: CheckPairJob) -> dict[str, Any]:
-    """Same architecture and width, and the same number of blocks where that is asked for."""
+    """The same architecture, width and depth, unless the pair allows a difference."""
     a, b = shape_of(left), shape_of(right)
-    names = f"{settings.left_name} and {settings.right_name}"
-    needed = ["model_type", "hidden_size", *(["num_hidden_layers"] if settings.same_layers else [])]
-    for key in needed:
-        if a.get(key) != b.get(key):
-            relaxed = " (--same-layers false allows it)" if key == "num_hidden_layers" else ""
+    for difference, (key, lost) in NEEDED.items():
+        if a[key] != b[key] and difference not in settings.allow:
             raise UserError(
-                f"{names} are no pair: {key} is {a.get(key)!r} on the left "
-                f"and {b.get(key)!r} on the right{relaxed}"
+                f"{settings.left_name} and {settings.right_name} differ in {difference}: {key} is {a[key]!r} "
+                f"on the left and {b[key]!r} on the right; `allow: [{difference}]` of this pair (under "
+                f"`pairs`) compares them {lost}"
             )
     return {
         "architecture": a["model_type"],
@@ -76,41 +82,79 @@ def shape_of(folder: Path) -> dict[str, Any]:
 def check_tokens(
     left: Path, right: Path, corpora: Mapping[str, Sequence[str]], settings: CheckPairJob
 ) -> dict[str, Any]:
-    """Whether both tokenizers cut the probe corpora alike; how alike they must be is `alignment`."""
+    """Whether the tokens of both sides can be matched by `alignment`, as comparisons do it."""
     a, b = load_tokenizer(left), load_tokenizer(right)
-    same_ids = same_offsets = True
-    texts = 0
+    found = Cuts()
     for corpus, inside in corpora.items():
         for number, text in enumerate(inside, 1):
-            texts += 1
-            x, y = _cut(a, text), _cut(b, text)
-            same_ids &= x["input_ids"] == y["input_ids"]
-            same_offsets &= x["offset_mapping"] == y["offset_mapping"]
-            unlike = {
-                "ids": x["input_ids"] != y["input_ids"],
-                "offsets": x["offset_mapping"] != y["offset_mapping"],
-                "counts": False,
-            }[settings.alignment]
-            if unlike:
-                raise UserError(_difference(x, y, a, b, f"{corpus}, text {number}", settings))
-    return {"texts": texts, "same_ids": same_ids, "same_offsets": same_offsets}
+            found.compare(_cut(a, text), _cut(b, text), f"{corpus}, text {number}")
+    names = f"{settings.left_name} and {settings.right_name}"
+    if settings.alignment == "offsets":
+        if found.texts and not found.shared:
+            raise UserError(f"{names} share no token: none is the same characters in both tokenizers")
+    elif different := found.first.get(settings.alignment):
+        raise UserError(f"{names} do not cut texts alike: {different.told(a, b)}; {found.advice()}")
+    return {
+        "texts": found.texts,
+        "same_ids": "ids" not in found.first,
+        "same_offsets": found.shared == found.tokens,
+        "shared_tokens": found.shared / max(found.tokens, 1),
+    }
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first text that two tokenizers cut differently."""
+
+    where: str
+    left: Sequence[int]
+    right: Sequence[int]
+
+    def told(self, a: Any, b: Any) -> str:
+        """The place where the two part."""
+        longest = min(len(self.left), len(self.right))
+        at = next((i for i in range(longest) if self.left[i] != self.right[i]), longest)
+        shown = [_shown(t, ids, at) for t, ids in ((a, self.left), (b, self.right))]
+        return f"in {self.where}, token {at} is {shown[0]} on the left and {shown[1]} on the right"
+
+
+@dataclass
+class Cuts:
+    """How two tokenizers cut the same texts."""
+
+    texts: int = 0
+    tokens: int = 0  # of the side with more of them, text by text
+    shared: int = 0  # tokens that are the same characters in both
+    first: dict[str, Difference] = field(default_factory=dict)  # by the alignment that it rules out
+
+    def compare(self, x: Any, y: Any, where: str) -> None:
+        """Take in one text's cuts."""
+        ids = x["input_ids"], y["input_ids"]
+        self.texts += 1
+        self.tokens += max(map(len, ids))
+        places = [Counter(map(tuple, cut["offset_mapping"])) for cut in (x, y)]
+        self.shared += (places[0] & places[1]).total()
+        if ids[0] != ids[1]:
+            self.first.setdefault("ids", Difference(where, *ids))
+        if len(ids[0]) != len(ids[1]):
+            self.first.setdefault("counts", Difference(where, *ids))
+
+    def advice(self) -> str:
+        """The settings that compare such tokenizers."""
+        ways = []
+        if self.shared:
+            share = f"{self.shared / self.tokens:.0%}"
+            ways.append(
+                f"`hrsa.alignment: offsets` compares the {share} of tokens that both have "
+                "(with `states.tokens.count: null`, so that both keep them)"
+            )
+        if "counts" not in self.first:
+            ways.append("`hrsa.alignment: counts` compares tokens at equal places")
+        return ", ".join(ways) or "they can't be compared token by token"
 
 
 def _cut(tokenizer: Any, text: str) -> Any:
     return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-
-
-def _difference(x: Any, y: Any, a: Any, b: Any, where: str, settings: CheckPairJob) -> str:
-    """The first place where two tokenizers part, and the setting that allows it."""
-    key = "input_ids" if settings.alignment == "ids" else "offset_mapping"
-    pairs = zip(x[key], y[key], strict=False)
-    at = next((i for i, (u, v) in enumerate(pairs) if u != v), min(len(x[key]), len(y[key])))
-    shown = [_shown(t, cut["input_ids"], at) for t, cut in ((a, x), (b, y))]
-    looser = {"ids": "offsets` or `counts", "offsets": "counts"}[settings.alignment]
-    return (
-        f"{settings.left_name} and {settings.right_name} do not cut texts alike: in {where}, token {at} is "
-        f"{shown[0]} on the left and {shown[1]} on the right; `alignment: {looser}` matches them otherwise"
-    )
 
 
 def _shown(tokenizer: Any, ids: Sequence[int], at: int) -> str:

@@ -13,7 +13,7 @@ from pydantic import create_model, model_validator
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
 from realign.study.packages import FetchPypi
-from realign.study.pairs import Pair
+from realign.study.pairs import Difference, Pair
 
 SOURCES = ("hub", "path", "gguf", "pypi", "pretrain", "sft", "rlvr", "untrained")
 DERIVED = ("pretrain", "sft", "rlvr", "untrained")
@@ -388,7 +388,7 @@ class CheckPairJob(Section):
         "ids",
         "How tokens of the two sides are matched: equal ids, equal character offsets, or only in order.",
     )
-    same_layers: bool = setting(True, "Both sides must have the same number of blocks.")
+    allow: tuple[Difference, ...] = setting((), "What the two sides may differ in.")
     texts: int = setting(500, "Texts of each probe corpus that both tokenizers are tried on.", ge=1)
 
 

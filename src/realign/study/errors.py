@@ -92,6 +92,8 @@ def _say(problem: ErrorDetails, model: type[BaseModel]) -> str:
         return "missing, and has no default"
     if kind == "tuple_type":
         return _list_wanted(model, where, given)
+    if kind in ("dict_type", "model_type"):
+        return _mapping_wanted(model, where, given)
     if kind == "string_pattern_mismatch" and problem["ctx"]["pattern"] == NAME_PATTERN:
         return (
             f"{given!r} is not safe as a name; "
@@ -120,6 +122,19 @@ def _known_instead(model: type[BaseModel], where: Sequence[int | str]) -> str:
         return f" (the setting is {' or '.join(deeper)})"
     known = _known_keys(model, parent)
     return nearest(key, known) or f" (known here: {', '.join(known)})"
+
+
+def _mapping_wanted(model: type[BaseModel], where: Sequence[int | str], given: Any) -> str:
+    """An example of the section, or of the sections by name, that stand where something else was given."""
+    inside = next(iter(_sections(model, where)), None)
+    fields = inside.model_fields if inside else {}
+    keys = [name for name, info in fields.items() if info.is_required()] or list(fields)[:1]
+    example = f"{{{', '.join(f'{key}: …' for key in keys)}}}" if keys else "{key: value}"
+    known = [s.model_fields.get(str(where[-1])) for s in _sections(model, where[:-1])] if where else []
+    by_name = any(info and get_origin(info.annotation) is dict for info in known)
+    shape = f"{{a-name: {example}}}" if by_name and keys else example
+    found = "a list" if isinstance(given, list) else repr(given)
+    return f"a mapping is wanted, such as {shape} (got {found})"
 
 
 def _list_wanted(model: type[BaseModel], where: Sequence[int | str], given: Any) -> str:

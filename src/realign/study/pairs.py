@@ -1,7 +1,11 @@
 """Which backbones are compared with which, and what kind of post-training lies between them."""
 
+from typing import Literal
+
 from realign.study.base import Name, Section, setting
 from realign.study.kinds import KINDS, Kind
+
+Difference = Literal["depth", "width", "architecture"]
 
 
 class Pair(Section):
@@ -11,6 +15,9 @@ class Pair(Section):
     right: Name = setting(..., "The post-trained backbone's name.")
     kind: Kind = setting(..., f"What lies between the two: {', '.join(KINDS)} (a floor).")
     tags: tuple[Name, ...] = setting((), "Free words that claims can select by, e.g. prolonged.")
+    allow: tuple[Difference, ...] = setting(
+        (), "What the two sides may differ in; measures that need it equal are left out."
+    )
     embed: bool = setting(
         True, "Train and compare embedders of both sides; off compares the backbones alone."
     )

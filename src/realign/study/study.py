@@ -99,6 +99,12 @@ class Study(Section):
     def _recipe_problems(self) -> Iterator[str]:
         embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
         known = set(getattr(self, "backbones", embedded))
+        if not self.pairs and (naming := [name for name, recipe in self.recipes.items() if recipe.backbones]):
+            yield (
+                f"pairs: none is listed, so recipes.{naming[0]} trains nothing; list the backbones that are "
+                "compared, such as - {left: base, right: tuned, kind: rlvr}"
+            )
+            return
         if not embedded <= known:  # a misspelt side may stand for any backbone
             embedded = known
         yield from recipe_problems(self.recipes, self.data.datasets, embedded)
@@ -112,7 +118,7 @@ class Study(Section):
             ):
                 yield (
                     f"pairs[{i}]: '{pair.left}' and '{pair.right}' are made with different tokenizers; "
-                    "derive one from the other, or set hrsa.alignment: counts"
+                    "derive one from the other, or set hrsa.alignment: offsets and states.tokens.count: null"
                 )
 
     def _pair_problems(self) -> Iterator[str]:
