@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "realign"
 STAGES = ("backbones", "mining", "training", "evaluation", "states", "hrsa", "claims", "drawing", "report")
 SHARED = ("study", "artifacts", "results", "text", "engine", "vectors", "embedder")
-AROUND = ("plan", "runs", "tools")  # know the stages, and no stage knows them
+AROUND = ("plan", "runs", "ranking", "tools")  # know the stages, and no stage knows them
 MARKS = "<!-- made by docs/generate.py -->\n", "<!-- end -->"
 
 # What is meant to be called from outside: module → names, in the order of the page.

@@ -136,6 +136,10 @@ TOOLS: dict[str, tuple[str, str]] = {
         "Put tidy results, drawings and provenance into one checked file.",
     ),
     "diff": ("realign.tools.diff:main", "Say which numbers moved between two runs, beyond their intervals."),
+    "rank": (
+        "realign.ranking.rank:main",
+        "Rank models by benchmark results, and say which of them can be told apart.",
+    ),
     "states": (
         "realign.states.tool:main",
         "Show hidden states, or check two files: realign states show FILE.",
