@@ -5,6 +5,7 @@ are plain functions `main(words) -> int`. Only the table of commands is needed f
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
@@ -14,14 +15,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from realign.commands import STAGES, TOOLS, load_command, resolve
+from realign.engine.signals import stopping_on_interrupt
 
 if TYPE_CHECKING:
     from realign.artifacts.command import Command
     from realign.artifacts.store import Work
 
+STOPPED = 130  # the exit code of a command that Ctrl-C ended
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 only when it did what was asked."""
+    try:
+        with stopping_on_interrupt():
+            return _run(argv)
+    except KeyboardInterrupt:
+        return STOPPED
+
+
+def _run(argv: Sequence[str] | None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help"):
         with _reader_may_leave():
@@ -160,17 +172,18 @@ def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> 
             before_work=lambda work: _may_work(name, work, arguments),
         )
     except (UserError, ManifestError, FileNotFoundError) as error:
-        print(f"realign {name}: {error}", file=sys.stderr)
-        _append(arguments.log, f"{name}: {error}")
+        _say(name, str(error), arguments.log)
         # A file may come late on a shared file system, a hub or a node be out of order for an hour.
         passes = isinstance(error, NodeError) or name.startswith("fetch_")
         if isinstance(error, UserError) and not passes:
             record_error(arguments.log, str(error))
         return 1
     except Interrupted as leaving:
-        print(f"realign {name}: {leaving}", file=sys.stderr)
-        _append(arguments.log, f"{name}: {leaving}")
+        _say(name, str(leaving), arguments.log)
         return Interrupted.exit_code
+    except KeyboardInterrupt:
+        _say(name, "stopped; what was finished is kept. Run it again to go on", arguments.log)
+        return STOPPED
     except Exception:
         logging.getLogger(__name__).exception("%s stopped on an error of its own", name)
         return 1
@@ -193,10 +206,13 @@ def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
         need_gpus(name, arguments.gpus)
 
 
-def _append(log: Path | None, line: str) -> None:
+def _say(name: str, what: str, log: Path | None) -> None:
+    """Say it on the terminal and in the log, of which either may be gone: closed, or on a full disk."""
+    with contextlib.suppress(OSError):
+        print(f"realign {name}: {what}", file=sys.stderr)
     if log is not None:
-        with log.open("a", encoding="utf-8") as stream:
-            stream.write(line + "\n")
+        with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
+            stream.write(f"{name}: {what}\n")
 
 
 if __name__ == "__main__":

@@ -16,8 +16,12 @@ from realign.runs.flow import (
     own_file,
     with_manifest,
 )
+from realign.runs.leaving import (
+    SHELL_PREFIX,
+    hand_signals_on,
+    live_through_warnings,
+)
 from realign.runs.site import source_site
-from realign.runs.leaving import SHELL_PREFIX, leave_signals_to_commands
 
 STUDY = open_study(
     Path(workflow.basedir) / "config.yaml",
@@ -43,7 +47,9 @@ find_commands()
 # A warning before a time limit, a preemption or scancel reaches every process of a job, or only the
 # first. The command answers it; the shell and the workflow around it wait until it has saved its work.
 shell.prefix(SHELL_PREFIX + source_site())
-leave_signals_to_commands(hand_on=not workflow.is_main_process)
+live_through_warnings()
+if not workflow.is_main_process:
+    hand_signals_on()
 
 # A rule's one parameter: its command's settings slice and the code behind it.
 job = FLOW.job
@@ -92,6 +98,7 @@ onstart:
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself
+        hand_signals_on(stop=workflow.scheduler.exit_gracefully)
     hand_on(RUN_RECORD, workflow)
     put_right(workflow)
     give_up_what_a_user_must_mend(workflow.scheduler)

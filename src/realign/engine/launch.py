@@ -72,7 +72,7 @@ def launch(
     if processes * nodes > 1:
         log.info("%d processes on %d nodes", processes * nodes, nodes)
     log.debug("launching %s", " ".join(command))
-    with Leaving() as leaving:
+    with Leaving(second=signal.default_int_handler) as leaving:
         code = _watch(command, path, leaving, _environment(processes, nodes, threads))
     _judge(path, code, processes * nodes)
 
@@ -157,6 +157,7 @@ def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Ma
         preexec_fn=leave_with_parent if sys.platform == "linux" else None,
     )
     told = False
+    last = signal.SIGTERM
     try:
         while (code := process.poll()) is None:
             if leaving.asked and not told:
@@ -165,9 +166,12 @@ def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Ma
                 told = True
             time.sleep(POLL_SECONDS)
         return code
+    except KeyboardInterrupt:
+        last = signal.SIGINT  # which ends a worker in the middle of its step
+        raise
     finally:
         if process.poll() is None:  # this process fails or is interrupted: leave no orphans
-            os.killpg(process.pid, signal.SIGTERM)
+            os.killpg(process.pid, last)
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:

@@ -1,5 +1,6 @@
 """Progress that a person can follow: a bar on a terminal, a line now and then in a log."""
 
+import contextlib
 import logging
 import sys
 import time
@@ -30,9 +31,12 @@ class Progress:
         """Say that `count` more are done; `facts` are shown beside (loss, tokens/s, …)."""
         self.done += count
         if self._bar is not None:
-            if facts:
-                self._bar.set_postfix({k: _short(v) for k, v in facts.items()}, refresh=False)
-            self._bar.update(count)
+            try:
+                if facts:
+                    self._bar.set_postfix({k: _short(v) for k, v in facts.items()}, refresh=False)
+                self._bar.update(count)
+            except OSError:  # the terminal was closed; the work has yet to be saved
+                self._bar = None
         elif (now := time.monotonic()) - self._told >= self.every:
             self._told = now
             log.info("%s", self._line(now, facts))
@@ -53,7 +57,8 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
-            self._bar.close()
+            with contextlib.suppress(OSError):
+                self._bar.close()
 
 
 def _short(value: object) -> str:

@@ -8,6 +8,7 @@ worker and its parent lose exit codes.
 import json
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -18,7 +19,7 @@ from typing import Any
 import torch
 
 from realign.artifacts.command import Interrupted, UserError
-from realign.engine.launch import outcome_path
+from realign.engine.launch import leave_with_parent, outcome_path
 from realign.engine.logs import start_logging
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,9 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
     path = Path(sys.argv[1])
     spec = json.loads(path.read_text(encoding="utf-8"))
     rank = int(os.environ.get("RANK", 0))
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the launcher's word to stop at once, in any call
+    if sys.platform == "linux":
+        leave_with_parent()
     warnings.filterwarnings("ignore", category=FutureWarning, module="torch.distributed")
     start_logging(Path(spec["log"]) if spec.get("log") else None, quiet=rank > 0)
     if threads := spec.get("threads"):

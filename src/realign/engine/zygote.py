@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from realign.artifacts import fingerprint
+from realign.engine.signals import heeded
 from realign.engine.threads import THREAD_VARIABLES, set_threads
 
 VARIABLE = "REALIGN_ZYGOTE"  # where its socket is; jobs are told by environment
 CHILD = "REALIGN_ZYGOTE_CHILD"  # the process that is a child of it, and does the work
-PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # Before any library loads: no threads that a fork would lose, no hub, no search for an accelerator.
 QUIET = {
     **dict.fromkeys(THREAD_VARIABLES, "1"),
@@ -95,7 +95,7 @@ def ask(module: str, words: Sequence[str], command: str = "") -> int | None:
     body = json.dumps(request).encode() + b"\n"
     sent = socket.send_fds(server, [body], [0, 1, 2])
     server.sendall(body[sent:])
-    for number in PASSED_ON:
+    for number in heeded():
         signal.signal(number, lambda received, _: server.send(bytes([received])))
     answer = server.recv(1)
     if not answer:

@@ -6,6 +6,7 @@ and says what happened, in which job, and which setting to change. A lack of mem
 beside the job's log, and the job gets more when it is tried again (see `Flow.limits`).
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -19,10 +20,11 @@ from types import FrameType
 from realign.artifacts.command import Interrupted
 from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
-from realign.engine.signals import SIGNALS
+from realign.engine.signals import SIGNALS, heeded, stopping_on_interrupt
 
 log = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
+STOPS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "a terminal that closed"}
 
 
 def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
@@ -31,26 +33,31 @@ def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
     killed_before = memory.kills()
     sys.stdout.flush()
     sys.stderr.flush()
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both know what to do at one
     child = os.fork()
     if child == 0:
         os._exit(_as_child(work))
-    _pass_signals_to(child)
+    received = _pass_signals_to(child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code in (0, Interrupted.exit_code):
         return code
     if out_of_memory := memory.kills() > killed_before:
         _record(job_log, memory.limit_mb())
     if out_of_memory or code < 0:
-        log.error("%s", _obituary(rule, job_log, code, out_of_memory, memory.limit_mb()))
+        reason = next((n for n in received if n != signal.SIGUSR1), -code)
+        log.error("%s", _obituary(rule, job_log, reason, out_of_memory, memory.limit_mb()))
     return 128 - code if code < 0 else code
 
 
 def _as_child(work: Callable[[], int]) -> int:
     try:
+        os.setsid()  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
         leave_with_parent()
         # A warning before a time limit is for work that can save and leave; other work uses the time left.
         signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        code = work()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        with stopping_on_interrupt():
+            code = work()
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 1
     sys.stdout.flush()
@@ -59,16 +66,22 @@ def _as_child(work: Callable[[], int]) -> int:
     return code
 
 
-def _pass_signals_to(child: int) -> None:
+def _pass_signals_to(child: int) -> list[int]:
+    """Pass on what asks this process to leave; what arrived, as it arrives."""
+    received: list[int] = []
+
     def pass_on(number: int, _: FrameType | None) -> None:
-        os.kill(child, number)
+        received.append(number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
 
-    for number in SIGNALS:
+    for number in heeded():
         signal.signal(number, pass_on)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the child as well
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    return received
 
 
-def _obituary(rule: str, job_log: Path | None, code: int, out_of_memory: bool, limit: int | None) -> str:
+def _obituary(rule: str, job_log: Path | None, number: int, out_of_memory: bool, limit: int | None) -> str:
     here = f"{rule}, job {_job_name(job_log)}"
     if out_of_memory:
         of = f" of {limit} MB" if limit else ""
@@ -76,8 +89,10 @@ def _obituary(rule: str, job_log: Path | None, code: int, out_of_memory: bool, l
             f"{here}: killed for using more memory than its limit{of}; the next attempt asks for more. "
             f"Set resources.rules.{rule}.memory_gb in the study (or backbones.NAME.{rule}.memory_gb there)"
         )
-    name = signal.Signals(-code).name
-    if -code in SIGNALS:
+    if number in STOPS:
+        return f"{here}: stopped by {STOPS[number]}; what was finished is kept. Run it again to go on"
+    name = signal.Signals(number).name
+    if number in SIGNALS:
         return (
             f"{here}: ended by {name}: a time limit, a preemption or scancel; what was finished is kept. "
             f"If it was the time limit, set resources.rules.{rule}.hours in the study"
