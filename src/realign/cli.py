@@ -31,6 +31,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _run(argv)
     except KeyboardInterrupt:
         return STOPPED
+    except OSError as error:
+        from realign.artifacts.disk import explain_full_disk
+
+        if not (sentence := explain_full_disk(error, Path.cwd())):
+            raise
+        print(f"realign: {sentence}", file=sys.stderr)
+        return 1
 
 
 def _run(argv: Sequence[str] | None) -> int:

@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from terminal import Terminal
 
 from realign.runs.leaving import SHELL_PREFIX
+from terminal import Terminal
 
 COMMAND = """
 import signal, sys, time

@@ -10,12 +10,14 @@ import contextlib
 import importlib
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from realign.artifacts.disk import full_disk_explained
 from realign.artifacts.fingerprint import fingerprint, reachable
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
@@ -149,14 +151,14 @@ def execute(
     hashes = identify(inputs)
     key = work_key(command.name, hashes, settings.as_slice(), command.code)
     work = store.work(command.name, key)
-    with work.locked():
+    with full_disk_explained(store.root), work.locked():
         seal = None if force else work.sealed()
         if seal is None:
             before_work(work)
             log.info("%s: working in %s", command.name, work.folder)
             work.begin()
             job = Job(command, settings, inputs, work, threads)
-            with work.timed(), _failure_told(work):
+            with work.timed(), _failure_told(work), full_disk_explained(work.folder):
                 _function(command.run)(job)
             made = {name: job.output(name) for name in outputs}
             seal = work.seal(made, _provenance(job, hashes, key))
@@ -178,6 +180,7 @@ def _failure_told(work: Work) -> Iterator[None]:
     except Interrupted:
         raise
     except Exception as error:
+        shutil.rmtree(work.out, ignore_errors=True)  # half made, and in the way where the disk is full
         work.failure = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
         raise
 

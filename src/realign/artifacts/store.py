@@ -305,11 +305,15 @@ def _place(source: Path, place: Path) -> None:
         if left.name.rsplit(".", 1)[1].isdigit():  # by a kill: the neighbour of another process
             _remove(left)
     beside = place.with_name(f".{place.name}.{os.getpid()}")
-    if source.is_dir():
-        shutil.copytree(source, beside, copy_function=_link_large)
-        os.utime(beside)
-    else:
-        _link_large(str(source), str(beside))
+    try:
+        if source.is_dir():
+            shutil.copytree(source, beside, copy_function=_link_large)
+            os.utime(beside)
+        else:
+            _link_large(str(source), str(beside))
+    except BaseException:
+        _remove(beside)
+        raise
     _remove(place)
     beside.rename(place)
 

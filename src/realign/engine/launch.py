@@ -68,6 +68,8 @@ def launch(
         old.unlink()
     own = {"threads": threads or spec.get("threads"), "log": (file := log_file()) and str(file.resolve())}
     path.write_text(canonical_json({**spec, **own}), encoding="utf-8")
+    for rank in range(processes * nodes):  # room for its last words, also where the disk is full by then
+        outcome_path(path, rank).write_bytes(b" " * 4096)
     command = command_line(module, path, processes, nodes)
     if processes * nodes > 1:
         log.info("%d processes on %d nodes", processes * nodes, nodes)
@@ -191,9 +193,8 @@ def _judge(spec: Path, code: int, processes: int) -> None:
     """Raise what the workers' outcomes say. The first failure is the cause: its peers fail after it."""
     if code == 0:
         return
-    outcomes = [
-        json.loads(file.read_text(encoding="utf-8")) for file in spec.parent.glob(f"{spec.name}.outcome-*")
-    ]
+    texts = [file.read_text(encoding="utf-8") for file in spec.parent.glob(f"{spec.name}.outcome-*")]
+    outcomes = [json.loads(text) for text in texts if text.strip()]
     said = {entry["outcome"]: entry["message"] for entry in sorted(outcomes, key=lambda e: -e["time"])}
     silent = sorted(set(range(processes)) - {entry["rank"] for entry in outcomes})
     ranks = f"rank{'s' if len(silent) > 1 else ''} {', '.join(map(str, silent))}"

@@ -14,11 +14,19 @@ def start_logging(file: Path | None = None, quiet: bool = False) -> None:
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.FileHandler(file, mode="a", encoding="utf-8"))
+        handlers.append(_File(file, mode="a", encoding="utf-8"))
     logging.basicConfig(
         format=FORMAT, datefmt="%H:%M:%S", level=logging.WARNING, handlers=handlers, force=True
     )
     logging.getLogger("realign").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class _File(logging.FileHandler):
+    """A log that keeps quiet when its disk is full: the job says so, once."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
 
 
 def log_file() -> Path | None:

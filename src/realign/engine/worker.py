@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from realign.artifacts.command import Interrupted, UserError
+from realign.artifacts.disk import explain_full_disk
 from realign.engine.launch import leave_with_parent, outcome_path
 from realign.engine.logs import start_logging
 
@@ -58,6 +59,8 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
     except UserError as error:
         _leave(path, rank, "user_error", str(error), 1)
     except Exception as error:
+        if sentence := explain_full_disk(error, path.parent):
+            _leave(path, rank, "user_error", sentence, 1)
         log.exception("rank %d stopped", rank)
         if is_out_of_memory(error):
             _leave(path, rank, "out_of_memory", str(error).splitlines()[0], OUT_OF_MEMORY)
@@ -67,7 +70,10 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
 
 def _leave(spec: Path, rank: int, outcome: str, message: str, code: int) -> None:
     text = json.dumps({"outcome": outcome, "message": message, "rank": rank, "time": time.time()})
-    outcome_path(spec, rank).write_text(text, encoding="utf-8")
+    place = outcome_path(spec, rank)
+    with place.open("r+" if place.exists() else "w", encoding="utf-8") as stream:  # in the room made for it
+        stream.write(text)
+        stream.truncate()
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()

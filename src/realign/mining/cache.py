@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from realign.artifacts.disk import open_array
 from realign.artifacts.files import write_text_whole, write_whole
 from realign.artifacts.hashing import canonical_json, hash_json
 from realign.engine.progress import Progress
@@ -81,7 +82,7 @@ class VectorCache:
             if target is None:
                 beside = path.with_name(f".{path.name}.{os.getpid()}")
                 shape = (len(texts), vectors.shape[1])
-                target = np.lib.format.open_memmap(beside, "w+", np.float32, shape)
+                target = open_array(beside, np.float32, shape)
             for asked in range(most):
                 hits = np.flatnonzero(right > left + asked)
                 target[order[left[hits] + asked]] = vectors[hits]

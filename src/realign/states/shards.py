@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from realign.artifacts.command import UserError
+from realign.artifacts.disk import open_array
 from realign.embedder.pooling import pool
 from realign.embedder.tokens import Rows, by_token_budget, collate
 from realign.states.capture import layer_names, tapped
@@ -153,4 +154,4 @@ def _array(path: Path, shape: tuple[int, ...], kind: np.dtype) -> np.ndarray:
     if 0 in shape:
         np.save(path, np.empty(shape, kind))
         return np.empty(shape, kind)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=kind, shape=shape)
+    return open_array(path, kind, shape)
