@@ -6,6 +6,7 @@ same way: a window of texts is tokenized once, sorted by length and batched by a
 over as many devices as there are.
 """
 
+import contextlib
 import copy
 import functools
 import json
@@ -105,19 +106,19 @@ class Model:
 
     def _batch(self, tower: Tower, rows: Rows, prompt: str) -> np.ndarray:
         """A batch's vectors; a batch that does not fit a GPU's memory is halved until it does."""
-        try:
+        with contextlib.suppress(torch.cuda.OutOfMemoryError):
             return tower.forward(tower.module, rows, prompt)
-        except torch.cuda.OutOfMemoryError:
-            if len(rows) == 1:
-                raise UserError(
-                    f"{self.name}: a single text of {rows.lengths[0]} tokens does not fit the GPU; "
-                    "lower max_length or use a smaller dtype"
-                ) from None
-            torch.cuda.empty_cache()
-            half = len(rows) // 2
-            log.warning("a batch of %d texts does not fit the GPU; halving it", len(rows))
-            parts = (range(half), range(half, len(rows)))
-            return np.concatenate([self._batch(tower, rows.take(list(p)), prompt) for p in parts])
+        # Tried again out here: an error that is being handled keeps its frames, and so their tensors, alive.
+        if len(rows) == 1:
+            raise UserError(
+                f"{self.name}: a single text of {rows.lengths[0]} tokens does not fit the GPU; "
+                "lower max_length or use a smaller dtype"
+            )
+        torch.cuda.empty_cache()
+        half = len(rows) // 2
+        log.warning("a batch of %d texts does not fit the GPU; halving it", len(rows))
+        parts = (range(half), range(half, len(rows)))
+        return np.concatenate([self._batch(tower, rows.take(list(p)), prompt) for p in parts])
 
     def similarity(self, a: Any, b: Any) -> torch.Tensor:
         """All similarities between two sets of vectors."""
