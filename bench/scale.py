@@ -153,7 +153,7 @@ def page_tables(given: Assumed) -> str:
         "",
         "GPU-hours of one A100; storage of one model with its states.",
         "",
-        "| model | training, 1.6 M pairs | 10 M | 100 M | all benchmarks | extraction | weights | training state while it runs | states, one mode |",
+        "| model | training, 1.6 M pairs | 10 M | 100 M | all benchmarks | extraction | weights | checkpoint, up to three at once | states, one mode |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for m in MODELS:
@@ -163,7 +163,7 @@ def page_tables(given: Assumed) -> str:
             f"{evaluation_hours(m, tasks, given):,.1f} h",
             f"{forward_hours(m, given.corpus_tokens, given) * 60:,.1f} min",
             f"{2 * m.parameters / 1e9:,.0f} GB",
-            f"{16 * m.parameters / 1e9:,.0f} GB",
+            f"{12 * m.parameters / 1e9:,.0f} GB",
             f"{state_gigabytes(m, given):,.1f} GB",
         ]
         lines.append(f"| {m.name} | " + " | ".join(cells) + " |")

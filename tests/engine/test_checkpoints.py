@@ -79,3 +79,13 @@ def test_saving_a_step_again_replaces_it(tmp_path):
     save(store, 1)
     save(store, 1, 7)
     assert store.latest().tensors()["w"][0] == 7
+
+
+def test_what_another_process_checked_is_not_read_again(tmp_path, monkeypatch):
+    store = Checkpoints(tmp_path)
+    save(store, 4)
+    assert store.at(3) is None
+    monkeypatch.setattr("realign.engine.checkpoints.hash_file", None)
+    found = store.at(4)
+    assert (found.step, found.state) == (4, {"lr": 0.4})
+    assert torch.equal(found.tensors()["w"], torch.full((3,), 4.0))

@@ -10,7 +10,13 @@ def test_the_batch_is_ours_and_buckets_fit_the_model():
     config = build_config(2, "fp32", processes=3, parameters=1000)
     assert config["train_batch_size"] == 3
     assert config["zero_optimization"]["reduce_bucket_size"] == 1000
-    assert build_config(2, "fp32", 1, 10**12)["zero_optimization"]["reduce_bucket_size"] == 500_000_000
+    assert build_config(2, "fp32", 1, 10**12)["zero_optimization"]["reduce_bucket_size"] == 50_000_000
+
+
+def test_deepspeed_does_not_wait_for_the_gpu_to_time_it():
+    from deepspeed.utils.config import get_timers_config
+
+    assert not get_timers_config(build_config(2, "bf16", 1, 1000)).enabled
 
 
 def test_a_users_own_configuration_goes_before_ours():
@@ -42,6 +48,10 @@ def test_bf16_keeps_masters_and_adds_up_in_fp32():
     config = build_config(2, "bf16", 1, 1000)
     assert config["bf16"] == {"enabled": True}
     assert config["data_types"] == {"grad_accum_dtype": "fp32"}
+    assert "communication_data_type" not in config
+    for stage, once in ((1, False), (2, True), (3, True)):
+        config = build_config(stage, "bf16", 2, 1000, reduce_once=once)
+        assert config["communication_data_type"] == "fp32"
     with pytest.raises(UserError, match="stage 1, 2 or 3"):
         build_config(0, "bf16", 1, 1000)
 

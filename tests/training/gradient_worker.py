@@ -44,16 +44,22 @@ def local(data, world):
 
 
 def run_case(case, batches, spec, world):
-    config = build_config(case["stage"], "fp32", world.size, 30_000, case.get("clip", 0.0))
+    precision, once = case.get("precision", "fp32"), case["reduce_once"]
+    config = build_config(case["stage"], precision, world.size, 30_000, reduce_once=once)
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    settings = EmbedderSettings(**spec["settings"], **case.get("settings", {}))
     with divided(config):
-        model = Embedder.load(spec["model"], EmbedderSettings(**spec["settings"]), device="cpu", check=False)
+        model = Embedder.load(spec["model"], settings, device="cpu", dtype=dtype, check=False)
+    if case.get("checkpointing"):
+        model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     held = sum(getattr(p, "ds_tensor", p).numel() for p in model.parameters())
     whole = sum(whole_shape(p).numel() for p in model.parameters())
     assert held <= (whole / world.size * 1.01 + 100 if case["stage"] == 3 else whole)
     model.train()
     groups = [{"params": list(model.parameters())}]
     engine = initialize(model, groups, OPTIMIZERS[case["optimizer"]], config)
-    step = ContrastiveStep(engine, world, Loss(**case["loss"]), case["budget"], case["reduce_once"])
+    loss, kept = Loss(**case["loss"]), case.get("kept", 0)
+    step = ContrastiveStep(engine, world, loss, case["budget"], once, kept_tokens=kept)
     found, facts = {}, []
     for number, data in enumerate(batches):
         facts.append(step(local(data, world)).__dict__)

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import math
 import sys
@@ -21,6 +22,18 @@ from realign.training.train import dataset_name
 from realign.training.validation import ndcg_at
 
 ALONE = World(0, 1, 0, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("more", "differ"), [(0.0, False), (1e-14, False), (2**-10, True)])
+def test_parameters_differ_by_more_than_the_order_of_a_sum(more, differ):
+    class Two(World):
+        def gather_objects(self, sums):
+            return [sums, [value + more for value in sums]]
+
+    guard = Guard(Safety(), Two(0, 2, 0, torch.device("cpu")), warmup=0)
+    model = torch.nn.Linear(1000, 1, bias=False)
+    with pytest.raises(TrainingStopped) if differ else contextlib.nullcontext():
+        guard.compare_parameters(1, model)
 
 
 def test_the_papers_schedule():

@@ -21,6 +21,8 @@ ALONE = World(0, 1, 0, torch.device("cpu"))
 class PlainEngine:
     """What a step asks of DeepSpeed, by plain autograd."""
 
+    optimizer = None
+
     def __init__(self, module, stage=0):
         self.module, self.stage = module, stage
 
@@ -84,6 +86,17 @@ def test_dropout_is_the_same_in_both_passes_of_a_chunk(with_dropout, batch):
     step(batch)
     other = gradients(with_dropout)
     assert any((other[n] - g).norm() > 1e-2 * g.norm() for n, g in held.items())
+
+
+@pytest.mark.parametrize(("kept_tokens", "spared"), [(0, 1), (100, 3), (10**6, None)])
+def test_chunks_whose_graphs_are_kept_go_through_the_model_once(with_dropout, batch, kept_tokens, spared):
+    passes = []
+    engine = PlainEngine(with_dropout)
+    with_dropout.register_forward_hook(lambda *_: passes.append(1))
+    step = ContrastiveStep(engine, ALONE, Loss(temperature=0.05), BUDGET, kept_tokens=kept_tokens)
+    chunks = step(batch).chunks
+    assert chunks > 2
+    assert len(passes) == 2 * chunks - (spared or chunks)
 
 
 @pytest.mark.parametrize(("stage", "once"), [(0, False), (1, False), (2, True), (3, True)])

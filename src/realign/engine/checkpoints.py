@@ -79,6 +79,13 @@ class Checkpoints:
         """The newest checkpoint that is whole, or nothing."""
         return next(self._whole(), None)
 
+    def at(self, step: int) -> Checkpoint | None:
+        """The checkpoint of a step that another process found whole; its tensors are not read again."""
+        folder = self.folder / f"step-{step:09d}"
+        if not (folder / "state.json").is_file():
+            return None
+        return Checkpoint(step, folder, _read_record(step, folder)["state"])
+
     def _whole(self) -> Iterator[Checkpoint]:
         for step, folder in reversed(self._folders()):
             try:
@@ -93,13 +100,17 @@ class Checkpoints:
         return sorted((int(found[1]), path) for found, path in named if found)
 
 
-def _read_state(step: int, folder: Path) -> Mapping[str, Any]:
+def _read_record(step: int, folder: Path) -> dict[str, Any]:
     record = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-    file = folder / "tensors.safetensors"
     if record["version"] != VERSION:
         raise ValueError(f"format version {record['version']}, expected {VERSION}")
     if record["step"] != step:
         raise ValueError(f"its state is of step {record['step']}")
+    return record
+
+
+def _read_state(step: int, folder: Path) -> Mapping[str, Any]:
+    record, file = _read_record(step, folder), folder / "tensors.safetensors"
     if file.stat().st_size != record["size"] or hash_file(file) != record["sha256"]:
         raise ValueError("its tensors are not the ones that were written")
     return record["state"]

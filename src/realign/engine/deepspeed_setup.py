@@ -31,13 +31,14 @@ def build_config(
     parameters: int,
     clip: float = 0.0,
     own: Mapping[str, Any] | None = None,
+    reduce_once: bool = False,
 ) -> dict[str, Any]:
     """DeepSpeed's configuration; what a user's own one says wins, except for the batch, which is ours.
 
-    `parameters` is the number of trainable ones: DeepSpeed's buckets of half a billion elements
-    would be allocated whole for a small model too.
+    `parameters` is the number of trainable ones: buckets are allocated whole for a small model too.
+    Many buckets to a model let its backward pass run beside their reduction, and cost less memory.
     """
-    bucket = max(1, min(parameters, 500_000_000))
+    bucket = max(1, min(parameters, 50_000_000))
     config: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,
@@ -45,6 +46,7 @@ def build_config(
         "gradient_clipping": clip,
         "steps_per_print": 10**9,
         "wall_clock_breakdown": False,
+        "timers": {"throughput": {"enabled": False}},  # it would wait for the GPU at every forward pass
         "zero_allow_untested_optimizer": True,
         "zero_optimization": {
             "stage": stage,
@@ -56,8 +58,11 @@ def build_config(
         },
     }
     if precision == "bf16":
-        # Chunks of one batch add up in fp32; bf16 would lose the small ones.
+        # Chunks of one batch add up in fp32; bf16 would lose the small ones. Processes add up in fp32
+        # too where it costs one reduction a step; by chunk, it would double what each of them sends.
         config |= {"bf16": {"enabled": True}, "data_types": {"grad_accum_dtype": "fp32"}}
+        if stage == 1 or reduce_once:
+            config["communication_data_type"] = "fp32"
     if taken := [key for key in _OWN if own and own.get(key, "auto") != "auto"]:
         raise UserError(f"the DeepSpeed configuration sets {', '.join(taken)}; leave that to the recipe")
     if own and own.get("scheduler", "auto") != "auto":
@@ -110,6 +115,26 @@ def initialize(
         dist_init_required=False,
     )
     return engine
+
+
+def accumulate_in_fp32(model: nn.Module) -> None:
+    """Let autograd add up gradients in fp32, also of parameters in bf16.
+
+    DeepSpeed leaves gradients where autograd puts them until it reduces them once for a whole step, and
+    autograd would add them up in the parameters' own type.
+    """
+    for parameter in trainable(model).values():
+        parameter.grad_dtype = torch.float32  # type: ignore[attr-defined]
+
+
+def forget_backward(engine: Any) -> None:
+    """Tell ZeRO that the next backward pass is one of its own, though no forward pass came before it.
+
+    ZeRO counts backward passes at the forward pass after each (`clear_backward_seen_flag`). Without it a
+    second graph's gradient would replace the first's instead of being added.
+    """
+    if hasattr(engine.optimizer, "clear_backward_seen_flag"):
+        engine.optimizer.clear_backward_seen_flag()
 
 
 @contextlib.contextmanager
@@ -191,6 +216,16 @@ def _link_states(engine: Any) -> None:
         engine.optimizer._lazy_init_hp_params_optimizer_state()
 
 
+def parameter_tensors(engine: Any) -> dict[str, torch.Tensor]:
+    """The master values of what is trained, by name, on the first process; all must call it together."""
+    tensors: dict[str, torch.Tensor] = {}
+    for name, parameter in trainable(engine.module).items():
+        whole = full_parameter(parameter)
+        if dist.get_rank() == 0:
+            tensors[PARAMETER + name] = whole.to("cpu", copy=True)
+    return tensors
+
+
 def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Everything that a step changes: tensors by parameter name, and scalars.
 
@@ -205,11 +240,8 @@ def training_tensors(engine: Any) -> tuple[dict[str, torch.Tensor], dict[str, An
     if shaped:
         _link_states(engine)
     keep = dist.get_rank() == 0
-    tensors: dict[str, torch.Tensor] = {}
+    tensors = parameter_tensors(engine)
     for name, parameter in trainable(engine.module).items():
-        whole = full_parameter(parameter)
-        if keep:
-            tensors[PARAMETER + name] = whole.to("cpu", copy=True)
         for key in shaped:
             value = (
                 safe_get_full_optimizer_state(parameter, key) if partitioned else inner.state[parameter][key]

@@ -141,10 +141,18 @@ class Hardware(Section):
         ge=1,
     )
     zero_stage: Literal[0, 1, 2, 3] = setting(2, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
-    reduce_once: bool = setting(
-        False,
-        "At ZeRO 2 and 3, reduce gradients once a step rather than once a chunk; "
-        "holds a whole gradient on each process.",
+    reduce_once: bool | Literal["auto"] = setting(
+        "auto",
+        "At ZeRO 2 and 3, reduce gradients once a step rather than once a chunk; holds a whole gradient in "
+        "fp32 on each process. auto does so with several processes, where a GPU has four times that memory "
+        "free, and until memory runs out.",
+    )
+    kept_tokens: int = setting(
+        0,
+        "Tokens of chunks, padding included, whose activations wait for the backward pass and are not "
+        "computed twice; one chunk's always do. 0 once memory runs out.",
+        unit="tokens",
+        ge=0,
     )
     activation_checkpointing: bool = setting(
         False, "Recompute activations in the backward pass to save memory."

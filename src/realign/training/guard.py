@@ -44,12 +44,21 @@ class Guard:
             raise TrainingStopped(f"step {step}: the {what} is {value}; a lower learning rate may help")
 
     def compare_parameters(self, step: int, model: torch.nn.Module) -> None:
-        """Stop when processes that each hold all parameters hold different ones."""
+        """Stop when processes that each hold all parameters hold different ones.
+
+        GPUs of different types may add up the same numbers in another order: their sums may differ in
+        the last digits of fp64, by far less than one parameter's last digit.
+        """
         if self.world.size == 1:
             return
-        sums = [
-            p.detach().double().sum().item() for p in trainable(model).values() if not hasattr(p, "ds_id")
-        ]
-        everyone = self.world.gather_objects(sums)
-        if any(theirs != everyone[0] for theirs in everyone):
-            raise TrainingStopped(f"step {step}: the processes hold different parameters")
+        sums, sizes = [], []
+        for parameter in trainable(model).values():
+            if not hasattr(parameter, "ds_id"):
+                value = parameter.detach()
+                sums.append(value.sum(dtype=torch.float64).item())
+                sizes.append(torch.linalg.vector_norm(value, 1, dtype=torch.float64).item())
+        for theirs in self.world.gather_objects(sums):
+            apart = (abs(a - b) for a, b in zip(sums, theirs, strict=True))
+            agree = all(off <= 1e-13 * size for off, size in zip(apart, sizes, strict=True))
+            if not agree:
+                raise TrainingStopped(f"step {step}: the processes hold different parameters")

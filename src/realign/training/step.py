@@ -2,15 +2,16 @@
 
 The gradient cache: vectors of all texts without a graph; the loss and its gradient on the vectors
 of all processes; then a second forward pass, chunk by chunk, whose backward pass starts from those
-gradients. One chunk's graph is kept from the first pass, since memory has room for one anyway: a
-batch of one chunk goes through the model once. What the parameters receive is the gradient of the
-whole batch, not an approximation. Chunks are filled by a budget of tokens over queries and passages
-together, sorted by length, so almost nothing is padding.
+gradients. The first pass keeps the graphs of as many chunks as a second budget allows, and of one at
+least, since memory has room for one anyway: these chunks go through the model once. The parameters
+receive the gradient of the whole batch, not an approximation. Chunks are filled by a budget of tokens
+over queries and passages together, sorted by length, so almost nothing is padding.
 
 DeepSpeed averages gradients over processes, so each process hands in its part times their number.
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from realign.embedder.model import Embedder
 from realign.embedder.tokens import Batch, Pack, Rows, by_token_budget
+from realign.engine.deepspeed_setup import accumulate_in_fp32, forget_backward
 from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
 from realign.training.chunks import plan_chunks
@@ -69,12 +71,15 @@ class ContrastiveStep:
         token_budget: int,
         reduce_once: bool = False,
         gradient_scale: float = 1.0,
+        kept_tokens: int = 0,
     ):
         self.engine, self.world, self.loss = engine, world, loss
         self.embedder: Embedder = engine.module
-        self.token_budget = token_budget
+        self.token_budget, self.kept_tokens = token_budget, kept_tokens
         # Stage 1 reduces at the last chunk alone; its optimizer for half precision knows no other way.
         self.reduce_once = reduce_once and engine.zero_optimization_stage() > 1
+        if self.reduce_once:
+            accumulate_in_fp32(self.embedder)
         self.gradient_scale = gradient_scale
 
     def __call__(self, batch: LocalBatch) -> StepFacts:
@@ -108,7 +113,7 @@ class ContrastiveStep:
             padded = sum(rows.lengths)
         else:
             chunks = plan_chunks(rows.lengths, self.token_budget)
-            padded = sum(len(c) * len(rows.ids[c[0]]) for c in chunks)
+            padded = sum(_padded(rows, chunk) for chunk in chunks)
         missing = int(self.world.largest(len(chunks))) - len(chunks)
         return chunks + [[]] * missing, padded
 
@@ -118,12 +123,15 @@ class ContrastiveStep:
 
     def _through(self, batch: LocalBatch, chunks: Sequence[Sequence[int]]) -> tuple[Scored, Tensor]:
         """Vectors first, then their gradient, then the parameters' chunk by chunk."""
-        kept, *later = chunks
+        count = self._kept(batch.rows, chunks)
+        kept, later = chunks[:count], chunks[count:]
         vectors = self._empty(batch.rows)
         states = self._fill(vectors, batch.rows, later)
-        made = self.engine(self._batch(batch.rows, kept))
-        if kept:
-            vectors[list(kept)] = made.detach()
+        graphs = []
+        for chunk in kept:
+            graphs.append(self.engine(self._batch(batch.rows, chunk)))
+            if chunk:
+                vectors[list(chunk)] = graphs[-1].detach()
         vectors.requires_grad_()
         queries, passages, texts = self._gathered(batch, vectors)
         scored = contrastive_loss(queries, passages, self.loss, texts)
@@ -131,18 +139,29 @@ class ContrastiveStep:
         assert vectors.grad is not None
         gradients = vectors.grad * (self.world.size * self.gradient_scale)
         with self._reduction():
-            self._backward(made, gradients, kept, last=not later)
-            for number, (chunk, state) in enumerate(zip(later, states, strict=True), 1):
+            graphs.reverse()
+            for number, chunk in enumerate(kept, 1):
+                self._backward(graphs.pop(), gradients, chunk, last=number == len(chunks))
+            for number, (chunk, state) in enumerate(zip(later, states, strict=True), count + 1):
                 _set_random(state)
                 made = self.engine(self._batch(batch.rows, chunk))
-                self._backward(made, gradients, chunk, last=number == len(later))
+                self._backward(made, gradients, chunk, last=number == len(chunks))
         return scored, queries.detach()
+
+    def _kept(self, rows: Rows, chunks: Sequence[Sequence[int]]) -> int:
+        """How many chunks' graphs the first pass keeps, equal on all processes; one at least."""
+        padded = (
+            sum(rows.lengths[i] for i in c) if self.embedder.packed else _padded(rows, c) for c in chunks
+        )
+        fitting = sum(tokens <= self.kept_tokens for tokens in itertools.accumulate(padded))
+        return max(1, -int(self.world.largest(-fitting)))
 
     def _backward(self, made: Tensor, gradients: Tensor, chunk: Sequence[int], last: bool) -> None:
         """Add to the parameters' gradients what a chunk's vectors bring; who has none brings zero."""
         wanted = gradients[list(chunk)] if chunk else torch.zeros_like(made)
         if not self.reduce_once:
             self.engine.set_gradient_accumulation_boundary(last)
+        forget_backward(self.engine)
         self.engine.backward((made * wanted).sum())
 
     def _empty(self, rows: Rows) -> Tensor:
@@ -180,6 +199,11 @@ class ContrastiveStep:
         if self.reduce_once:
             return self.engine.coalesce_grad_reduction()
         return contextlib.nullcontext()
+
+
+def _padded(rows: Rows, chunk: Sequence[int]) -> int:
+    """Tokens of a chunk with its padding: texts × longest text."""
+    return len(chunk) * max((len(rows.ids[i]) for i in chunk), default=0)
 
 
 @torch.no_grad()

@@ -26,6 +26,7 @@ from realign.engine.deepspeed_setup import (
     decay_groups,
     divided,
     initialize,
+    parameter_tensors,
     restore_optimizer,
     restore_parameters,
     trainable,
@@ -64,6 +65,10 @@ class Training:
         self.seed = derive_seed(self.order.study_seed, "train", self.order.seed)
         with divided(self._config()):
             embedder = load_for_training(self.backbone, self.order, world.device)
+        self.parameters = sum(whole_shape(p).numel() for p in trainable(embedder).values())
+        # Memory has run out before where the budget is no longer the recipe's.
+        self.short = int(spec["token_budget"]) < self.recipe.hardware.token_budget
+        self.reduce_once = self._reduce_once()
         self.data = TrainingData(sources, self.order, self.seed, embedder.tokenizer)
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
@@ -78,8 +83,9 @@ class Training:
             world,
             self.recipe.loss,
             int(spec["token_budget"]),
-            hardware.reduce_once,
+            self.reduce_once,
             self.recipe.optimizer.gradient_scale,
+            0 if self.short else hardware.kept_tokens,
         )
         self.validation = (
             Validation(self.data, self.step, world, self.recipe.loss) if self.data.held_out else None
@@ -94,14 +100,21 @@ class Training:
             raise UserError(f"loss.matryoshka: {wide} are no widths of vectors with {width} dimensions")
 
     def _found(self) -> Checkpoint | None:
-        """The checkpoint to go on from; one of other batches is an error, since its key was the same."""
-        found = self.checkpoints.latest()
-        steps = self.world.gather_objects(found.step if found else None)
-        if len(set(steps)) > 1:
-            raise UserError(f"{self.checkpoints.folder}: the processes see different checkpoints ({steps})")
+        """The checkpoint to go on from; one of other batches is an error, since its key was the same.
+
+        The first process alone reads all of it to check it, and tells the others which one it is.
+        """
+        step, *_ = self.world.gather_objects(self._newest() if self.world.is_main else None)
+        found = None if step is None else self.checkpoints.at(step)
+        if self.world.any(step is not None and found is None):
+            raise UserError(f"{self.checkpoints.folder}: not all processes see the checkpoint of step {step}")
         if found and found.state["order"] != self.batch_order:
             raise UserError(f"{found.folder}: its batches are not this training's; delete it to start anew")
         return found
+
+    def _newest(self) -> int | None:
+        newest = self.checkpoints.latest()
+        return newest.step if newest else None
 
     def _engine(self, embedder: Any, found: Checkpoint | None) -> Any:
         tensors = found.tensors() if found else {}
@@ -114,7 +127,7 @@ class Training:
             lambda groups: torch.optim.AdamW(
                 groups, lr=optimizer.learning_rate, betas=optimizer.betas, eps=optimizer.epsilon
             ),
-            self._config(sum(whole_shape(p).numel() for p in trainable(embedder).values())),
+            self._config(self.parameters, self.reduce_once),
         )
         if found:
             restore_optimizer(engine, tensors, found.state["optimizer"])
@@ -122,7 +135,20 @@ class Training:
             assert_attention(embedder.model, self.order.embedder.attention, self.backbone)
         return engine
 
-    def _config(self, parameters: int = 1) -> dict[str, Any]:
+    def _reduce_once(self) -> bool:
+        """Whether gradients are reduced once a step; the same answer on all processes.
+
+        A lone process has nobody to reduce with, and ZeRO's own buffer adds up its chunks in fp32.
+        """
+        asked = self.recipe.hardware.reduce_once
+        if asked != "auto":
+            return asked
+        device = self.world.device
+        free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else float("inf")
+        tight = free < 4 * 4 * self.parameters
+        return self.world.size > 1 and not self.world.any(self.short or tight)
+
+    def _config(self, parameters: int = 1, reduce_once: bool = False) -> dict[str, Any]:
         return build_config(
             self.recipe.hardware.zero_stage,
             "bf16" if self.precision == "bf16" else "fp32",
@@ -130,6 +156,7 @@ class Training:
             parameters,
             self.recipe.optimizer.clip,
             self.spec.get("deepspeed"),
+            reduce_once,
         )
 
     def run(self, leaving: Leaving) -> None:
@@ -156,7 +183,7 @@ class Training:
                 progress.advance(1, **_shown(facts))
                 if facts["asked"] and done < self.steps:
                     self._leave(done)
-        tensors, _ = training_tensors(self.engine)
+        tensors = parameter_tensors(self.engine)
         if self.world.is_main:
             self._write(self.scratch / "model", self.steps, tensors)
 
