@@ -123,7 +123,8 @@ DONE_BY = {"publish_scores": "evaluate_warm"}
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
-    "init": ("realign.study.starter:main", "Write a commented study to start from."),
+    "init": ("realign.tools.init:main", "Write a commented study to start from."),
+    "demo": ("realign.tools.init:demo", "Run the embedded study in this folder."),
     "run": ("realign.runs.run:main", "Run a study: realign run my-study.yaml --cores 8."),
     "plan": ("realign.runs.plan:main", "Say what a run would do, why, and what it would cost."),
     "status": ("realign.runs.status:main", "Say what a run has done, is doing, waits for and failed at."),

@@ -36,22 +36,24 @@ def write(path, **changes):
     return path
 
 
-def test_a_given_study_replaces_the_default_one(tmp_path):
-    default = write(tmp_path / "config.yaml", study={"name": "tiny", "seeds": [5, 6]})
+def test_a_given_study_replaces_the_default_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "config.yaml", study={"name": "tiny", "seeds": [5, 6]})
+    assert open_study([], {}).study.name == "tiny"
     given = write(tmp_path / "mine.yaml")
-    study = open_study(default, [given], {})
+    study = open_study([given], {})
     assert study.study.name == "mine"
     assert study.study.seeds == (0,)  # nothing of the default study shines through
 
 
-def test_two_studies_are_refused(tmp_path):
+def test_two_studies_are_refused():
     with pytest.raises(StudyError, match="never merged"):
-        choose_study(tmp_path / "config.yaml", ["a.yaml", "b.yaml"])
+        choose_study(["a.yaml", "b.yaml"])
 
 
 def test_config_lays_changes_over_the_study(tmp_path):
     path = write(tmp_path / "mine.yaml")
-    study = open_study(path, [], {"study": {"seeds": ["3", "4"]}})
+    study = open_study([path], {"study": {"seeds": ["3", "4"]}})
     assert study.study.seeds == (3, 4)
     assert study.study.name == "mine"
     # Snakemake leaves what lies within a section as text
@@ -63,7 +65,7 @@ def test_config_lays_changes_over_the_study(tmp_path):
 
 def test_what_a_run_may_cost_is_no_part_of_the_study(tmp_path):
     path = write(tmp_path / "mine.yaml")
-    assert open_study(path, [], {"accept_cost": 40}) == open_study(path, [], {})
+    assert open_study([path], {"accept_cost": 40}) == open_study([path], {})
     assert accepted_cost({"accept_cost": 40}) == 40
     assert accepted_cost({}) == 0
     with pytest.raises(StudyError, match=r"accept_cost: GPU-hours are a number, 0 or more \(got 'much'\)"):
@@ -72,14 +74,14 @@ def test_what_a_run_may_cost_is_no_part_of_the_study(tmp_path):
 
 def test_a_running_job_keeps_the_study_its_run_began_with(tmp_path, monkeypatch):
     path = write(tmp_path / "mine.yaml")
-    study = open_study(path, [], {})
+    study = open_study([path], {})
     record = frozen.name_run(tmp_path / ".runs")
     assert not record.exists()  # naming a run writes nothing
     frozen.freeze(record, study.model_dump(mode="json"))
     write(tmp_path / "mine.yaml", study={"name": "mine", "seeds": [8]})
-    assert open_study(path, [], {}).study.seeds == (0,)
+    assert open_study([path], {}).study.seeds == (0,)
     monkeypatch.delenv(RUN_VARIABLE)
-    assert open_study(path, [], {}).study.seeds == (8,)
+    assert open_study([path], {}).study.seeds == (8,)
 
 
 class Stage:
@@ -107,7 +109,7 @@ def test_outside_a_run_the_rules_own_word_decides():
 def test_a_rules_parameter_is_canonical(tmp_path, monkeypatch):
     import realign.runs.flow as module
 
-    flow = Flow(open_study(write(tmp_path / "mine.yaml"), [], {}))
+    flow = Flow(open_study([write(tmp_path / "mine.yaml")], {}))
     monkeypatch.setattr(module, "load_command", lambda name: Stage)
     text = flow.job("toy", flow.study.study)
     assert json.loads(text) == {
@@ -129,7 +131,7 @@ def resources_of(tmp_path, rule, log_of=None, attempt=1, **wildcards):
             "backbones": {"big": {"train": {"gpus": 4, "gpu_model": "h100", "nodes": 2, "memory_gb": 64}}},
         },
     }
-    flow = Flow(open_study(write(tmp_path / "mine.yaml", **given), [], {}), log_of)
+    flow = Flow(open_study([write(tmp_path / "mine.yaml", **given)], {}), log_of)
     limits = flow.limits(rule, memory_gb=4, gpus=0 if rule == "train" else None)
     of = Wildcards(fromdict=wildcards)
     grows = {"mem_mb"} if log_of else set()
@@ -181,7 +183,7 @@ def test_where_one_backbone_has_a_partition_the_others_keep_the_profiles(tmp_pat
             "backbones": {"big": {"train": {"partition": "long", "gpus": 0}}},
         },
     }
-    study = open_study(write(tmp_path / "mine.yaml", **given), [], {})
+    study = open_study([write(tmp_path / "mine.yaml", **given)], {})
     for defaults, expected in (
         (Resources.parse(["slurm_partition=gpu"], allow_expressions=True), "gpu"),
         (None, ""),
@@ -212,12 +214,12 @@ def test_a_run_takes_the_instructions_of_a_file_with_it(tmp_path, monkeypatch):
     prompts = tmp_path / "prompts.json"
     prompts.write_text('{"default": "Find it", "STS17": "Compare"}')
     evaluation = {"mteb_tasks": ["STS17"], "prompts_file": str(prompts), "prompts": {"STS17": "Match"}}
-    study = open_study(write(tmp_path / "mine.yaml", backbones={}, evaluation=evaluation), [], {})
+    study = open_study([write(tmp_path / "mine.yaml", backbones={}, evaluation=evaluation)], {})
     record = tmp_path / "run.json"
     freeze(record, study.model_dump(mode="json"))
     prompts.write_text("half sav")
     monkeypatch.setenv("REALIGN_RUN", str(record))
-    told = EvaluationPlan(open_study(tmp_path / "mine.yaml", [], {}), "R")
+    told = EvaluationPlan(open_study([tmp_path / "mine.yaml"], {}), "R")
     assert told.settings("m", "STS17").instruction.query == "Match"
     assert study.evaluation.prompts["default"].query == "Find it"
 
@@ -242,6 +244,6 @@ def test_a_clusters_jobs_are_given_the_record_as_their_study(tmp_path):
 
 def test_jobs_of_different_rules_may_share_a_group(tmp_path):
     """Snakemake adds up numbers over a group's jobs; a text that one has and another lacks ends the run."""
-    flow = Flow(open_study(write(tmp_path / "mine.yaml", backbones={"b": {"path": "x"}}), [], {}))
+    flow = Flow(open_study([write(tmp_path / "mine.yaml", backbones={"b": {"path": "x"}})], {}))
     for gpus in (0, None):
         assert all(isinstance(value, int) for value in flow.limits("hrsa_linear", 4, gpus=gpus).values())

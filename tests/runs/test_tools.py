@@ -49,7 +49,7 @@ def test_in_an_empty_folder_the_study_is_missed_and_nothing_is_left_there(here, 
 def test_a_run_passes_options_on_and_ends_with_where_the_report_is(here):
     (here / "mine.yaml").write_text(STUDY)
     (here / "Snakefile").write_text(SNAKEFILE)
-    words = [sys.executable, "-m", "realign.cli", "run", "mine.yaml", "--quiet", "all"]
+    words = [sys.executable, "-m", "realign.cli", "run", "mine.yaml", "-s", "Snakefile", "--quiet", "all"]
     dry = subprocess.run([*words, "--dry-run"], capture_output=True, text=True)
     assert (dry.returncode, dry.stdout.count("report ")) == (0, 0), dry.stderr
     done = subprocess.run([*words, "--config", "study={name: toy}"], capture_output=True, text=True)

@@ -18,10 +18,10 @@ resources: {redo_gpu_hours: 0, rules: {pairs: {gpus: 1}}}
 """
 # Of the workflow only what this takes: each Snakemake costs seconds.
 SNAKEFILE = """
-include: "workflow/rules/common.smk"
+include: "rules/common.smk"
 rule all:
     input: f"{R}/text/pairs/mine.jsonl"
-include: "workflow/rules/text.smk"
+include: "rules/text.smk"
 """
 MADE = "results/small/text/pairs/mine.jsonl"
 
@@ -29,9 +29,9 @@ MADE = "results/small/text/pairs/mine.jsonl"
 @pytest.fixture
 def project(tmp_path):
     """A copy of the project, whose code can be edited, with a study of one step."""
-    (tmp_path / "Snakefile").write_text(SNAKEFILE)
     for name in ("workflow", "src"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "workflow/Snakefile").write_text(SNAKEFILE)
     (tmp_path / "config.yaml").write_text(STUDY)
     rows = [{"query": ["", f"question {i}"], "pos": [f"answer {i} to it"], "neg": []} for i in range(60)]
     (tmp_path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

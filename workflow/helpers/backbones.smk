@@ -49,8 +49,8 @@ def import_source(wildcards):
     data = own(f"backbones.{name}.{backbone.source}", given)
     if backbone.gguf:
         return dict(data=data)
-    inside = Path(data).glob("*")
-    return dict(data=data, files=sorted(str(p) for p in inside if p.is_file()))
+    inside = sorted(str(path) for path in Path(data).glob("*") if path.is_file())
+    return dict(data=data, files=[local(path) for path in inside])
 
 
 def score_settings(wildcards):

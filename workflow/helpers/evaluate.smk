@@ -11,9 +11,7 @@ WARM_REPORTS = {}
 def task_inputs(tasks):
     """What those tasks read; an embedded task's manifest stands for its folder."""
     given = [
-        (path, EVALUATION.is_folder(task))
-        for task in tasks
-        for path in task_data(task)
+        (path, EVALUATION.is_folder(task)) for task in tasks for path in task_data(task)
     ]
     return dict(
         tasks=[ancient(path) if folder else path for path, folder in given],
@@ -39,7 +37,9 @@ def warm_report(wc):
     # not ancient(): Snakemake would then overlook a single job's own reasons in the same run
     if wc.model not in WARM_REPORTS:
         asked = job("evaluate_warm", EVALUATION.warm_settings(wc.model))
-        WARM_REPORTS[wc.model] = next_report(Path(f"{R}/scores/{wc.model}/warm"), asked)
+        WARM_REPORTS[wc.model] = next_report(
+            placed(f"{R}/scores/{wc.model}/warm"), asked
+        )
     return dict(warm=WARM_REPORTS[wc.model])
 
 
@@ -61,7 +61,7 @@ def present(wc):
             for of in (EVALUATION.scores, EVALUATION.records, EVALUATION.queries)
         )
     )
-    there = [three for three in files if all(Path(path).is_file() for path in three)]
+    there = [three for three in files if all(placed(path).is_file() for path in three)]
     return dict(
         zip(
             ("scores", "records", "queries"),
@@ -72,4 +72,4 @@ def present(wc):
 
 def moments(files):
     """When each was written, so that what was made again is collected again."""
-    return [Path(path).stat().st_mtime for paths in files.values() for path in paths]
+    return [placed(path).stat().st_mtime for paths in files.values() for path in paths]

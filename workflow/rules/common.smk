@@ -12,6 +12,7 @@ from realign.runs.flow import (
     WILDCARDS,
     Flow,
     find_commands,
+    module_study,
     open_study,
     own_file,
     with_manifest,
@@ -23,10 +24,15 @@ from realign.runs.leaving import (
 )
 from realign.runs.site import source_site
 
-STUDY = open_study(
-    Path(workflow.basedir) / "config.yaml",
-    workflow.config_settings.configfiles,
-    workflow.config_settings.config,
+# As a module of another workflow, this one has a namespace, its study is the module's `config:`, its rules
+# have other names and its results another place.
+MODULE = workflow.modifier
+STUDY = (
+    module_study(MODULE.namespace, config)
+    if MODULE.namespace
+    else open_study(
+        workflow.config_settings.configfiles, workflow.config_settings.config
+    )
 )
 FLOW = Flow(
     STUDY,
@@ -34,12 +40,15 @@ FLOW = Flow(
         None
         if workflow.dryrun
         else lambda rule, wildcards: Path(
-            workflow.get_rule(rule).expand_log(wildcards)[0]
+            workflow.get_rule(MODULE.modify_rulename(rule)).expand_log(wildcards)[0]
         )
     ),
     workflow.resource_settings.default_resources,
+    placed=lambda path: str(MODULE.modify_path(path)),
 )
 R = FLOW.results
+# Where a path that rules name is: a module's results may have another place.
+placed = lambda path: Path(MODULE.modify_path(path))
 RUN_RECORD = FLOW.record()
 
 find_commands()
@@ -61,8 +70,9 @@ threads_of = FLOW.threads
 # A large artifact as an input: its manifest decides, its data must merely be there.
 artifact = lambda path: dict(manifest=f"{path}.manifest.json", data=ancient(path))
 
-# A user's own file as an input, by the setting that names it.
-own = lambda setting, path: own_file(workflow.rules, setting, path)
+# A user's own file as an input, by the setting that names it. It stays where it is when a module's results
+# are placed elsewhere.
+own = lambda setting, path: local(own_file(workflow.rules, setting, path))
 
 # What `all` asks for, by stage; each rule file adds its own. Large artifacts are listed with their
 # data, so that deleted weights are noticed behind an intact manifest.

@@ -26,7 +26,6 @@ from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
 from realign.study.study import Study
 
-ROOT = Path(__file__).resolve().parents[3]
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 EMBEDDER = rf"{NAME}\+{NAME}\+s\d+(?:\+step\d+)?"
 
@@ -59,20 +58,27 @@ WILDCARDS = {
 }
 
 
+def workflow_folder() -> Path:
+    """The folder that holds workflow/, studies/ and the embedded study's config.yaml.
+
+    A wheel carries them inside the package. In a clone, they lie at its top.
+    """
+    package = Path(__file__).resolve().parents[1]
+    carried = package / "_workflow"
+    return carried if carried.is_dir() else package.parents[1]
+
+
 def find_snakefile() -> Path:
-    """The workflow's entry: in the working directory, else where the package was installed from."""
-    for folder in (Path.cwd(), ROOT):
-        if (folder / "Snakefile").is_file():
-            return folder / "Snakefile"
-    raise UserError("no Snakefile here; run from the project's folder or name it with --snakefile")
+    """The workflow's entry, which belongs to the code that is running."""
+    return workflow_folder() / "workflow" / "Snakefile"
 
 
-def choose_study(default: Path, files: Sequence[str | Path]) -> Path:
-    """The study file of a run: the one given with --configfile, else the default one."""
+def choose_study(files: Sequence[str | Path]) -> Path:
+    """The study file of a run: the one given with --configfile, else the working directory's config.yaml."""
     if len(files) > 1:
         names = ", ".join(str(f) for f in files)
         raise StudyError(names, ["studies are never merged: give one --configfile"])
-    return Path(files[0]) if files else default
+    return Path(files[0]) if files else DEFAULT_STUDY
 
 
 def read_config(words: Sequence[str]) -> dict[str, Any]:
@@ -118,7 +124,7 @@ def accepted_cost(config: Mapping[str, Any]) -> float:
     raise StudyError("--config", [f"{ACCEPTED}: GPU-hours are a number, 0 or more (got {given!r})"])
 
 
-def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, Any]) -> Study:
+def open_study(files: Sequence[str | Path], config: Mapping[str, Any]) -> Study:
     """The study of a run, checked; raises `StudyError` with everything that is wrong with it.
 
     A job of a run that is under way (on a cluster each job reads the workflow anew) gets the study
@@ -126,7 +132,15 @@ def open_study(default: Path, files: Sequence[str | Path], config: Mapping[str, 
     """
     if frozen := read_frozen():
         return parse_study(frozen["study"], "the study as this run began with it")
-    return with_prompts(load_study(choose_study(default, files), changes_of(config)))
+    return with_prompts(load_study(choose_study(files), changes_of(config)))
+
+
+def module_study(module: str, config: Mapping[str, Any]) -> Study:
+    """The study that another workflow gives to this one, which it uses as a module."""
+    source = f"the config of module {module}"
+    if not config:
+        raise StudyError(source, ["it is empty: give the module a study, `config: config` for example"])
+    return with_prompts(parse_study(changes_of(config), source))
 
 
 LogOf = Callable[[str, Mapping[str, str]], Path]  # where a rule's job with these wildcards logs
@@ -135,14 +149,21 @@ LogOf = Callable[[str, Mapping[str, str]], Path]  # where a rule's job with thes
 class Flow:
     """What the rules share: the study, the root of its results, and how a rule calls its command."""
 
-    def __init__(self, study: Study, log_of: LogOf | None = None, defaults: Mapping[str, Any] | None = None):
+    def __init__(
+        self,
+        study: Study,
+        log_of: LogOf | None = None,
+        defaults: Mapping[str, Any] | None = None,
+        placed: Callable[[str], str] = str,
+    ):
         self.study = study
         self._defaults = {
             name: str(raw).strip("'")
             for name, value in (defaults or {}).items()
             if (raw := getattr(value, "raw", None)) is not None
         }
-        self.results = f"results/{study.study.name}"
+        self.results = f"results/{study.study.name}"  # as rules name it
+        self.root = Path(placed(self.results))  # where it is: a module's results may have another place
         self._log_of = log_of
         self._code: dict[str, str] = {}
 
@@ -154,7 +175,7 @@ class Flow:
             {
                 "settings": section.as_slice(),
                 "code": self._code[command],
-                "store": f"{self.results}/.work",
+                "store": f"{self.root}/.work",
             }
         )
 
@@ -230,7 +251,7 @@ class Flow:
     @functools.cached_property
     def _lacked(self) -> bool:
         """Whether a job of an earlier run had too little memory or time; most studies never see one."""
-        logs = Path(self.results) / "logs"
+        logs = self.root / "logs"
         return any(itertools.chain(memory_records(logs), time_records(logs)))
 
     def threads(self, rule: str, default: int) -> Any:
@@ -239,7 +260,7 @@ class Flow:
 
     def record(self) -> Path:
         """Where this run's study and code are frozen when it starts; its jobs are told by environment."""
-        return name_run(Path(self.results) / ".runs")
+        return name_run(self.root / ".runs")
 
 
 def _flags(asked: RuleResources) -> str:

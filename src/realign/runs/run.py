@@ -22,11 +22,9 @@ def main(words: Sequence[str]) -> int:
     options = list(words)
     file = Path(options.pop(0)) if options and not options[0].startswith("-") else DEFAULT_STUDY
     study = load_study(file, changes_of(read_config(_config_of(options))))
-    snakefile = find_snakefile()
-    if snakefile.parent != Path.cwd():
-        options += ["--snakefile", str(snakefile)]
-    if file != DEFAULT_STUDY or snakefile.parent != Path.cwd():
-        options += ["--configfile", str(file)]
+    options += ["--configfile", str(file)]
+    if not {"--snakefile", "-s"} & set(options):
+        options += ["--snakefile", str(find_snakefile())]
     if not any(word.startswith(SAYS_HOW_MUCH) for word in options):
         options += ["--cores", "all"]
     code = _snakemake(options)

@@ -1,28 +1,22 @@
-"""`realign init`: a commented study to start from, made from the sections themselves.
+"""A commented study to start from, made from the sections themselves.
 
 What a user must say stands there as YAML; every other setting stands as a comment with its
 sentence, its unit and its default, so that changing one is taking its '#' away.
 """
 
-import argparse
 import json
-import re
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from realign.study.base import NAME_PATTERN
-from realign.study.errors import StudyError
 from realign.study.kinds import KINDS
-from realign.study.load import load_study
 from realign.study.study import Study
 
 HEAD = """\
 # A study: which backbones to compare, trained how, judged by what.
-# Plan it with `realign plan --configfile {file}`, run it with `make run STUDY={file}`.
+# Plan it with `realign plan --configfile {file}`, run it with `realign run {file}`.
 study:
   name: "{name}"
   seeds: [0]
@@ -106,26 +100,3 @@ def _flow(value: Any) -> str:
 def plain(value: Any) -> Any:
     """A default's parts as JSON has them."""
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
-
-
-def main(words: Sequence[str]) -> int:
-    """Write a commented study and check that it reads back."""
-    parser = argparse.ArgumentParser("realign init", description=main.__doc__, allow_abbrev=False)
-    parser.add_argument("file", type=Path, help="the study file to write")
-    parser.add_argument("--name", help="the study's name (default: the file's)")
-    arguments = parser.parse_args(words)
-    file: Path = arguments.file
-    name = arguments.name or file.stem
-    if not re.match(NAME_PATTERN, name):
-        raise StudyError(file, [f"'{name}' is no usable name: letters, digits, '.', '_' and '-'"])
-    if file.exists():
-        raise StudyError(file, ["exists already; choose another name or delete it first"])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(starter(file.as_posix(), name), encoding="utf-8")
-    try:
-        load_study(file)
-    except StudyError:
-        file.unlink()
-        raise
-    print(f"{file} written; next: realign plan --configfile {file}")
-    return 0
