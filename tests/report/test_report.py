@@ -83,6 +83,14 @@ def test_without_scripts_everything_is_on_the_page(page, drawn):
     assert bare.count("<table") >= 13 + claims["claim"].nunique()
 
 
+def test_a_folded_claim_shows_its_value_interval_and_threshold(page, drawn):
+    claims = read_table("claims", [drawn / "tidy/claims.parquet"])
+    test = claims[claims["pair"] != ALL].iloc[0]
+    summaries = re.findall(r"<summary>.*?</summary>", page, re.DOTALL)
+    value = f"{test['value']:.3f}".replace("-", "−")
+    assert any(f"{test['pair']}: {value}" in text for text in summaries)
+
+
 def test_the_answer_follows_the_verdict(drawn):
     claims = read_table("claims", [drawn / "tidy/claims.parquet"])
     for verdict, word in (

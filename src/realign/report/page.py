@@ -181,10 +181,23 @@ def _claims(claims: pd.DataFrame) -> str:
         blocks.append(
             f'<details class="claim"><summary>{_verdict(whole["verdict"])}'
             f'<span class="says">{esc(about["says"])}</span>'
-            f'<span class="faint">{esc(str(name))} · {esc(counts or "no pair selected")}</span></summary>'
+            f'<span class="faint">{esc(str(name))} · {esc(counts or "no pair selected")}{_gist(tests)}</span>'
+            "</summary>"
             f"<div>{_tests(tests)}</div></details>"
         )
     return "".join(blocks) + "</div>"
+
+
+def _gist(tests: pd.DataFrame) -> str:
+    """A claim's deciding numbers on its folded card: of each test value, interval and rule, up to three."""
+    told = []
+    for t in tests.head(3).itertuples():
+        interval = f" [{t.ci_low:.3f}, {t.ci_high:.3f}]" if t.ci_low == t.ci_low else ""
+        rule = rule_text(json.loads(t.evidence)["rule"], t.threshold)
+        numbers = f"{_number(t.value)}{interval}".replace("-", "−")
+        told.append(f"{t.pair}: {numbers}, {rule}")
+    more = f"; {len(tests) - 3} more" if len(tests) > 3 else ""
+    return esc(" · " + "; ".join(told) + more) if told else ""
 
 
 def _verdict(verdict: str) -> str:
