@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from realign.results.columns import COLUMNS
 from realign.results.statistics import random_rotation_entropy
-from realign.results.tidy import COLUMNS
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Compared, Description, PairEntry

@@ -22,8 +22,9 @@ from realign.claims.judge import (
     p_values,
     settle,
 )
+from realign.results.columns import COLUMNS
 from realign.results.statistics import Estimate
-from realign.results.tidy import COLUMNS, Tidy
+from realign.results.tidy import Tidy
 from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, Claim, Claims, ClaimTest
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
@@ -335,3 +336,26 @@ def test_a_lift_without_the_untrained_backbone_is_not_measured():
         study="s", alpha=0.05, claims={"x": claim}, pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
     )
     assert {f.facts["why"] for f in judge(asked, Told(queries=rows))["x"]} == {"not measured"}
+
+
+@pytest.mark.parametrize(
+    ("measure", "message"),
+    [
+        ("ckaa", "'ckaa' is no measure \\(did you mean 'cka'\\?\\)"),
+        ("svcca", "'svcca' has no interval"),
+        ("isotropy", "'isotropy' has no interval between two models"),
+    ],
+)
+def test_a_claim_names_a_measure_that_can_be_judged(measure, message):
+    with pytest.raises(ValidationError, match=message):
+        ClaimTest(statistic="level", measure=measure, rule="above")
+
+
+@pytest.mark.parametrize(
+    ("name", "statistic"), [("mutual_knn", "mean_over_layers"), ("rsa", "spearman"), ("cka_rbf", "value")]
+)
+def test_measures_of_every_family_can_be_claimed(name, statistic):
+    test = ClaimTest(statistic="level", measure=name, rule="above", threshold=0.9)
+    layer = {} if statistic == "mean_over_layers" else {"layer_left": 1.0, "layer_right": 1.0}
+    rows = [measure(0.95, measure=name, statistic=statistic, k=10.0, **layer)]
+    assert verdict_on(Claim(says="s", tests=(test,)), Told(measures=rows)) == HOLDS

@@ -12,8 +12,9 @@ from realign.drawing.panels import columns_for, layer_ticks, pair_label, shorten
 from realign.drawing.style import styled
 from realign.plan.plates import plate_parts, plate_settings
 from realign.results.catalogue import FIGURES, PLATES
+from realign.results.columns import COLUMNS
 from realign.results.probe import probe_accuracy, probed, saturated
-from realign.results.tidy import COLUMNS, Tidy
+from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 from realign.study.figures import Palette

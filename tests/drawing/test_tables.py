@@ -8,9 +8,10 @@ from realign.drawing.tables.benchmark import paper_p
 from realign.drawing.tabulate import Column, Table
 from realign.plan.plates import plate_settings
 from realign.results.catalogue import PLATES, TABLES
+from realign.results.columns import COLUMNS
 from realign.results.gains import largest_whole
 from realign.results.published import published_value, read_reference, reference_files, same_model
-from realign.results.tidy import COLUMNS, Tidy
+from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from realign.cli import main
 from realign.hrsa.rows import SCHEMA
-from realign.results.tidy import COLUMNS
+from realign.results.columns import COLUMNS
 
 
 @pytest.fixture

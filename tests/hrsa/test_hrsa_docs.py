@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from realign.hrsa.estimands import ESTIMANDS, MEAN, estimand
+from realign.measures import MEAN, MEASURES, statistic_of
 
 PAGE = (Path(__file__).parents[2] / "docs/hrsa.md").read_text()
 
@@ -28,11 +28,11 @@ def test_the_example_runs(pair, text_index, tmp_path, make_file, monkeypatch, ca
 
 def test_the_table_says_what_each_interval_is_about():
     rows = [line for line in PAGE.splitlines() if line.startswith("|")]
-    for name, sentence in ESTIMANDS.items():
-        measure, statistic = name.split(".")
-        said = [row for row in rows if sentence in row.replace("\\|", "|")]
-        assert any(statistic in row for row in said) or statistic.endswith("_change"), name
-        assert said, f"{measure}: {sentence}"
-    assert estimand("cka", "mean_over_layers") == MEAN + ESTIMANDS["cka.value"]
+    for measure in MEASURES.values():
+        for statistic, declared in measure.statistics.items():
+            described = [row for row in rows if declared.estimand in row.replace("\\|", "|")]
+            named = any(statistic in row for row in described) or statistic.endswith("_change")
+            assert named, f"{measure.name}.{statistic}: {declared.estimand}"
+    assert statistic_of("cka", "mean_over_layers").estimand == MEAN + MEASURES["cka"].main.estimand
     with pytest.raises(KeyError):
-        estimand("cka", "median")
+        statistic_of("cka", "median")

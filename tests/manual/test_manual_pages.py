@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realign.hrsa import compare, estimands, extra
+from realign import measures
+from realign.claims.judge import judge, overall
+from realign.hrsa import compare, extra
+from realign.results.tidy import Tidy
+from realign.study.claims import Claim, ClaimTest
+from realign.study.description import PairEntry
+from realign.study.drawing import JudgeClaims
+from realign.study.figures import View
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "results" / "README.md"]
@@ -58,18 +65,36 @@ def test_the_messages_of_the_faq_are_the_programs_own():
             assert len(words) < 3 or words in said, f"{message!r}: the program never says {words!r}"
 
 
-def test_the_measure_of_ones_own_in_the_how_to_works(monkeypatch):
-    """The code on the page is run, and its numbers come out of a comparison with intervals."""
+def test_the_measure_of_ones_own_in_the_how_to_works(monkeypatch, tmp_path):
+    """The code on the page is run; its numbers have intervals, and a claim on them is judged."""
     text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
     code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "DESCRIPTIONS" in block)
     monkeypatch.setattr(extra, "DESCRIPTIONS", dict(extra.DESCRIPTIONS))
-    monkeypatch.setattr(estimands, "ESTIMANDS", dict(estimands.ESTIMANDS))
-    tables = {"DESCRIPTIONS": extra.DESCRIPTIONS, "ESTIMANDS": estimands.ESTIMANDS}
-    exec(code, {"np": np, "Array": np.ndarray, **tables})
+    monkeypatch.setattr(extra, "SIMILARITIES", {})
+    for name in ("anisotropy", "row_cosine"):
+        monkeypatch.setitem(measures.MEASURES, name, None)
+        del measures.MEASURES[name]
+    exec(code, {"np": np, "Array": np.ndarray, **vars(extra), **vars(measures)})
     random = np.random.default_rng(0)
     flat = random.standard_normal((80, 6))
     long = flat * [10, 1, 1, 1, 1, 1]
-    table = compare(flat, long, text_index=np.repeat(np.arange(20), 4), families=["extra"])
-    rows = table[table["measure"] == "anisotropy"].set_index("direction")
+    states = [np.stack([x, x]) for x in (flat, long)]  # the embedding output and one layer
+    table = compare(*states, text_index=np.repeat(np.arange(20), 4), families=["extra"])
+    rows = table[(table["measure"] == "anisotropy") & (table["layer_left"] == 1)].set_index("direction")
     assert rows.loc["left", "value"] < 0.4 < 0.9 < rows.loc["right", "value"]
     assert rows[["ci_low", "ci_high"]].notna().all(axis=None)
+    cosine = table[table["measure"] == "row_cosine"].iloc[0]
+    by_hand = [f @ g / np.linalg.norm(f) / np.linalg.norm(g) for f, g in zip(flat, long, strict=True)]
+    assert cosine["value"] == pytest.approx(np.mean(by_hand))
+    assert 0 < cosine["ci_low"] < cosine["value"] < cosine["ci_high"] < 1
+
+    test = ClaimTest(statistic="level", measure="row_cosine", rule="above", threshold=0.2)
+    pair = PairEntry(name="a--vs--b", left="a", right="b", kind="rlvr")
+    claim = Claim(says="Corresponding states point the same way.", tests=(test,))
+    view = View(corpora=("docs",))
+    asked = JudgeClaims(study="s", claims={"alike": claim}, pairs=(pair,), view=view)
+    about = {"pair": pair.name, "stage": "backbone", "attention": "causal", "corpus": "docs", "kind": "rlvr"}
+    path = tmp_path / "tidy/measures/a.extra.parquet"
+    path.parent.mkdir(parents=True)
+    table.assign(**about).to_parquet(path)
+    assert overall(judge(asked, Tidy([path]))["alike"]) == "holds"

@@ -17,11 +17,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from realign.artifacts.command import Job
+from realign.measures import MEASURES
+from realign.results.columns import COLUMNS, NUMBERS
 from realign.results.gains import gains
 from realign.results.probe import of_probe_corpus
 from realign.results.queries import PLACE, lift
 from realign.results.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
-from realign.results.tidy import COLUMNS, NUMBERS, TITLES, Tidy, of_preset, pick, summary, task_scores
+from realign.results.tidy import Tidy, of_preset, pick, summary, task_scores
 from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, rule_text
 from realign.study.claims import Claim, Claims, ClaimTest
 from realign.study.description import PairEntry
@@ -111,7 +113,7 @@ def overall(findings: Sequence[Finding]) -> str:
 
 def told(test: ClaimTest) -> str:
     """What a test measures, in words."""
-    return TITLES.get(test.measure, test.measure)
+    return MEASURES[test.measure].title
 
 
 class Reader:
@@ -168,7 +170,7 @@ class Reader:
 
     def _rows(self, test: ClaimTest, measure: str = "", **equal: Any) -> pd.DataFrame:
         rows = pick(self.measures, measure=measure or test.measure, **equal)
-        return rows[rows["k"] == test.k] if test.measure == "knn_overlap" else rows
+        return rows[rows["k"] == test.k] if MEASURES[measure or test.measure].family == "neighbours" else rows
 
     def _main_corpus(self) -> str:
         return self.view.corpora[0] if self.view.corpora else ""

@@ -15,14 +15,16 @@ from realign.hrsa.groups import Groups, first_order
 from realign.hrsa.kernel_sums import CkaSums, KernelSums, sums_of_grams
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
+from realign.measures import MEASURES
 from realign.study.hrsa import ExtraJob
 
 TWINS = 1e-12  # rows whose squared distance is below this share of their lengths are equal
 NEAREST_RATIOS = 0.9  # share of the ratios of neighbour distances that TwoNN keeps, as its authors do
 
-# Measures of one model's states and their squared distances for which no sums are known: each is
-# computed anew without each group of texts. The place for one of your own.
-DESCRIPTIONS: dict[str, Callable[[Array, Array], float]] = {}
+# Measures for which no sums by group are known: each is computed anew without each group of texts.
+# The place for one of your own, once it is declared in `realign.measures`.
+DESCRIPTIONS: dict[str, Callable[[Array, Array], float]] = {}  # of one model's states and squared distances
+SIMILARITIES: dict[str, Callable[[Array, Array], float]] = {}  # of two models' states
 
 
 def run(job: Job[ExtraJob]) -> None:
@@ -42,12 +44,14 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
         x = read_all(pair.left, layer[0]).astype(np.float64)
         y = read_all(pair.right, layer[1]).astype(np.float64)
         near = [squared_distances(v) for v in (x, y)]
-        rows.add_jackknifed("rsa", "spearman", rsa(near[0], near[1], groups), layer, (-1, 1))
+        rows.add_jackknifed("rsa", "spearman", rsa(near[0], near[1], groups), layer)
         for name, value in canonical_similarities(x, y, settings.variance).items():
             rows.add(name, "mean", value, layer)
         if settings.rbf is not None:
             similarity = rbf_cka(near[0], near[1], settings.rbf, groups)
-            rows.add_jackknifed("cka_rbf", "value", similarity, layer, (0, 1))
+            rows.add_jackknifed("cka_rbf", "value", similarity, layer)
+        for name, compare in SIMILARITIES.items():
+            rows.add_jackknifed(name, MEASURES[name].statistic, _without_each(compare, x, y, groups), layer)
         dimensions = effective_dimensions(near[0], near[1], groups)
         for side, values, distances, dimension in zip(
             ("left", "right"), (x, y), near, dimensions, strict=True
@@ -58,18 +62,19 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
                 "isotropy": isotropy(dimension, values.shape[1], groups),
                 "mean_cosine": mean_cosine(values, groups),
             }
-            described |= {k: _without_each(f, values, distances, groups) for k, f in DESCRIPTIONS.items()}
-            ranges = {
-                "intrinsic_dimension": (0.0, np.inf), "effective_dimension": (0.0, float(values.shape[1])),
-                "isotropy": (0.0, 1.0), "mean_cosine": (-1.0, 1.0),
-            }  # fmt: skip
+            for name, describe in DESCRIPTIONS.items():
+                described[name] = _without_each(describe, values, distances, groups, pairs=True)
             for name, found in described.items():
-                rows.add_jackknifed(name, "value", found, layer, ranges.get(name), direction=side)
+                most = values.shape[1] if name == "effective_dimension" else np.inf
+                rows.add_jackknifed(name, "value", found, layer, most=most, direction=side)
 
 
-def _without_each(describe: Callable[[Array, Array], float], x: Array, near: Array, groups: Groups) -> Array:
+def _without_each(
+    of: Callable[[Array, Array], float], x: Array, other: Array, groups: Groups, pairs: bool = False
+) -> Array:
+    """A function of two arrays by token, the second perhaps by `pairs` of tokens, without each group."""
     stays = [~np.isin(groups.of_row, lost) for lost in groups.lost]
-    return np.array([describe(x[stay], near[stay][:, stay]) for stay in stays])
+    return np.array([of(x[stay], other[stay][:, stay] if pairs else other[stay]) for stay in stays])
 
 
 def squared_distances(x: Array) -> Array:

@@ -21,11 +21,6 @@ from realign.study.hrsa import FEWEST_GROUPS, LinearJob
 
 log = logging.getLogger(__name__)
 Matrices = dict[str, Array]
-BOUNDS = {
-    "angular_distance": (0.0, np.pi / 2),
-    "residual": (0.0, np.inf),
-    "residual_in_sample": (0.0, np.inf),
-}
 
 
 def run(job: Job[LinearJob]) -> None:
@@ -63,9 +58,8 @@ def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Produ
     matrices = {}
     for measure, debiased in (("cka", False), ("cka_debiased", True)):
         values = sums.cka(debiased)
-        bounds = (-1.0 if debiased else 0.0, 1.0)
-        _add_matrix(rows, measure, "value", values, bounds)
-        _add_means(rows, measure, values, bounds)
+        _add_matrix(rows, measure, "value", values)
+        _add_means(rows, measure, values)
         matrices[measure] = values[0]
     return matrices
 
@@ -73,8 +67,8 @@ def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Produ
 def add_correlation(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
     """Correlation of all layer pairs, and how the final layer's is spread over dimensions."""
     found = Correlation(left, right, groups, products)
-    _add_matrix(rows, "correlation", "mean", found.means, (-1, 1))
-    _add_means(rows, "correlation", found.means, (-1, 1))
+    _add_matrix(rows, "correlation", "mean", found.means)
+    _add_means(rows, "correlation", found.means)
     final = left.layers - 1, right.layers - 1
     for statistic, value in summary(found.final[0]).items():
         rows.add("correlation", statistic, value, final)
@@ -83,19 +77,19 @@ def add_correlation(rows: Rows, left: Side, right: Side, groups: Groups, product
     return {"correlation": found.means[0], "correlation_final": found.final[0]}
 
 
-def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array, bounds: tuple[float, float]) -> None:
+def _add_matrix(rows: Rows, measure: str, statistic: str, values: Array) -> None:
     for i, j in np.ndindex(values.shape[1:]):
-        rows.add_jackknifed(measure, statistic, values[:, i, j], (i, j), bounds)
+        rows.add_jackknifed(measure, statistic, values[:, i, j], (i, j))
 
 
-def _add_means(rows: Rows, measure: str, values: Array, bounds: tuple[float, float]) -> None:
+def _add_means(rows: Rows, measure: str, values: Array) -> None:
     """The mean over corresponding layers, of either preset."""
     if values.shape[1] != values.shape[2]:
         return  # of models of different depth no layers correspond
     same = np.diagonal(values, axis1=1, axis2=2)
     for preset, layers in rows.layers_of_means(same.shape[1]).items():
         mean = same[:, layers].mean(1)
-        rows.add_jackknifed(measure, "mean_over_layers", mean, bounds=bounds, preset=preset)
+        rows.add_jackknifed(measure, "mean_over_layers", mean, preset=preset)
 
 
 def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings: LinearJob) -> Matrices:
@@ -114,7 +108,7 @@ def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings
         whole = procrustes.fit(sums)
         ranks.append(whole.rank)
         entropies = procrustes.entropy_without_each(sums, whole, groups)
-        rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, pair, (0, 1))
+        rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, pair)
         if groups.count > 2 and (pair == final or settings.procrustes_intervals == "all"):
             _add_jackknifed(rows, left, right, sums, whole, pair, groups)
         else:
@@ -161,10 +155,10 @@ def _add_jackknifed(
         unseen.append([*procrustes.misfit(sums, fitted, np.array([group])), total, groups.sizes[group]])
     for statistic in numbers[0]:
         values = np.array([n[statistic] for n in numbers])
-        rows.add_jackknifed("procrustes", statistic, values, pair, BOUNDS[statistic])
+        rows.add_jackknifed("procrustes", statistic, values, pair)
     misfit, size, cosine, count = groups.leave_out(np.array(unseen)).T
-    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair, BOUNDS["residual"])
-    rows.add_jackknifed("procrustes", "cosine", cosine / count, pair, (-1, 1))
+    rows.add_jackknifed("procrustes", "residual", _ratio(misfit, size), pair)
+    rows.add_jackknifed("procrustes", "cosine", cosine / count, pair)
 
 
 def _ratio(misfit: Array, size: Array) -> Array:

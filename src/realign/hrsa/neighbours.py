@@ -205,7 +205,7 @@ def _add(
 ) -> None:
     for measure in MEASURES:
         values, excess = overlap.means(measure), overlap.excess(measure)
-        rows.add_jackknifed(measure, statistic, values, layers, (0, 1), excess, k=k, **more)
+        rows.add_jackknifed(measure, statistic, values, layers, excess, k=k, **more)
 
 
 def _add_means(rows: Rows, by_layer: list[Overlap], k: int) -> None:

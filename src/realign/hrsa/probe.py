@@ -232,5 +232,4 @@ def _add(rows: Rows, tallies: dict[tuple[str, str], Tally], layers: tuple[int, i
                 if split != "test":
                     rows.add("probe", name, each[0], layers, **about)
                     continue
-                bounds = None if name != statistic else (-np.inf if statistic == "r2" else 0.0, 1.0)
-                rows.add_jackknifed("probe", name, each, layers, bounds, **about)
+                rows.add_jackknifed("probe", name, each, layers, **about)

@@ -8,40 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from realign.hrsa.estimands import estimand
 from realign.hrsa.groups import Groups, Interval
 from realign.hrsa.reading import Array, before_norm
+from realign.measures import statistic_of
+from realign.results.columns import COLUMNS, NUMBERS, WHOLE
 from realign.study.hrsa import Context
 
-TEXT, WHOLE, REAL = pa.string(), pa.int64(), pa.float64()
 SCHEMA = pa.schema(
-    [
-        ("study", TEXT),
-        ("stage", TEXT),
-        ("step", WHOLE),
-        ("recipe", TEXT),
-        ("pair", TEXT),
-        ("kind", TEXT),
-        ("tags", TEXT),
-        ("corpus", TEXT),
-        ("token_rule", TEXT),
-        ("attention", TEXT),
-        ("preset", TEXT),
-        ("seed_left", WHOLE),
-        ("seed_right", WHOLE),
-        ("measure", TEXT),
-        ("layer_left", WHOLE),
-        ("layer_right", WHOLE),
-        ("k", WHOLE),
-        ("task", TEXT),
-        ("split", TEXT),
-        ("direction", TEXT),
-        ("statistic", TEXT),
-        ("value", REAL),
-        ("ci_low", REAL),
-        ("ci_high", REAL),
-        ("n", WHOLE),
-    ]
+    (column, pa.int64() if column in WHOLE else pa.float64() if column in NUMBERS else pa.string())
+    for column in COLUMNS["measures"]
 )
 PUBLISHED = "published"  # rows that the authors' code computes in another way than we do
 
@@ -97,13 +72,19 @@ class Rows:
         statistic: str,
         values: Array,
         layers: tuple[int, int] | None = None,
-        bounds: tuple[float, float] | None = None,
         excess: float = 0.0,
+        most: float = np.inf,
         **more: Any,
     ) -> None:
-        """A number with its interval, from the statistic of the whole and with groups left out."""
+        """A number with its interval, from the statistic of the whole and with groups left out.
+
+        The measure's declaration says what range the ends are kept within; `most` narrows it where the
+        range depends on the states.
+        """
+        declared = statistic_of(measure, statistic)
+        bounds = declared.bounds[0], min(declared.bounds[1], most)
         interval = self.groups.one(values, self.confidence, bounds, excess)
-        self.estimands[f"{measure}.{statistic}"] = estimand(measure, statistic)
+        self.estimands[f"{measure}.{statistic}"] = declared.estimand
         self.add(measure, statistic, interval, layers, **more)
 
     def layers_of_means(self, layers: int) -> dict[str, list[int]]:

@@ -6,8 +6,10 @@ and the other from an archive.
 
 from collections.abc import Iterable
 
+from realign.measures import MEASURES
 from realign.results.catalogue import PLATES
 from realign.results.plates import Needs, Plate
+from realign.study.claims import ClaimTest
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.figures import Style, View
@@ -180,14 +182,23 @@ def claims_settings(description: Description) -> JudgeClaims:
 def claims_parts(description: Description) -> list[Part]:
     """The tidy results that the claims read: the main recipe's scores and measures, in all modes."""
     job = claims_settings(description)
-    recipe, lifts = job.view.recipe, any(t.statistic == "lift" for c in job.claims.values() for t in c.tests)
+    tests = [test for claim in job.claims.values() for test in claim.tests]
+    recipe, lifts = job.view.recipe, any(test.statistic == "lift" for test in tests)
+    families = {family_of(test) for test in tests}
     return [
         p
         for p in description.parts
-        if (p.table == "measures" and p.family != "extra" and p.recipe in ("", recipe))
+        if (p.table == "measures" and p.family in families and p.recipe in ("", recipe))
         or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
         or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
     ]
+
+
+def family_of(test: ClaimTest) -> str:
+    """The family whose measures a test reads; none for tests of scores."""
+    if test.statistic == "readout_gap":
+        return MEASURES["probe"].family
+    return MEASURES[test.measure].family if test.measure else ""
 
 
 def _pooled_or_trained(part: Part, recipe: str) -> bool:

@@ -15,52 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from realign.artifacts.command import UserError
+from realign.measures import MEASURES
+from realign.results.columns import COLUMNS, NUMBERS
 
-COLUMNS = {
-    "measures": [
-        "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",
-        "preset", "seed_left", "seed_right", "measure", "layer_left", "layer_right", "k", "task", "split",
-        "direction", "statistic", "value", "ci_low", "ci_high", "n",
-    ],
-    "scores": [
-        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
-        "task_type", "split", "subset", "metric", "value", "mteb_version", "dataset_revision", "prompt_hash",
-    ],
-    "queries": [
-        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "task", "task_type", "split",
-        "subset", "query", "metric", "value",
-    ],
-    "backbones": ["study", "backbone", "kind", "base", "metric", "split", "value", "ci_low", "ci_high", "n"],
-    "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
-    "mining": ["study", "dataset", "statistic", "value"],
-    "claims": [
-        "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict",
-        "evidence",
-    ],
-}  # fmt: skip
-
-# The number that stands for each measure: (measure, statistic) as the measures are named in the files.
-READINGS = {
-    "correlation": ("correlation", "mean"),
-    "cka": ("cka", "value"),
-    "cka_debiased": ("cka_debiased", "value"),
-    "procrustes": ("procrustes", "inverse_row_entropy"),
-    "knn_overlap": ("knn_overlap", "mean"),
-    "probe": ("probe", "accuracy"),
-}
-TITLES = {
-    "correlation": "Dimension-wise correlation",
-    "cka": "Linear CKA",
-    "cka_debiased": "Linear CKA, debiased",
-    "procrustes": "Inverse row entropy",
-    "knn_overlap": "k-NN overlap",
-    "probe": "Probe accuracy",
-}
 PUBLISHED = "published"
-NUMBERS = {
-    "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
-    "ci_high", "n", "threshold",
-}  # fmt: skip
 
 
 def _schema(kind: str) -> pa.Schema:
@@ -180,8 +138,8 @@ def of_preset(frame: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 def readings(frame: pd.DataFrame, measure: str, preset: str = "", **equal: Any) -> pd.DataFrame:
     """The rows that hold a measure's number (its interval beside it)."""
-    name, statistic = READINGS[measure]
-    return of_preset(pick(frame, measure=name, statistic=statistic, **equal), preset)
+    statistic = MEASURES[measure].statistic
+    return of_preset(pick(frame, measure=measure, statistic=statistic, **equal), preset)
 
 
 def over_seeds(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:
@@ -229,13 +187,13 @@ def final_layer(frame: pd.DataFrame) -> dict[str, float]:
 
 
 def summary(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 1) -> dict[str, float]:
-    """One number of a comparison: the final layer's rotation, the mean over layers of anything else.
+    """One number of a comparison: the final layer's or the mean over layers, as the measure declares.
 
     Means that the results hold, with intervals of their own, are preferred to means made here.
     """
-    if measure == "procrustes":
+    if MEASURES[measure].layers == "final":
         return final_layer(readings(frame, measure, preset))
-    means = pick(frame, measure=READINGS[measure][0], statistic="mean_over_layers")
+    means = pick(frame, measure=measure, statistic="mean_over_layers")
     means = pick(means, preset=PUBLISHED) if first == 0 else of_preset(means, preset)
     if len(means):
         return {c: float(means[c].mean()) for c in ("value", "ci_low", "ci_high")}

@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from realign.measures import MEASURES, claimable
 from realign.study.base import Name, Section, setting
+from realign.study.errors import nearest
 from realign.study.kinds import AnyKind
 
 Statistic = Literal[
@@ -54,6 +56,10 @@ class ClaimTest(Section):
             and not self.measure
         ):
             raise ValueError(f"'{self.statistic}' needs a measure")
+        if self.measure and self.measure not in claimable():
+            known = f"is no measure{nearest(self.measure, claimable())}"
+            why = "has no interval between two models" if self.measure in MEASURES else known
+            raise ValueError(f"measure: '{self.measure}' {why}")
         if self.rule == "equivalent" and self.threshold <= 0:
             raise ValueError("an equivalence needs a threshold above 0: its margin")
         if self.rule.endswith("_floor") and (self.statistic, self.stage) != ("level", "embedder"):

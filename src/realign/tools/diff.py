@@ -16,7 +16,8 @@ import pandas as pd
 from realign.artifacts.command import UserError
 from realign.engine.logs import start_logging
 from realign.report.beside import side_by_side
-from realign.results.tidy import COLUMNS, read_table
+from realign.results.columns import COLUMNS
+from realign.results.tidy import read_table
 from realign.tools.archive import opened
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ from realign.drawing.panels import (
     shorten,
     stack,
 )
+from realign.measures import MEASURES
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of
-from realign.results.tidy import TITLES, Tidy, matrix, pick, readings
+from realign.results.tidy import Tidy, matrix, pick, readings
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 
@@ -36,7 +37,7 @@ PLATES = (
 )
 
 STAGES = (("backbone", "LLM"), ("embedder", "Embedder"))
-MEASURES = ("correlation", "cka")
+SHOWN = ("correlation", "cka")
 KINDS = ("sft", "rlvr")
 
 
@@ -60,8 +61,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     stages = [s for s in STAGES if s[0] in set(rows["stage"])] or [STAGES[0]]
     figure = sheet(asked.style, 14 + 45 * len(stages))
     drawn = []
-    for block, measure in zip(figure.subfigures(1, 2, squeeze=False)[0], MEASURES, strict=True):
-        block.suptitle(TITLES[measure], fontweight="bold", fontsize="medium")
+    for block, measure in zip(figure.subfigures(1, 2, squeeze=False)[0], SHOWN, strict=True):
+        block.suptitle(MEASURES[measure].title, fontweight="bold", fontsize="medium")
         grid, image = block.subplots(len(stages), len(kinds), squeeze=False), None
         for (row, column), axes in np.ndenumerate(grid):
             (stage, title), kind = stages[row], kinds[column]

@@ -19,10 +19,11 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import role_colour
+from realign.measures import MEASURES
 from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
 from realign.results.probe import readout_gap
 from realign.results.published import as_published, published_measure
-from realign.results.tidy import TITLES, Tidy, summary, usual_k
+from realign.results.tidy import Tidy, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 from realign.study.figures import View
@@ -44,7 +45,7 @@ PLATES = (
     ),
 )
 
-MEASURES = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
+SHOWN = ("correlation", "cka", "procrustes", "knn_overlap", "probe")
 MARKS = ("o", "s", "^", "X", "v", "P")
 COLUMNS = [
     "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "as_published",
@@ -96,7 +97,7 @@ def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
         own = tidy.measures[tidy.measures["pair"] == pair.name]
         corpus = own[own["corpus"].isin(asked.view.corpora)]
         for stage, step in _steps(own, pair.name):
-            for measure in MEASURES:
+            for measure in SHOWN:
                 read = (
                     _readout(own, pair.name, stage, step, asked.view)
                     if measure == "probe"
@@ -118,7 +119,7 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     end = float(np.nanmax([1.0, data["step"].max(), tidy.training["step"].max()]))
     data["x"] = data["step"].fillna(end)
     stages = data.groupby("measure")["stage"].nunique()
-    shown = [m for m in MEASURES if stages.get(m, 0) > 1]
+    shown = [m for m in SHOWN if stages.get(m, 0) > 1]
     figure = sheet(asked.style, 105 if len(shown) > 2 else 58)
     grid = figure.subplots(2 if len(shown) > 2 else 1, 3).ravel()
     if not shown:
@@ -166,7 +167,7 @@ def _title(measure: str, rows: pd.DataFrame) -> str:
         return "Probe accuracy, post-trained − base"
     if measure == "knn_overlap" and len(rows):
         return f"k-NN overlap, k = {int(rows['k'].iloc[0])}"
-    return TITLES[measure]
+    return MEASURES[measure].title
 
 
 def _ticks(places: list[float], end: float) -> tuple[list[float], list[str]]:

@@ -20,9 +20,10 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
+from realign.measures import MEASURES
 from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.published import as_published, published_measure
-from realign.results.tidy import TITLES, Tidy, chance, summary, usual_k
+from realign.results.tidy import Tidy, chance, summary, usual_k
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 
@@ -40,7 +41,7 @@ PLATES = (
     ),
 )
 
-MEASURES = ("correlation", "cka", "procrustes", "knn_overlap")
+SHOWN = ("correlation", "cka", "procrustes", "knn_overlap")
 BLIND_TO_ROTATION = ("cka", "knn_overlap")
 MARKS = {"backbone": "o", "embedder": "s"}
 COLUMNS = [
@@ -90,7 +91,7 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
         seeds = corpus[
             (corpus["kind"] == "control") & corpus["pair"].isin([f"{pair.left}-seeds", f"{pair.right}-seeds"])
         ]
-        for measure in MEASURES:
+        for measure in SHOWN:
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
@@ -111,11 +112,11 @@ def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
     data = collect(asked, tidy, references)
     near = usual_k(tidy.measures, asked.view.neighbours)
     figure = sheet(asked.style, 36 + 11 * max(len(asked.pairs), 1))
-    grid = figure.subplots(1, len(MEASURES), sharey=True)
-    for axes, measure in zip(grid, MEASURES, strict=True):
+    grid = figure.subplots(1, len(SHOWN), sharey=True)
+    for axes, measure in zip(grid, SHOWN, strict=True):
         rows = data[data["measure"] == measure]
         axes.set_title(
-            TITLES[measure] + (f" (k={near})" if measure == "knn_overlap" else ""),
+            MEASURES[measure].title + (f" (k={near})" if measure == "knn_overlap" else ""),
             fontsize="small",
         )
         if rows.empty:

@@ -21,8 +21,9 @@ from realign.drawing.panels import (
     stack,
     stacked,
 )
+from realign.measures import MEASURES
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
-from realign.results.tidy import TITLES, Tidy, matrix, pick, readings
+from realign.results.tidy import Tidy, matrix, pick, readings
 from realign.study.drawing import DrawPlate
 
 PLATES = (
@@ -105,7 +106,9 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
                 )
             )
         if image is not None:
-            heat_scale(image, part, grid, shrink=0.85, pad=0.01, aspect=30).set_label(TITLES[plate.measure])
+            heat_scale(image, part, grid, shrink=0.85, pad=0.01, aspect=30).set_label(
+                MEASURES[plate.measure].title
+            )
         part.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
         part.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
+from realign.measures import MEASURES
 from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
@@ -30,12 +31,8 @@ COLUMNS = (
     Column("alternatives", "Could stand in"),
     Column("measured", "Measured here"),
 )
-# Which level a measure belongs to, by the name it has in the results.
-OF_LEVEL = {
-    "Representation": ("correlation", "procrustes"),
-    "Geometry": ("cka", "cka_debiased", "cka_rbf", "knn_overlap", "mutual_knn", "rsa", "svcca", "pwcca"),
-    "Function": ("probe",),
-}
+# The paper's names of the levels that measures declare.
+LEVELS = {"Representation": "coordinates", "Geometry": "geometry", "Function": "readout"}
 
 
 def run(job: Job[DrawPlate]) -> None:
@@ -48,8 +45,9 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     published = read_reference(references, "levels")
     rows = published.to_dict("records") if published is not None else []
     there = set(tidy.measures["measure"]) - {"sample"}
-    placed = {m for measures in OF_LEVEL.values() for m in measures}
+    placed = {m.name for m in MEASURES.values() if m.level in LEVELS.values()}
     for row in rows:
-        row["measured"] = ", ".join(m for m in OF_LEVEL.get(row["level"], ()) if m in there)
+        level = LEVELS.get(row["level"])
+        row["measured"] = ", ".join(m.name for m in MEASURES.values() if m.level == level and m.name in there)
     others = sorted(there - placed)
     return Table(COLUMNS, rows, [f"Also measured: {', '.join(others)}."] if others else [])

@@ -1,0 +1,29 @@
+"""The columns of every tidy table, and which of them hold numbers."""
+
+COLUMNS = {
+    "measures": [
+        "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",
+        "preset", "seed_left", "seed_right", "measure", "layer_left", "layer_right", "k", "task", "split",
+        "direction", "statistic", "value", "ci_low", "ci_high", "n",
+    ],
+    "scores": [
+        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
+        "task_type", "split", "subset", "metric", "value", "mteb_version", "dataset_revision", "prompt_hash",
+    ],
+    "queries": [
+        "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "task", "task_type", "split",
+        "subset", "query", "metric", "value",
+    ],
+    "backbones": ["study", "backbone", "kind", "base", "metric", "split", "value", "ci_low", "ci_high", "n"],
+    "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
+    "mining": ["study", "dataset", "statistic", "value"],
+    "claims": [
+        "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict",
+        "evidence",
+    ],
+}  # fmt: skip
+NUMBERS = {
+    "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
+    "ci_high", "n", "threshold",
+}  # fmt: skip
+WHOLE = {"step", "seed_left", "seed_right", "layer_left", "layer_right", "k", "n"}  # as measures are written
