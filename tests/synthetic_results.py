@@ -97,7 +97,7 @@ def _grid(layers: int, moved: float, width: float, noise: np.random.Generator) -
 def _row(measure: str, statistic: str, value: float, half: float = np.nan, **more: Any) -> dict[str, Any]:
     return {
         "measure": measure, "statistic": statistic, "value": float(value), "ci_low": float(value - half),
-        "ci_high": float(value + half), "n": 50_000, **more,
+        "ci_high": float(value + half), "se": float(half / 2.09), "df": 19.0, "n": 50_000, **more,
     }  # fmt: skip
 
 

@@ -1,8 +1,9 @@
 """Judging a study's claims: each test's estimate, its p-values, Holm's correction, the verdict.
 
 A test holds when its own alternative is significant, fails when the opposite one is, and is
-undecided otherwise: too little data is never taken for evidence of anything. Holm's correction is
-made over all tests of a claim, for holding and for failing each.
+undecided otherwise: too little data is never taken for evidence of anything. A claim holds only if
+each of its tests does, which needs no correction; it fails if one of them does, so p-values for failing
+take Holm's correction over all tests of the claim.
 """
 
 import json
@@ -19,15 +20,18 @@ import pyarrow.parquet as pq
 from realign.artifacts.command import Job
 from realign.measures import MEASURES
 from realign.results.columns import COLUMNS, NUMBERS
+from realign.results.estimates import number_of, row_estimates
 from realign.results.gains import gains
 from realign.results.probe import of_probe_corpus
 from realign.results.queries import PLACE, lift
-from realign.results.statistics import UNKNOWN, Estimate, from_interval, holm, over_seeds
-from realign.results.tidy import Tidy, of_preset, pick, summary, task_scores
+from realign.results.statistics import UNKNOWN, Estimate, holm, least_p, over_seeds
+from realign.results.tidy import Tidy, of_preset, pick, task_scores
 from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, rule_text
 from realign.study.claims import Claim, Claims, ClaimTest
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
+
+NOTHING = "no pair, corpus or score of this study is selected"
 
 
 @dataclass
@@ -43,7 +47,7 @@ class Finding:
     facts: dict[str, Any] = field(default_factory=dict)
     p_holds: float = 1.0
     p_fails: float = 1.0
-    adjusted: tuple[float, float] = (1.0, 1.0)
+    p_fails_holm: float = 1.0
     verdict: str = UNDECIDED
 
 
@@ -67,20 +71,26 @@ def judge(asked: JudgeClaims, tidy: Tidy) -> dict[str, list[Finding]]:
     judged = {}
     order = list(Claims(tensions=True).all())  # ours first, as they are stated; then the study's own
     for name in sorted(asked.claims, key=lambda n: order.index(n) if n in order else len(order)):
-        findings = [f for test in asked.claims[name].tests for f in reader.findings(test)]
+        findings = [
+            f for test in asked.claims[name].tests for f in list(reader.findings(test)) or [empty(test)]
+        ]
         settle(findings, asked.alpha)
         judged[name] = findings
     return judged
 
 
+def empty(test: ClaimTest) -> Finding:
+    """What stands for a test without anything to test, so that no claim holds for lack of pairs."""
+    return Finding("none", told(test), test, UNKNOWN, test.threshold, facts={"why": NOTHING})
+
+
 def settle(findings: Sequence[Finding], alpha: float) -> None:
-    """Compute each finding's p-values, correct them together, and give the verdicts."""
+    """Compute each finding's p-values, correct those for failing together, and give the verdicts."""
     for finding in findings:
         finding.p_holds, finding.p_fails = p_values(finding.estimate, finding.test.rule, finding.threshold)
-    holding, failing = holm([f.p_holds for f in findings]), holm([f.p_fails for f in findings])
-    for finding, p_holds, p_fails in zip(findings, holding, failing, strict=True):
-        finding.adjusted = (p_holds, p_fails)
-        finding.verdict = HOLDS if p_holds < alpha else FAILS if p_fails < alpha else UNDECIDED
+    for finding, p_fails in zip(findings, holm([f.p_fails for f in findings]), strict=True):
+        finding.p_fails_holm = p_fails
+        finding.verdict = HOLDS if finding.p_holds < alpha else FAILS if p_fails < alpha else UNDECIDED
 
 
 def p_values(estimate: Estimate, rule: str, threshold: float) -> tuple[float, float]:
@@ -113,7 +123,7 @@ def overall(findings: Sequence[Finding]) -> str:
 
 def told(test: ClaimTest) -> str:
     """What a test measures, in words."""
-    return MEASURES[test.measure].title
+    return MEASURES[test.measure].title if test.measure else test.statistic.replace("_", " ")
 
 
 class Reader:
@@ -178,7 +188,7 @@ class Reader:
     def _read(self, rows: pd.DataFrame, test: ClaimTest) -> Estimate:
         """The measure's number over seeds, from rows of one comparison and corpus."""
         by_seed = [
-            from_interval(*summary(own, test.measure, self.view.preset, self.view.first_layer).values())
+            number_of(own, test.measure, self.view.preset, self.view.first_layer)
             for _, own in rows.groupby("seed_left", sort=True, dropna=False)
         ]
         return over_seeds(by_seed)
@@ -222,7 +232,11 @@ class Reader:
         )  # fmt: skip
 
     def _progress(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
-        """The share of the whole change that is made by a checkpoint, all read from one seed."""
+        """The share of the whole rise that is made by a checkpoint, all read from one seed.
+
+        A measure that falls from backbones to embedders refutes any share of a rise; one that starts near
+        its top has nowhere to rise, and must not have been lost by the checkpoint.
+        """
         about = {"pair": pair.name, "attention": attention, "corpus": self._main_corpus()}
         rows = self._rows(test, **about)
         between = rows[rows["stage"] == "checkpoint"]
@@ -236,14 +250,27 @@ class Reader:
         whole = end - start
         facts: dict[str, Any] = {"step": step, "start": start.value, "then": now.value, "end": end.value}
         estimate = UNKNOWN
-        if np.isfinite([start.value, now.value, end.value]).all() and whole.p_differs() < self.asked.alpha:
+        what = f"{told(test)}, share of the rise by step {step:g}, {attention}"
+        evidence = pd.concat([first, at, last])
+        if start.value >= 1 - test.kept:
+            facts["why"] = f"it starts within {test.kept:g} of 1, so the test is that it is not lost"
+            what = f"{told(test)}, step {step:g} minus start, {attention}"
+            yield self._finding(test, pair, what, now - start, evidence, facts, -test.kept)
+            return
+        known = np.isfinite([start.value, now.value, end.value]).all()
+        if known and whole.p_below(0.0) < self.asked.alpha / 2:
+            facts["why"] = "it falls from backbones to embedders, so there is no rise to have a share of"
+            what = f"{told(test)}, embedders minus backbones, {attention}"
+            yield self._finding(test, pair, what, whole, evidence, facts, 0.0)
+            return
+        if known and whole.p_above(0.0) < self.asked.alpha / 2:
             share = (now.value - start.value) / whole.value
             parts = (now.error, (1 - test.share) * start.error, test.share * end.error)
-            estimate = Estimate(share, float(np.sqrt(np.square(parts).sum()) / abs(whole.value)))
+            error = float(np.sqrt(np.square(parts).sum()) / abs(whole.value))
+            estimate = Estimate(share, error, min(e.freedom for e in (start, now, end)))
         elif np.isfinite(whole.value):
             facts["why"] = "the whole change cannot be told from none, so there is no share of it"
-        what = f"{told(test)}, share of the change by step {step:g}, {attention}"
-        yield self._finding(test, pair, what, estimate, pd.concat([first, at, last]), facts, test.share)
+        yield self._finding(test, pair, what, estimate, evidence, facts, test.share)
 
     def _corpus_gap(self, test: ClaimTest, pair: PairEntry, attention: str) -> Iterator[Finding]:
         for other in self.view.corpora[1:]:
@@ -264,7 +291,7 @@ class Reader:
         rows = self._rows(test, "probe", direction="right", statistic="accuracy_change", **about)
         rows = of_probe_corpus(rows, self.view)
         rows = rows[rows["layer_left"] == rows["layer_left"].max()]
-        by_seed = [from_interval(r.value, r.ci_low, r.ci_high) for r in rows.itertuples()]
+        by_seed = row_estimates(rows)
         what = f"probe accuracy, right minus left, {test.stage}s, {attention}"
         estimate, facts = over_seeds(by_seed), {}
         if estimate.error == 0:  # as happens with a handful of texts; it is no proof of equality
@@ -278,15 +305,18 @@ class Reader:
         files = [f"scores/{p.name}" for p in self.score_files if p.name.split("+")[0] in sides]
         found = {gain.benchmark: gain for gain in gains(self.scores, pair, self.view.recipe)}
         for benchmark in [test.benchmark] if test.benchmark else list(found) or [""]:
-            gain, what = found.get(benchmark), f"gain, {benchmark or 'no benchmark'}"
+            speaks = {"tasks": "other tasks like these", "seeds": "these tasks, other seeds"}[test.over]
+            gain, what = found.get(benchmark), f"gain, {benchmark or 'no benchmark'} ({speaks})"
             if gain is None:
                 facts: dict[str, Any] = {"why": "no scores of both sides"}
                 yield Finding(pair.name, what, test, UNKNOWN, test.threshold, facts=facts)
                 continue
             tasks, seeds = gain.table.shape
-            facts = {"tasks": tasks, "seeds": seeds, "p_paired": gain.estimate.p_differs()}
+            estimate = gain.estimate if test.over == "tasks" else gain.on_these_tasks
+            facts = {"tasks": tasks, "seeds": seeds, "types": len(set(gain.types))}
+            facts["p_paired"] = max(estimate.p_differs(), least_p(estimate.freedom))
             facts["mean_scores"] = [gain.left.mean(), gain.right.mean()]  # equal ones near chance say little
-            yield Finding(pair.name, what, test, gain.estimate, test.threshold, files, facts)
+            yield Finding(pair.name, what, test, estimate, test.threshold, files, facts)
 
     def _lift(self, test: ClaimTest, backbone: str) -> Finding:
         scored = pick(self.tidy.queries, task_type="Retrieval")
@@ -313,6 +343,8 @@ class Reader:
             facts["why"] = "no interval: too few texts or seeds"
         if len(rows):
             facts["texts"] = float(rows["n"].max())
+            if rows["se"].isna().all() and np.isfinite(estimate.error):
+                facts["errors"] = "read from shown intervals: these measures were written without errors"
         files = sorted(set(rows["file"].astype(str))) if len(rows) else []
         limit = test.threshold if threshold is None else threshold
         return Finding(pair.name, what, test, estimate, limit, files, facts)
@@ -325,7 +357,7 @@ def claim_rows(asked: JudgeClaims, name: str, findings: Sequence[Finding]) -> It
         "says": asked.claims[name].says,
         "tests": len(findings),
         **counts,
-        "correction": "Holm, within the claim",
+        "correction": "Holm, within the claim, for failing",
     }
     blank = {
         "study": asked.study,
@@ -345,15 +377,22 @@ def claim_rows(asked: JudgeClaims, name: str, findings: Sequence[Finding]) -> It
     for f in findings:
         level = interval_level(f.test.rule, asked.alpha)
         low, high = f.estimate.interval(level)
+        least = least_p(f.estimate.freedom)
         evidence = {
-            "rule": f.test.rule, "interval_level": level, "p": f.p_holds, "p_opposite": f.p_fails,
-            "p_holm": f.adjusted[0], "p_opposite_holm": f.adjusted[1], **f.facts, "files": f.files,
+            "rule": f.test.rule, "interval_level": level, "df": f.estimate.freedom,
+            "p": max(f.p_holds, least), "p_opposite": max(f.p_fails, least),
+            "p_opposite_holm": max(f.p_fails_holm, least), **f.facts, "files": f.files,
         }  # fmt: skip
         yield {
             "study": asked.study, "claim": name, "pair": f.pair, "statistic": f.what,
             "value": _number(f.estimate.value), "ci_low": _number(low), "ci_high": _number(high),
             "threshold": f.threshold, "verdict": f.verdict, "evidence": _json(evidence),
         }  # fmt: skip
+
+
+def _shown_p(p: float, freedom: float) -> str:
+    least = least_p(freedom)
+    return f"< {least:.2g}" if p < least else f"{p:.3g}"
 
 
 def _number(value: float) -> float | None:
@@ -377,8 +416,9 @@ def markdown(asked: JudgeClaims, judged: dict[str, list[Finding]]) -> str:
     """The verdicts for people."""
     lines = [f"# Claims of {asked.study}", ""]
     lines.append(
-        f"Level {asked.alpha:g}, Holm's correction over the tests of each claim. A claim holds when all its "
-        "tests hold. Intervals are those that a single test decides by: two-sided ones of "
+        f"Level {asked.alpha:g}. A claim holds when all its tests hold, and fails when one fails; "
+        "p-values for failing take Holm's correction over the tests of the claim. Intervals are those that "
+        "a single test decides by: two-sided ones of "
         f"{1 - 2 * asked.alpha:.0%}, of {1 - asked.alpha:.0%} where the rule is 'other than'."
     )
     for name, findings in judged.items():
@@ -397,10 +437,8 @@ def markdown(asked: JudgeClaims, judged: dict[str, list[Finding]]) -> str:
                 else f"{f.facts.get('why', 'not measured')}"
             )
             rule = rule_text(f.test.rule, f.threshold)
+            p = [_shown_p(p, f.estimate.freedom) for p in (f.p_holds, f.p_fails_holm)]
             lines.append(
-                f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {f.adjusted[0]:.3g} "
-                f"| {f.adjusted[1]:.3g} | {f.verdict} |"
+                f"| {f.pair} | {f.what} | {value} | {shown} | {rule} | {p[0]} | {p[1]} | {f.verdict} |"
             )
-        if not findings:
-            lines.append("| – | no pair of this study is selected | | | | | | undecided |")
     return "\n".join(lines) + "\n"

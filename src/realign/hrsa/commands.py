@@ -20,7 +20,7 @@ LINEAR = Command(
     settings=LinearJob,
     inputs=_STATES,
     outputs={"measures": _MEASURES, "matrices": Output("Matrices worth keeping, HDF5.", manifest=True)},
-    formats={"measures": 1, "matrices": 1},
+    formats={"measures": 2, "matrices": 1},
 )
 
 NEIGHBOURS = Command(
@@ -30,7 +30,7 @@ NEIGHBOURS = Command(
     settings=NeighboursJob,
     inputs=_STATES,
     outputs={"measures": _MEASURES},
-    formats={"measures": 1},
+    formats={"measures": 2},
 )
 
 PROBE = Command(
@@ -40,7 +40,7 @@ PROBE = Command(
     settings=ProbeJob,
     inputs=_POOLED,
     outputs={"measures": _MEASURES},
-    formats={"measures": 1},
+    formats={"measures": 2},
 )
 
 EXTRA = Command(
@@ -50,5 +50,5 @@ EXTRA = Command(
     settings=ExtraJob,
     inputs=_STATES,
     outputs={"measures": _MEASURES},
-    formats={"measures": 1},
+    formats={"measures": 2},
 )

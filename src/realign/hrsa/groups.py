@@ -38,11 +38,17 @@ class Block:
 
 
 class Interval(NamedTuple):
-    """A value and the two ends of its interval; the ends are NaN where there is one text only."""
+    """A value, the two ends of its interval, its standard error and its degrees of freedom.
+
+    All but the value are NaN where there is one text only. The ends may be cut off where the measure's
+    range ends; the error never is.
+    """
 
     value: float
     low: float
     high: float
+    error: float = np.nan
+    freedom: float = np.nan
 
 
 class Groups:
@@ -124,19 +130,22 @@ class Groups:
         measure knows the variance to be overestimated by; no more than three quarters are taken off.
         """
         values = np.asarray(values, np.float64)
+        reach = stdtrit(self.count - 1, (1 + confidence) / 2) * self.standard_error(values, excess)
+        return values[0], values[0] - reach, values[0] + reach
+
+    def standard_error(self, values: Array, excess: float = 0.0) -> Array:
+        """The jackknife's standard error of a statistic, given as for `interval`; NaN of one group."""
+        values = np.asarray(values, np.float64)
         whole, without = values[0], values[1:]
         if self.count < 2:
-            unknown = np.full_like(whole, np.nan)
-            return whole, unknown, unknown
+            return np.full_like(whole, np.nan)
         shape = (-1, *[1] * (without.ndim - 1))
         shares = self.shares.reshape(shape)
         weight = 1 / shares
         pseudo = weight * whole - (weight - 1) * without
         estimate = self.count * whole - ((1 - shares) * without).sum(0)
         variance = ((pseudo - estimate) ** 2 / (weight - 1)).mean(0)
-        variance = np.maximum(variance - excess, variance / 4)
-        reach = stdtrit(self.count - 1, (1 + confidence) / 2) * np.sqrt(variance)
-        return whole, whole - reach, whole + reach
+        return np.asarray(np.sqrt(np.maximum(variance - excess, variance / 4)))
 
     def one(
         self,
@@ -149,4 +158,5 @@ class Groups:
         value, low, high = (float(x) for x in self.interval(values, confidence, excess))
         if bounds is not None:
             low, high = (float(np.clip(x, bounds[0], bounds[1])) for x in (low, high))
-        return Interval(value, low, high)
+        error = float(self.standard_error(values, excess))
+        return Interval(value, low, high, error, self.count - 1 if self.count > 1 else np.nan)

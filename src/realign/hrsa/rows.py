@@ -61,6 +61,8 @@ class Rows:
                 "value": _number(interval.value),
                 "ci_low": _number(interval.low),
                 "ci_high": _number(interval.high),
+                "se": _number(interval.error),
+                "df": _number(interval.freedom),
                 "n": self.groups.texts,
                 **more,
             }

@@ -214,14 +214,14 @@ def _tests(tests: pd.DataFrame) -> str:
         rows.append([
             (t.pair, None), (t.statistic, None), (_number(t.value), t.value), (interval, t.ci_low),
             (rule_text(evidence["rule"], t.threshold), None),
-            *((_p(evidence[p]), evidence[p]) for p in ("p_holm", "p_opposite_holm")),
+            *((_p(evidence[p]), evidence[p]) for p in ("p", "p_opposite_holm")),
             (t.verdict, None), (_evidence(evidence), None),
         ])  # fmt: skip
     return _html_table(heads, rows) if rows else '<p class="faint">No pair of this study is selected.</p>'
 
 
 def _evidence(evidence: dict[str, Any]) -> str:
-    skip = {"rule", "p", "p_opposite", "p_holm", "p_opposite_holm", "interval_level", "files"}
+    skip = {"rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files"}
     told = [f"{k.replace('_', ' ')}: {_plain(v)}" for k, v in evidence.items() if k not in skip]
     files = evidence.get("files", [])
     if files:

@@ -4,7 +4,7 @@ COLUMNS = {
     "measures": [
         "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",
         "preset", "seed_left", "seed_right", "measure", "layer_left", "layer_right", "k", "task", "split",
-        "direction", "statistic", "value", "ci_low", "ci_high", "n",
+        "direction", "statistic", "value", "ci_low", "ci_high", "se", "df", "n",
     ],
     "scores": [
         "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
@@ -24,6 +24,7 @@ COLUMNS = {
 }  # fmt: skip
 NUMBERS = {
     "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
-    "ci_high", "n", "threshold",
+    "ci_high", "se", "df", "n", "threshold",
 }  # fmt: skip
 WHOLE = {"step", "seed_left", "seed_right", "layer_left", "layer_right", "k", "n"}  # as measures are written
+SINCE_2 = {"se", "df"}  # columns that measures of format 1 lack

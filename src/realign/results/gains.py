@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from realign.results.statistics import Estimate, crossed_mean
+from realign.results.statistics import Estimate, crossed_mean, mean_of
 from realign.results.tidy import pick
 from realign.study.description import PairEntry
 
@@ -17,6 +17,7 @@ class Gain:
     benchmark: str
     left: np.ndarray
     right: np.ndarray
+    types: tuple[str, ...] = ()  # each task's type: tasks of one type may go together
 
     @property
     def table(self) -> np.ndarray:
@@ -30,8 +31,13 @@ class Gain:
 
     @property
     def estimate(self) -> Estimate:
-        """The mean gain, tasks and seeds both taken as drawn from more."""
-        return crossed_mean(self.table)
+        """The mean gain, tasks (by type) and seeds taken as drawn from more: other tasks like these."""
+        return crossed_mean(self.table, self.types or None)
+
+    @property
+    def on_these_tasks(self) -> Estimate:
+        """The mean gain on these very tasks, seeds alone taken as drawn from more."""
+        return mean_of(self.by_seed)
 
 
 def gains(scores: pd.DataFrame, pair: PairEntry, recipe: str) -> list[Gain]:
@@ -46,7 +52,8 @@ def gains(scores: pd.DataFrame, pair: PairEntry, recipe: str) -> list[Gain]:
         whole = largest_whole(right - left)
         if whole.size:
             left, right = (side.loc[whole.index, whole.columns].to_numpy() for side in (left, right))
-            found.append(Gain(str(benchmark), left, right))
+            types = rows.drop_duplicates("task").set_index("task")["task_type_left"].fillna("")
+            found.append(Gain(str(benchmark), left, right, tuple(types.loc[whole.index])))
     return found
 
 

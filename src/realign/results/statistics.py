@@ -92,14 +92,19 @@ def mean_of_strata(estimates: Sequence[Estimate]) -> Estimate:
     )
 
 
-def crossed_mean(table: np.ndarray) -> Estimate:
+def crossed_mean(table: np.ndarray, clusters: Sequence[str] | None = None) -> Estimate:
     """The grand mean of a tasks × seeds table without gaps, tasks and seeds both random.
 
     The variance is (MS_tasks + MS_seeds - MS_rest) / (T S), never below its largest single source,
-    with Satterthwaite's degrees of freedom.
+    with Satterthwaite's degrees of freedom. Tasks of one cluster may go together: where clusters scatter
+    more than tasks drawn one by one would, their mean square takes the tasks' place.
     """
     table = np.asarray(table, float)
     tasks, seeds = table.shape
+    of_clusters = _cluster_square(table, clusters)
+    if seeds == 1 and of_clusters is not None and tasks > 1:
+        square, freedom = max(of_clusters, (table.var(ddof=1), tasks - 1.0))
+        return Estimate(float(table.mean()), float(np.sqrt(square / tasks)), freedom)
     if min(tasks, seeds) <= 1:
         return mean_of(table.ravel())
     grand = table.mean()
@@ -107,6 +112,8 @@ def crossed_mean(table: np.ndarray) -> Estimate:
     rest = table - grand - rows[:, None] - columns[None, :]
     free = np.array([tasks - 1, seeds - 1, (tasks - 1) * (seeds - 1)], float)
     square = np.array([seeds * (rows**2).sum(), tasks * (columns**2).sum(), (rest**2).sum()]) / free
+    if of_clusters is not None and of_clusters[0] > square[0]:
+        square[0], free[0] = of_clusters
     summed = square[0] + square[1] - square[2]
     largest = int(np.argmax(square[:2]))
     if summed <= square[largest]:
@@ -116,18 +123,40 @@ def crossed_mean(table: np.ndarray) -> Estimate:
     return Estimate(float(grand), float(np.sqrt(variance / table.size)), float(freedom))
 
 
-def from_interval(value: float, low: float, high: float) -> Estimate:
-    """The estimate behind a published 95 % interval; unknown error where there is none."""
+def _cluster_square(table: np.ndarray, clusters: Sequence[str] | None) -> tuple[float, float] | None:
+    """The tasks' mean square from sums over clusters of tasks, and its degrees of freedom.
+
+    S/T · C/(C-1) · Σ_c (Σ_{t in c} (mean_t - mean))²: S times the cluster-robust variance of a task's mean.
+    """
+    if clusters is None or len(set(clusters)) < 2:
+        return None
+    tasks, seeds = table.shape
+    _, of_task = np.unique(np.asarray(clusters), return_inverse=True)
+    sums = np.bincount(of_task, table.mean(1) - table.mean())
+    count = len(sums)
+    return float(seeds / tasks * count / (count - 1) * (sums**2).sum()), count - 1.0
+
+
+def from_interval(
+    value: float, low: float, high: float, bounds: tuple[float, float] = (-np.inf, np.inf)
+) -> Estimate:
+    """The estimate behind a shown 95 % interval; unknown error where there is none.
+
+    An end may have been cut off at the range's bounds, so the farther end tells the error; where both
+    ends lie at the bounds, neither does.
+    """
     if not np.isfinite(value):
         return UNKNOWN
-    half = (high - low) / 2
-    return Estimate(float(value), float(half / NORMAL_95) if np.isfinite(half) else np.inf)
+    half = max(high - value, value - low)
+    known = np.isfinite(half) and (low, high) != bounds
+    return Estimate(float(value), float(half / NORMAL_95) if known else np.inf)
 
 
 def over_seeds(estimates: Sequence[Estimate]) -> Estimate:
     """The mean over seeds of estimates with errors of their own, which the seeds share (same texts).
 
-    The texts' error does not shrink with more seeds; the seeds' own scatter is added to it.
+    The texts' error does not shrink with more seeds; the seeds' own scatter is added to it, with
+    Satterthwaite's degrees of freedom.
     """
     known = [e for e in estimates if np.isfinite(e.value)]
     if len(known) < 2:
@@ -137,8 +166,17 @@ def over_seeds(estimates: Sequence[Estimate]) -> Estimate:
     if not np.isfinite(within):
         return between
     variance = within**2 + between.error**2
-    freedom = variance**2 / (between.error**4 / between.freedom) if between.error else np.inf
+    below = within**4 / min(e.freedom for e in known) + between.error**4 / between.freedom
+    freedom = variance**2 / below if below else np.inf
     return Estimate(between.value, float(np.sqrt(variance)), freedom)
+
+
+def least_p(freedom: float) -> float:
+    """The least p-value worth printing: far in the tail no t with few degrees of freedom is to be trusted.
+
+    It is what the signs alone of so many independent contributions can show, 2^-(freedom + 1), or 0.001.
+    """
+    return float(min(1e-3, 2.0 ** -(min(freedom, 52) + 1)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

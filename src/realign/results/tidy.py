@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from realign.artifacts.command import UserError
 from realign.measures import MEASURES
-from realign.results.columns import COLUMNS, NUMBERS
+from realign.results.columns import COLUMNS, NUMBERS, SINCE_2
 
 PUBLISHED = "published"
 
@@ -30,6 +30,9 @@ def read_table(kind: str, paths: Iterable[Path]) -> pd.DataFrame:
     tables = []
     for path in paths:
         table = pq.read_table(path)
+        if kind == "measures":
+            for column in sorted(SINCE_2 - set(table.column_names)):
+                table = table.append_column(column, pa.nulls(len(table), pa.float64()))
         missing = [c for c in COLUMNS[kind] if c not in table.column_names]
         if missing:
             raise UserError(f"{path}: no column '{missing[0]}'; tidy {kind} need {', '.join(COLUMNS[kind])}")

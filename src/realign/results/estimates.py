@@ -1,0 +1,43 @@
+"""From rows of measures to estimates: value, standard error, degrees of freedom."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from realign.measures import MEASURES
+from realign.results.statistics import UNKNOWN, Estimate, from_interval
+from realign.results.tidy import PUBLISHED, of_preset, pick, readings
+
+
+def row_estimates(rows: pd.DataFrame, bounds: tuple[float, float] = (-np.inf, np.inf)) -> list[Estimate]:
+    """Each row's estimate; of rows without a standard error (format 1) the one that its interval shows."""
+    return [
+        Estimate(float(r.value), float(r.se), float(r.df))
+        if np.isfinite(r.se)
+        else from_interval(r.value, r.ci_low, r.ci_high, bounds)
+        for r in rows[["value", "ci_low", "ci_high", "se", "df"]].astype(float).itertuples()
+    ]
+
+
+def moving_together(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of estimates, as wide as if their errors moved together, which is never too narrow."""
+    if not estimates:
+        return UNKNOWN
+    value, error = (float(np.mean([getattr(e, name) for e in estimates])) for name in ("value", "error"))
+    return Estimate(value, error, min(e.freedom for e in estimates))
+
+
+def number_of(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 1) -> Estimate:
+    """The number that stands for one comparison, as `tidy.summary` reads it, with its error."""
+    declared = MEASURES[measure]
+    if declared.layers == "mean":
+        means = pick(frame, measure=measure, statistic="mean_over_layers")
+        means = pick(means, preset=PUBLISHED) if first == 0 else of_preset(means, preset)
+        if len(means):
+            return moving_together(row_estimates(means, declared.main.bounds))
+    rows = readings(frame, measure, preset)
+    rows = rows[rows["layer_left"] == rows["layer_right"]]
+    last = declared.layers == "final"
+    rows = rows[rows["layer_left"] == rows["layer_left"].max()] if last else rows[rows["layer_left"] >= first]
+    return moving_together(row_estimates(rows, declared.main.bounds))
