@@ -8,7 +8,7 @@ import torch
 from realign.artifacts.command import UserError
 from realign.cli import main
 from realign.engine.devices import PROMISED, need_gpus
-from realign.runs.journal import Told
+from realign.runs.journal import JobStatus
 from realign.runs.status import remedy_of
 
 
@@ -36,7 +36,7 @@ def test_too_few_gpus_are_told_with_the_setting_to_change(monkeypatch, asked, th
     assert told in said
     assert "CUDA_VISIBLE_DEVICES is '3,5'" in said
     assert "set resources.rules.train.gpus to 0" in said
-    failed = Told("train(backbone=b)", "train", {"backbone": "b"}, [], 0.0)
+    failed = JobStatus("train(backbone=b)", "train", {"backbone": "b"}, [], 0.0)
     assert "resources.backbones.b.train.gpus" in remedy_of(failed, said)
 
 

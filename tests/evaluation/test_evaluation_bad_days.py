@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from realign.artifacts.command import Interrupted, UserError, execute
 from realign.artifacts.store import WorkStore
-from realign.evaluation import evaluate, front, models
+from realign.evaluation import evaluate, models
 from realign.evaluation.commands import EVALUATE
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan
@@ -23,6 +23,7 @@ from realign.evaluation.tasks import build_task, mteb_task
 from realign.study.benchmarks import tasks as known_tasks
 from realign.study.evaluation import EvaluateTask
 from realign.text.streams import open_for_lines
+from realign.tools import evaluate as front
 from realign.tools.evaluate import main
 
 

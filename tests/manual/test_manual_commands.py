@@ -166,9 +166,14 @@ def test_a_command_of_the_manual_works(command, here):
     if program == "realign":
         try_realign(words, here)
     else:
-        {"make": try_make, "snakemake": try_snakemake, "source": try_source, "squeue": try_cluster}[program](
-            words, here
-        )
+        tries = {
+            "make": try_make,
+            "snakemake": try_snakemake,
+            "source": try_source,
+            "squeue": try_cluster,
+            "export": try_export,
+        }
+        tries[program](words, here)
 
 
 def run(words, folder):
@@ -189,7 +194,13 @@ def try_source(words, _):
 def try_cluster(words, _):
     """A word of SLURM's own, which `make test-slurm` has; here it is only seen to be used there."""
     assert "squeue" in (ROOT / "tests" / "micro_study.py").read_text()
-    assert words == ["--me"]
+    assert words == ["--me", "-o", "%i %k %T %M %r"]
+
+
+def try_export(words, _):
+    """A variable that the package reads."""
+    (variable, _, _) = words[0].partition("=")
+    assert any(variable in path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
 
 
 def try_snakemake(words, here):
@@ -223,8 +234,21 @@ def try_realign(words, here):
             assert main(["archive", "--results", "results/tiny", "--out", archive]) == 0
     if name == "states":
         return check_states(rest)
+    if name == "rank":
+        make_board(here / "path" / "to" / "results")
     assert main(words) == 0
     return None
+
+
+def make_board(place):
+    """Results of two models on a few tasks of MTEB(eng, v2), as mteb writes them."""
+    for model, least in (("org__good", 0.7), ("org__bad", 0.5)):
+        folder = place / model / "0123456789abcdef"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, task in enumerate(("STS12", "BIOSSES", "SICK-R", "ArguAna", "SCIDOCS")):
+            scores = {"test": [{"main_score": least + number / 100, "hf_subset": "default"}]}
+            text = json.dumps({"task_name": task, "scores": scores})
+            (folder / f"{task}.json").write_text(text)
 
 
 def check_stage(name, words):
@@ -249,7 +273,7 @@ def check_states(words):
 def models(sandbox, benchmark):
     """A small model at every place where the manual's commands look for one."""
     place = sandbox / "path" / "to"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     benchmark("training").make_backbone(place / "model", layers=2, width=32, longest=128)
     return sandbox
 
