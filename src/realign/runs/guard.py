@@ -65,10 +65,15 @@ def is_too_much(found: Sequence[Redone], limits: Resources, accepted: float = 0.
     )
 
 
+def named(found: Sequence[Redone]) -> list[Redone]:
+    """What is listed with its modules: all that costs something, or everything where nothing does."""
+    return [one for one in found if one.gpu_hours + one.cpu_hours >= NEXT_TO_NOTHING] or list(found)
+
+
 def describe(found: Sequence[Redone]) -> str:
     """What would be redone and which modules did it, a line each; what costs next to nothing in one."""
     lines = [f"Because of code alone {_say(gpu_hours(found), cpu_hours(found))} would be redone:"]
-    dear = [one for one in found if one.gpu_hours + one.cpu_hours >= NEXT_TO_NOTHING]
+    dear = named(found)
     for one in dear:
         rules = ", ".join(f"{rule} {count}" for rule, count in one.rules)
         lines.append(f"  {_say(one.gpu_hours, one.cpu_hours)}  {', '.join(one.modules)}: {rules}")
@@ -85,7 +90,7 @@ def _say(gpu: float, cpu: float) -> str:
 def how_to_go_on(found: Sequence[Redone]) -> str:
     """What a user does about it."""
     hours = int(max(gpu_hours(found), cpu_hours(found))) + 1
-    dear = [one for one in found if one.gpu_hours + one.cpu_hours >= NEXT_TO_NOTHING]
+    dear = named(found)
     stages = " ".join(sorted({rule for one in dear for rule, _ in one.rules}))
     return (
         f"A run asks for `--config {ACCEPTED}={hours}`. If the change does not matter for the results, "
