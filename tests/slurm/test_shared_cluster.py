@@ -7,7 +7,7 @@ import pytest
 
 from micro_study import LOCAL, STUDY, TARGETS, THROUGH_SLURM, until
 
-pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slurm, pytest.mark.long, pytest.mark.timeout(1200)]
 
 
 def test_submissions_wait_where_the_site_has_no_room_and_fail_at_once_where_it_refuses(limited, place):
