@@ -7,8 +7,6 @@ from itertools import groupby
 from bench.results import ROOT, kept
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-README = ROOT / "README.md"
-MARKS = "<!-- made by python -m bench.table --write -->\n", "<!-- end -->"
 NOTHING = "\nNo result is kept yet.\n\n"
 OPENING = """# Benchmarks
 
@@ -35,7 +33,7 @@ TITLES = {
 
 def page(results: list[dict]) -> str:
     """The whole page."""
-    parts = [OPENING if results else OPENING + NOTHING]
+    parts = [OPENING, "## Aims\n" + aims(results)] if results else [OPENING + NOTHING]
     for name, group in groupby(
         sorted(results, key=lambda r: (r["benchmark"], r["command"])), lambda r: r["benchmark"]
     ):
@@ -44,19 +42,17 @@ def page(results: list[dict]) -> str:
     return "\n".join(parts)
 
 
-def short(results: list[dict]) -> str:
-    """The README's part: every number that has an aim, reached or not; of times those by the clock."""
+def aims(results: list[dict]) -> str:
+    """Every number that has an aim, reached or not; of times those by the clock."""
     rows = [(r["benchmark"], row) for r in results for row in r["rows"] if row["aim"]]
     rows = [(name, row) for name, row in rows if not row["measure"].startswith("processor time")]
-    if not rows:
-        return NOTHING
     lines = ["", "| | case | measure | value | aim | |", "|---|---|---|---|---|---|"]
     for name, row in rows:
         lines.append(
             f"| {TITLES.get(name, name)} | {row['case']} | {row['measure']} | {shown(row)} | {row['aim']} "
             f"| {'reached' if reached(row) else '**missed**'} |"
         )
-    return "\n".join([*lines, "", ""])
+    return "\n".join([*lines, ""])
 
 
 def reached(row: dict) -> bool:
@@ -64,12 +60,6 @@ def reached(row: dict) -> bool:
     sign, bound = row["aim"].split(",")[0].split()
     compare = {"≤": operator.le, "<": operator.lt, "≥": operator.ge, ">": operator.gt}[sign]
     return bool(compare(row["value"], float(bound)))
-
-
-def readme(results: list[dict]) -> str:
-    """The README with its part made anew."""
-    before, rest = README.read_text(encoding="utf-8").split(MARKS[0])
-    return before + MARKS[0] + short(results) + MARKS[1] + rest.split(MARKS[1], 1)[1]
 
 
 def shown(row: dict) -> str:
@@ -103,7 +93,7 @@ def _section(result: dict) -> str:
 def main(words: list[str]) -> int:
     """Write the pages, or say whether they are as they would be written."""
     results = kept()
-    made = {PAGE: page(results), README: readme(results)}
+    made = {PAGE: page(results)}
     stale = [p for p, text in made.items() if not p.exists() or p.read_text(encoding="utf-8") != text]
     if words == ["--write"]:
         for path in stale:
