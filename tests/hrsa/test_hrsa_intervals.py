@@ -17,8 +17,9 @@ def test_the_interval_of_a_mean_is_students(random):
     x = random.standard_normal(25)
     groups = Groups(np.arange(25), 25)
     found = groups.one(groups.leave_out(x) / groups.left_out)
-    reach = t.ppf(0.975, 24) * x.std(ddof=1) / 5
-    assert found == pytest.approx((x.mean(), x.mean() - reach, x.mean() + reach))
+    error = x.std(ddof=1) / 5
+    reach = t.ppf(0.975, 24) * error
+    assert found == pytest.approx((x.mean(), x.mean() - reach, x.mean() + reach, error, 24))
 
 
 def test_every_token_is_in_one_block_of_its_group(random):
@@ -140,7 +141,7 @@ def test_intervals_of_linear_measures_cover_the_truth(prepared):
     truths["angle"] = np.mean([i.value for i in intervals["angle"]])  # of so many texts
     covered = {}
     for name, each in intervals.items():
-        _, low, high = np.array(each).T
+        _, low, high, _, _ = np.array(each).T
         covered[name] = ((low <= truths[name]) & (truths[name] <= high)).mean()
     assert all(0.90 <= share <= 0.98 for share in covered.values()), covered
 
@@ -153,7 +154,7 @@ def test_intervals_of_the_entropy_cover_its_mean_over_samples(prepared, texts, s
         left, right, groups, _ = prepared(x, y, text_index)
         sums = p.layer_sums(left, right, (0, 0), groups)
         found.append(groups.one(p.entropy_without_each(sums, p.fit(sums), groups)))
-    values, low, high = np.array(found).T
+    values, low, high, _, _ = np.array(found).T
     covered = ((low <= values.mean()) & (values.mean() <= high)).mean()
     assert 0.90 <= covered <= 0.98, covered
 
@@ -186,7 +187,7 @@ def test_intervals_of_neighbour_overlap_cover_its_mean_over_samples():
         lists = [nearest(v, 10, "cosine", text_index, groups) for v in (x, y)]
         overlap = compare_lists(*lists, (10,), groups)[10]
         found.append(groups.one(overlap.means("knn_overlap"), excess=overlap.excess("knn_overlap")))
-    values, low, high = np.array(found).T
+    values, low, high, _, _ = np.array(found).T
     covered = ((low <= values.mean()) & (values.mean() <= high)).mean()
     assert 0.90 <= covered <= 0.98, covered
 
