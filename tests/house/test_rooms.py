@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,24 @@ def test_rooms_import_what_the_manual_says_and_nothing_else():
         assert [str(p) for p in MODULES if door in imported_rooms(p) and room_of(p) != door] == []
     beside = {path.stem: imported_rooms(path) for path in SRC.glob("*.py") if path.stem in BESIDE}
     assert beside == {"seeds": set(), "measures": set(), "commands": {"results"}}  # the table of figures
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    """Imports inside functions and those for type checkers count: they would only hide a circle."""
+    modules = {".".join(path.relative_to(SRC.parent).with_suffix("").parts): path for path in MODULES}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+
+    def imported(path: Path) -> set[str]:
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inside = [f"{node.module}.{alias.name}" for alias in node.names]
+                found |= {name if name in modules else str(node.module) for name in inside}
+        return found & modules.keys()
+
+    TopologicalSorter({name: imported(path) for name, path in modules.items()}).prepare()
 
 
 def test_package_files_hold_no_code():

@@ -32,7 +32,7 @@ def documented() -> dict:
 def test_the_manual_holds_the_papers_mining():
     written = documented()
     made = parse_study({**STUDY, **written, "backbones": STUDY["backbones"] | written["backbones"]})
-    job = made.mining.of(made, "a")
+    job = made.mining.of(made.study, "a")
     assert (job.negatives, job.choose, job.relative_margin) == (3, "top", 0.05)
     assert (job.range_min, job.range_max, job.range_max_share) == (0, 100, 0.1)
     assert (job.passages, job.instructions, job.equality) == ("positives", False, "exact")
@@ -61,11 +61,11 @@ def test_the_papers_study_mines_as_the_manual_says():
 
 def test_a_job_gets_its_slice_and_nothing_else():
     made = study(lexical={}, negatives=2, token_budget=99, margin_filter={"datasets": ["a"]})
-    job = made.mining.of(made, "a")
+    job = made.mining.of(made.study, "a")
     assert (job.study, job.dataset, job.seed, job.negatives) == ("toy", "a", 5, 2)
     assert not {"teacher", "margin_filter", "token_budget"} & set(job.as_slice())
     assert MineJob.model_validate(job.as_slice()) == job
-    filtering = made.mining.margin_job(made).as_slice()
+    filtering = made.mining.margin_job(made.study).as_slice()
     assert not {"datasets", "teacher", "token_budget"} & set(filtering["margin"])
 
 

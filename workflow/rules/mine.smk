@@ -20,7 +20,7 @@ rule mine:
         report=f"{MINED}/report.json",
         tidy=f"{R}/tidy/mining/{{dataset}}.parquet",
     params:
-        job=lambda wc: job("mine", STUDY.mining.of(STUDY, wc.dataset)),
+        job=lambda wc: job("mine", STUDY.mining.of(STUDY.study, wc.dataset)),
     log:
         f"{R}/logs/mine/{{dataset}}.log",
     benchmark:
@@ -51,7 +51,7 @@ rule margin_filter:
         margins=f"{MINED}/filtered/margins.parquet",
         report=f"{MINED}/filtered/report.json",
     params:
-        job=lambda wc: job("margin_filter", STUDY.mining.margin_job(STUDY)),
+        job=lambda wc: job("margin_filter", STUDY.mining.margin_job(STUDY.study)),
     log:
         f"{R}/logs/margin_filter/{{dataset}}.log",
     benchmark:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from realign.artifacts.disk import full_disk_explained
+from realign.artifacts.errors import Interrupted, NodeError, UserError  # noqa: F401 (stages take them here)
 from realign.artifacts.fingerprint import fingerprint, reachable
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
@@ -27,20 +28,6 @@ from realign.study.base import Section
 
 log = logging.getLogger(__name__)
 RUN_VARIABLE = "REALIGN_RUN"  # where the record of the run that a job belongs to lies
-
-
-class UserError(Exception):
-    """Something that the user can put right; shown without a traceback."""
-
-
-class NodeError(UserError):
-    """Something is wrong with the machine that a job came to; on another one it may do better."""
-
-
-class Interrupted(Exception):
-    """The job was asked to leave and has saved its work; run it again to continue."""
-
-    exit_code = 75  # EX_TEMPFAIL: distinct from failure, so that a scheduler can requeue
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from realign.artifacts.errors import UserError
+
 # Libraries that are not written in Python tell of an error in words of their own: Rust's "(os error 28)",
 # HDF5's "errno = 28". NumPy's `tofile` gives no reason, but a write cut short has no other one.
 _NUMBER = re.compile(r"(?:os error|errno)\s*=?\s*(\d+)", re.IGNORECASE)
@@ -59,8 +61,6 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
 
     `folder` is where the work lies, for errors that name no file.
     """
-    from realign.artifacts.command import UserError
-
     try:
         yield
     except Exception as error:
@@ -89,8 +89,6 @@ def explain_full_disk(error: BaseException | None, folder: Path) -> str:
 
 def _number(error: BaseException) -> int | None:
     number = error.errno if isinstance(error, OSError) else None
-    from realign.artifacts.command import UserError
-
     if number is None and not isinstance(error, UserError):  # whose words are for people already
         text = str(error)
         found = _NUMBER.search(text)

@@ -14,7 +14,7 @@ from realign.hrsa.cka import cka_sums
 from realign.hrsa.correlation import Correlation, histogram, summary
 from realign.hrsa.groups import Groups
 from realign.hrsa.opening import Opened, open_pair
-from realign.hrsa.products import Products, choose_products
+from realign.hrsa.products import NumpyProducts, Precision, Products
 from realign.hrsa.reading import Array
 from realign.hrsa.rows import PUBLISHED, Rows
 from realign.study.hrsa import FEWEST_GROUPS, LinearJob
@@ -29,6 +29,18 @@ def run(job: Job[LinearJob]) -> None:
         matrices = measure(pair, job.settings)
         pair.rows.write(job.output("measures"))
     write_matrices(job.output("matrices"), matrices)
+
+
+def choose_products(precision: Precision = "float32") -> Products:
+    """The GPU's products where there is a GPU, else the processor's; torch is loaded for a GPU only."""
+    if any(Path("/dev").glob("nvidia[0-9]*")):
+        import torch
+
+        if torch.cuda.is_available():
+            from realign.hrsa.torch_products import TorchProducts
+
+            return TorchProducts(precision, torch.device("cuda"))
+    return NumpyProducts(precision)
 
 
 def measure(pair: Opened, settings: LinearJob, products: Products | None = None) -> Matrices:

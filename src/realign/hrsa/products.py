@@ -4,18 +4,30 @@ Products are taken in float32 or float64; every sum over many products is taken 
 float32 sums over large matrices lose the second digit of a similarity.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from collections.abc import Iterator
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from realign.hrsa.reading import Array
 
-if TYPE_CHECKING:
-    from realign.hrsa.centred import Layer
-
 Precision = Literal["float32", "float64"]
 PANEL_BYTES = 32 << 20  # sums by group that are held of one layer pair at a time
+
+
+class Centred(Protocol):
+    """One layer's centred values (`centred.Layer`) as products take them."""
+
+    @property
+    def held(self) -> list[Any] | None:
+        """Its blocks as the products hold them; nothing where each is read when it is wanted."""
+
+    @property
+    def sums(self) -> Array:
+        """Each group's sums: (groups, width)."""
+
+    def __iter__(self) -> Iterator[tuple[int, Any]]:
+        """Each block, tokens × width, after the group that it is of."""
 
 
 class Products(Protocol):
@@ -27,7 +39,7 @@ class Products(Protocol):
         """Values that are wanted for many products, where these are taken."""
         ...
 
-    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+    def feature_sums(self, left: Centred, right: Centred) -> tuple[Array, Array]:
         """Sums of two layers' linear kernels, by the groups of their tokens.
 
         Σ K_ij L_ij by the groups of i and j, and Σ K_ij L_ik by those of i, j and k: both follow
@@ -62,7 +74,7 @@ class NumpyProducts:
         """Values that are wanted for many products, where these are taken."""
         return values
 
-    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+    def feature_sums(self, left: Centred, right: Centred) -> tuple[Array, Array]:
         """Sums of two layers' linear kernels, by the groups of their tokens."""
         (groups, p), (_, q) = left.sums.shape, right.sums.shape
         pairs, triples = np.zeros((groups, groups)), np.zeros((groups, groups, groups))
@@ -97,15 +109,3 @@ class NumpyProducts:
     def margins(self, grams: Array) -> tuple[Array, Array]:
         """Row sums and column sums of a stack of Gram blocks."""
         return grams.sum(2, dtype=np.float64), grams.sum(1, dtype=np.float64)
-
-
-def choose_products(precision: Precision = "float32") -> Products:
-    """The GPU's products where there is a GPU, else the processor's; torch is loaded for a GPU only."""
-    if any(Path("/dev").glob("nvidia[0-9]*")):
-        import torch
-
-        if torch.cuda.is_available():
-            from realign.hrsa.torch_products import TorchProducts
-
-            return TorchProducts(precision, torch.device("cuda"))
-    return NumpyProducts(precision)

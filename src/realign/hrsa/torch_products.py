@@ -1,15 +1,10 @@
 """The measures' products on a GPU (or any device that torch knows)."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 
-from realign.hrsa.products import Precision
+from realign.hrsa.products import Centred, Precision
 from realign.hrsa.reading import Array
-
-if TYPE_CHECKING:
-    from realign.hrsa.centred import Layer
 
 
 class TorchProducts:
@@ -33,7 +28,7 @@ class TorchProducts:
         """Values that are wanted for many products, where these are taken."""
         return self._there(values)
 
-    def feature_sums(self, left: "Layer", right: "Layer") -> tuple[Array, Array]:
+    def feature_sums(self, left: Centred, right: Centred) -> tuple[Array, Array]:
         """Sums of two layers' linear kernels, by the groups of their tokens."""
         (groups, p), (_, q) = left.sums.shape, right.sums.shape
         cross = torch.zeros((groups, p, q), dtype=torch.float64, device=self.device)

@@ -5,16 +5,14 @@ query, nearest first, among the positives of the same dataset.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from pydantic import model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest, undeclared
-
-if TYPE_CHECKING:
-    from realign.study.study import Study
+from realign.study.project import Project
 
 Filter = Literal["absolute_margin", "relative_margin", "max_score", "min_score", "range_min", "range_max"]
 
@@ -196,7 +194,7 @@ class Mining(MiningSettings):
         16384, "Tokens that go through the teacher at once; makes nothing stale.", unit="tokens", ge=16
     )
 
-    def problems_in(self, study: "Study") -> Iterator[str]:
+    def problems_in(self, study: Any) -> Iterator[str]:
         """What does not fit the rest of the study."""
         datasets = getattr(getattr(study, "data", None), "datasets", {})
         mined = [name for name, dataset in datasets.items() if dataset.mined]
@@ -225,18 +223,18 @@ class Mining(MiningSettings):
                     f"mining.negatives is {self.negatives}; raise that or lower this"
                 )
 
-    def of(self, study: "Study", dataset: str) -> "MineJob":
+    def of(self, project: Project, dataset: str) -> "MineJob":
         """What the rule that mines one dataset needs to know."""
         own = {name: getattr(self, name) for name in MiningSettings.model_fields}
-        return MineJob(**own, study=study.study.name, dataset=dataset, seed=study.study.seed)
+        return MineJob(**own, study=project.name, dataset=dataset, seed=project.seed)
 
-    def margin_job(self, study: "Study") -> "MarginJob":
+    def margin_job(self, project: Project) -> "MarginJob":
         """What the rule that filters by margin needs to know."""
         own = {name: getattr(self, name) for name in Teaching.model_fields}
         teacher = self.margin_filter.teacher
         if teacher.backbone or teacher.path:
             own["lexical"] = None
-        return MarginJob(**own, margin=self.margin_filter.rules(), seed=study.study.seed)
+        return MarginJob(**own, margin=self.margin_filter.rules(), seed=project.seed)
 
 
 class _Costless(Section):
