@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -9,24 +10,14 @@ import yaml
 from pydantic import ValidationError
 from scipy import stats
 
-from realign.claims.judge import (
-    ALL,
-    FAILS,
-    HOLDS,
-    UNDECIDED,
-    Finding,
-    Reader,
-    claim_rows,
-    judge,
-    markdown,
-    overall,
-    p_values,
-    settle,
-)
+from realign.claims.findings import Evidence, Finding
+from realign.claims.judge import ESTIMANDS, judge, p_values, settle
+from realign.claims.tables import claim_rows, markdown
 from realign.results.columns import COLUMNS
 from realign.results.statistics import Estimate
 from realign.results.tidy import Tidy
-from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, Claim, Claims, ClaimTest
+from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, overall
+from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, Claim, Claims, ClaimTest, Statistic
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
 from realign.study.figures import View
@@ -60,7 +51,7 @@ def verdict_on(claim: Claim, tidy: Tidy, pairs=(PAIR,), alpha=0.05, corpora=("c"
     asked = JudgeClaims(
         study="s", alpha=alpha, claims={"x": claim}, pairs=pairs, view=View(recipe="full", corpora=corpora)
     )
-    return overall(judge(asked, tidy)["x"])
+    return overall(f.verdict for f in judge(asked, tidy)["x"])
 
 
 def verdicts(gain: float, runs: int = 60, tasks: int = 40, seeds: int = 3, noise: float = 1.0) -> list[str]:
@@ -195,13 +186,13 @@ def test_tags_and_kinds_select_pairs():
     longer = PAIR.model_copy(update={"name": "base--vs--longer", "right": "longer", "tags": ("prolonged",)})
     sft = PAIR.model_copy(update={"name": "base--vs--sft", "right": "sft", "kind": "sft"})
     asked = JudgeClaims(study="s", claims={}, pairs=(PAIR, longer, sft), view=View(corpora=("c",)))
-    reader = Reader(asked, Told())
+    evidence = Evidence(asked, Told())
 
     def selected(**more):
         test = ClaimTest(
             statistic="level", measure="cka", rule="above", attentions=("bidirectional",), **more
         )
-        return [f.pair for f in reader.findings(test)]
+        return [f.pair for f in ESTIMANDS[test.statistic](evidence, test)]
 
     assert selected() == [PAIR.name, longer.name]
     assert selected(tagged=("prolonged",)) == [longer.name]
@@ -273,6 +264,10 @@ def test_no_p_value_is_printed_that_its_degrees_of_freedom_cannot_bear(tmp_path)
     assert "< 9.5e-07" in markdown(asked, judged)
 
 
+def test_every_statistic_that_a_claim_can_name_is_estimated():
+    assert set(ESTIMANDS) == set(get_args(Statistic))
+
+
 def test_no_test_at_all_is_undecided():
     assert overall([]) == UNDECIDED
 
@@ -313,8 +308,8 @@ def test_the_claims_of_the_manual_are_judged():
         study="s", claims=given.all(), pairs=(PAIR,), view=View(recipe="full", corpora=("c",))
     )
     judged = judge(asked, tidy)
-    assert overall(judged["code_gains"]) == HOLDS
-    assert overall(judged["null_effect"]) == FAILS
+    assert overall(f.verdict for f in judged["code_gains"]) == HOLDS
+    assert overall(f.verdict for f in judged["null_effect"]) == FAILS
     assert judged["null_effect"][0].threshold == 0.5
 
 

@@ -1,5 +1,7 @@
 """How verdicts stand in the table of claims, and how a rule is worded."""
 
+from collections.abc import Iterable
+
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALL = "all"  # the row of a whole claim, where others name a pair
 
@@ -16,3 +18,11 @@ RULES = {
 def rule_text(rule: str, threshold: float) -> str:
     """A rule in words."""
     return RULES[rule].format(threshold)
+
+
+def overall(verdicts: Iterable[str]) -> str:
+    """A claim's verdict: all tests hold, one fails, or neither."""
+    given = set(verdicts)
+    if FAILS in given:
+        return FAILS
+    return HOLDS if given == {HOLDS} else UNDECIDED

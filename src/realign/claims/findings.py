@@ -1,0 +1,72 @@
+"""One test of one pair: the finding, and the results that findings are read from."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from realign.results.statistics import Estimate
+from realign.results.tidy import Tidy, of_preset, task_scores
+from realign.results.verdicts import UNDECIDED
+from realign.study.claims import ClaimTest
+from realign.study.description import PairEntry
+from realign.study.drawing import JudgeClaims
+
+ON_EMBEDDERS = ("gain", "lift", "change", "progress")
+
+
+@dataclass
+class Finding:
+    """One test of one pair: what was estimated, from which files, and how it was judged."""
+
+    pair: str
+    what: str
+    test: ClaimTest
+    estimate: Estimate
+    threshold: float
+    files: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    p_holds: float = 1.0
+    p_fails: float = 1.0
+    p_fails_holm: float = 1.0
+    verdict: str = UNDECIDED
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The question and the tidy results that answer it, in the preset that claims read."""
+
+    asked: JudgeClaims
+    tidy: Tidy
+
+    @cached_property
+    def measures(self) -> pd.DataFrame:
+        """Measures of whole models, or of a layer and its own counterpart."""
+        rows = of_preset(self.tidy.measures, self.asked.view.preset)
+        return rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_right"])]
+
+    @cached_property
+    def scores(self) -> pd.DataFrame:
+        """One score per embedder and task, in points of 100."""
+        return task_scores(self.tidy.scores, self.asked.view.preset)
+
+    @property
+    def main_corpus(self) -> str:
+        """The corpus that levels are read on."""
+        return next(iter(self.asked.view.corpora), "")
+
+    def pairs(self, test: ClaimTest) -> Iterator[PairEntry]:
+        """The pairs that a test selects."""
+        kinds = {p.kind for p in self.asked.pairs} - set(self.asked.controls)
+        for pair in self.asked.pairs:
+            of_kind = pair.kind in (kinds if test.kind == "any" else (test.kind,))
+            tagged = set(test.tagged) <= set(pair.tags) and not set(test.untagged) & set(pair.tags)
+            if of_kind and tagged and (pair.embed or not on_embedders(test)):
+                yield pair
+
+
+def on_embedders(test: ClaimTest) -> bool:
+    """Whether a test reads embedders, which not every pair has."""
+    return test.stage == "embedder" or test.statistic in ON_EMBEDDERS

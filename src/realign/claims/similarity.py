@@ -1,0 +1,178 @@
+"""Estimates from measures of similarity: levels, changes, progress, gaps."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from realign.claims.findings import Evidence, Finding, on_embedders
+from realign.measures import MEASURES
+from realign.results.estimates import number_of, row_estimates
+from realign.results.probe import of_probe_corpus
+from realign.results.statistics import UNKNOWN, Estimate, over_seeds
+from realign.results.tidy import pick
+from realign.study.claims import ClaimTest
+from realign.study.description import PairEntry
+
+
+def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """The measure itself, or how far it lies from the floor of the same backbones' other seeds."""
+    for pair, attention in _places(evidence, test):
+        about = {"stage": test.stage, "attention": attention, "corpus": evidence.main_corpus}
+        rows = _rows(evidence, test, pair=pair.name, **about)
+        estimate, facts = _read(evidence, test, rows), {}
+        if test.rule.endswith("_floor"):
+            sides = (f"{pair.left}-seeds", f"{pair.right}-seeds")
+            floors = _rows(evidence, test, pair=sides, kind="control", **about)
+            floor = over_seeds([_read(evidence, test, own) for _, own in floors.groupby("pair", sort=True)])
+            facts = {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
+            rows = pd.concat([rows, floors])
+            estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
+        yield _finding(test, pair, f"{title_of(test)}, {test.stage}s, {attention}", estimate, rows, facts)
+
+
+def change(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """Embedders minus backbones."""
+    for pair, attention in _places(evidence, test):
+        about = {"pair": pair.name, "attention": attention, "corpus": evidence.main_corpus}
+        before, after = (_rows(evidence, test, stage=s, **about) for s in ("backbone", "embedder"))
+        first, last = _read(evidence, test, before), _read(evidence, test, after)
+        facts = {"backbones": first.value, "embedders": last.value}
+        what = f"{title_of(test)}, embedders minus backbones, {attention}"
+        yield _finding(test, pair, what, last - first, pd.concat([before, after]), facts)
+
+
+def progress(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """The share of the whole rise that is made by a checkpoint, all read from one seed.
+
+    A measure that falls from backbones to embedders refutes any share of a rise; one that starts near
+    its top has nowhere to rise, and must not have been lost by the checkpoint.
+    """
+    for pair, attention in _places(evidence, test):
+        about = {"pair": pair.name, "attention": attention, "corpus": evidence.main_corpus}
+        rows = _rows(evidence, test, **about)
+        between = rows[rows["stage"] == "checkpoint"]
+        step = test.by_step or between["step"].min(skipna=True)
+        step = 0 if np.isnan(step) else step
+        at = between[between["step"] == step]
+        last = rows[(rows["stage"] == "embedder") & rows["seed_left"].isin(at["seed_left"])]
+        first = rows[rows["stage"] == "backbone"]
+        start, now, end = (_read(evidence, test, part) for part in (first, at, last))
+        whole, sure = end - start, evidence.asked.alpha / 2
+        known = bool(np.isfinite([start.value, now.value, end.value]).all())
+        facts: dict[str, Any] = {"step": step, "start": start.value, "then": now.value, "end": end.value}
+        estimate, threshold = UNKNOWN, test.share
+        what = f"share of the rise by step {step:g}"
+        if start.value >= 1 - test.kept:
+            facts["why"] = f"it starts within {test.kept:g} of 1, so the test is that it is not lost"
+            what, estimate, threshold = f"step {step:g} minus start", now - start, -test.kept
+        elif known and whole.p_below(0.0) < sure:
+            facts["why"] = "it falls from backbones to embedders, so there is no rise to have a share of"
+            what, estimate, threshold = "embedders minus backbones", whole, 0.0
+        elif known and whole.p_above(0.0) < sure:
+            estimate = share_of_rise(start, now, end, test.share)
+        elif np.isfinite(whole.value):
+            facts["why"] = "the whole change cannot be told from none, so there is no share of it"
+        files = pd.concat([first, at, last])
+        what = f"{title_of(test)}, {what}, {attention}"
+        yield _finding(test, pair, what, estimate, files, facts, threshold)
+
+
+def share_of_rise(start: Estimate, now: Estimate, end: Estimate, share: float) -> Estimate:
+    """(now - start) / (end - start), with the error that it has where it equals `share`.
+
+    There now - start - share · (end - start) is zero, and its error is that of
+    now - (1 - share) · start - share · end, as if the three were independent.
+    """
+    whole = end.value - start.value
+    parts = (now.error, (1 - share) * start.error, share * end.error)
+    error = float(np.sqrt(np.square(parts).sum()) / abs(whole))
+    return Estimate((now.value - start.value) / whole, error, min(e.freedom for e in (start, now, end)))
+
+
+def corpus_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """Each further corpus minus the main one."""
+    for pair, attention in _places(evidence, test):
+        about = {"pair": pair.name, "stage": test.stage, "attention": attention}
+        own = _rows(evidence, test, corpus=evidence.main_corpus, **about)
+        for other in evidence.asked.view.corpora[1:]:
+            theirs = _rows(evidence, test, corpus=other, **about)
+            estimate = _read(evidence, test, theirs) - _read(evidence, test, own)
+            what = f"{title_of(test)}, {other} minus {evidence.main_corpus}, {attention}"
+            yield _finding(test, pair, what, estimate, pd.concat([own, theirs]))
+
+
+def attention_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """Causal minus bidirectional."""
+    for pair in evidence.pairs(test):
+        about = {"pair": pair.name, "stage": test.stage, "corpus": evidence.main_corpus}
+        own, other = (_rows(evidence, test, attention=a, **about) for a in ("bidirectional", "causal"))
+        estimate = _read(evidence, test, other) - _read(evidence, test, own)
+        what = f"{title_of(test)}, causal minus bidirectional"
+        yield _finding(test, pair, what, estimate, pd.concat([own, other]))
+
+
+def readout_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
+    """Accuracy of the left model's probe on the right model minus on the left, at the last layer."""
+    for pair, attention in _places(evidence, test, "probe"):
+        rows = pick(
+            evidence.measures, measure="probe", statistic="accuracy_change", direction="right",
+            pair=pair.name, stage=test.stage, attention=attention, split=test.split,
+        )  # fmt: skip
+        rows = of_probe_corpus(rows, evidence.asked.view)
+        rows = rows[rows["layer_left"] == rows["layer_left"].max()]
+        estimate, facts = over_seeds(row_estimates(rows)), {}
+        if estimate.error == 0:  # as happens with a handful of texts; it is no proof of equality
+            estimate = Estimate(estimate.value, np.inf)
+            facts["why"] = "no interval: accuracy was the same without any group of texts"
+        what = f"probe accuracy, right minus left, {test.stage}s, {attention}"
+        yield _finding(test, pair, what, estimate, rows, facts)
+
+
+def title_of(test: ClaimTest) -> str:
+    """What a test measures, in words."""
+    return MEASURES[test.measure].title if test.measure else test.statistic.replace("_", " ")
+
+
+def _places(evidence: Evidence, test: ClaimTest, measure: str = "") -> Iterator[tuple[PairEntry, str]]:
+    """Every selected pair in each attention mode that was measured; embedders have one of their own."""
+    stage = "embedder" if on_embedders(test) else "backbone"
+    there = set(pick(evidence.measures, stage=stage, measure=measure or test.measure)["attention"])
+    attentions = [a for a in test.attentions if a in there] or test.attentions[:1]
+    return ((pair, attention) for pair in evidence.pairs(test) for attention in attentions)
+
+
+def _rows(evidence: Evidence, test: ClaimTest, **equal: Any) -> pd.DataFrame:
+    """The rows of the test's measure, of its neighbourhood size where the measure has one."""
+    rows = pick(evidence.measures, measure=test.measure, **equal)
+    return rows[rows["k"] == test.k] if MEASURES[test.measure].family == "neighbours" else rows
+
+
+def _read(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame) -> Estimate:
+    """The measure's number over seeds, from rows of one comparison and corpus."""
+    view = evidence.asked.view
+    return over_seeds(
+        [
+            number_of(own, test.measure, view.preset, view.first_layer)
+            for _, own in rows.groupby("seed_left", sort=True, dropna=False)
+        ]
+    )
+
+
+def _finding(
+    test: ClaimTest, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,
+    facts: dict[str, Any] | None = None, threshold: float | None = None,
+) -> Finding:  # fmt: skip
+    """The finding, with the texts and files behind it and, where there is no number, the reason."""
+    facts = dict(facts or {})
+    if rows.empty:
+        facts["why"] = "not measured"
+    elif not np.isfinite(estimate.error) and "why" not in facts:
+        facts["why"] = "no interval: too few texts or seeds"
+    if len(rows):
+        facts["texts"] = float(rows["n"].max())
+        if rows["se"].isna().all() and np.isfinite(estimate.error):
+            facts["errors"] = "read from shown intervals: these measures were written without errors"
+    limit = test.threshold if threshold is None else threshold
+    return Finding(pair.name, what, test, estimate, limit, sorted(set(rows["file"].astype(str))), facts)
