@@ -28,7 +28,8 @@ PUBLIC = {
     "text.problems": ("Problem", "read_problems", "score", "has_format"),
     "study.load": ("load_study",),
     "study.study": ("Study",),
-    "artifacts.command": ("Command", "Input", "Output", "Job", "UserError", "execute"),
+    "artifacts.command": ("Command", "Input", "Output", "Job", "execute"),
+    "artifacts.errors": ("UserError",),
     "artifacts.manifest": ("content_hash", "read_manifest"),
     "artifacts.provenance": ("read_provenance", "lineage"),
 }
