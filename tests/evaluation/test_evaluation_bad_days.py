@@ -67,10 +67,10 @@ def test_another_mteb_than_planned_is_refused():
             "sts",
             "test",
             {"sentence1": "a", "sentence2": "b", "score": "high"},
-            "line 61: 'score' is no number",
+            "line 61: 'score' is 'high', not a number",
         ),
         ("retrieval", "qrels", {"query": "q0", "doc": "d999", "score": 1}, "doc 'd999' is not among"),
-        ("retrieval", "corpus", {"id": "d0", "text": "again"}, "an id stands twice"),
+        ("retrieval", "corpus", {"id": "d0", "text": "again"}, "line 91: the id 'd0' stands twice"),
         ("pair_classification", "test", {"sentence1": "a", "sentence2": "b", "label": 2}, "0 or 1"),
         ("reranking", "test", {"query": "a", "positive": [], "negative": ["b"]}, "no positive"),
     ],
@@ -148,7 +148,7 @@ def test_judgements_are_whole_numbers_and_unjudged_queries_are_told(tasks, tmp_p
     assert "unjudged" not in task.content["default"]["test"]["queries"]["id"]
     with (folder / "qrels.jsonl").open("a") as stream:
         stream.write('{"query": "q0", "doc": "d5", "score": 0.5}\n')
-    with pytest.raises(UserError, match=r"qrels\.jsonl: scores are whole numbers, not 0\.5"):
+    with pytest.raises(UserError, match=r"qrels\.jsonl, line 25: the score is 0\.5, and scores are whole"):
         build_task(EvaluateTask(task="own", type="retrieval"), [folder])
 
 

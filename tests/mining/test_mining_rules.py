@@ -261,9 +261,12 @@ def test_duplicate_rows_are_dropped_and_counted(run):
 def test_rows_that_all_find_too_little_are_an_error(run):
     rows, vectors = line_dataset([0.7, 0.6])
     with pytest.raises(
-        UserError, match=r"no row is left, since none of 3 found .*candidates: .*max_score \d"
-    ):
+        UserError, match=r"raw.jsonl: no row is left, since none of 3 found .*candidates: .*max_score \d"
+    ) as told:
         run(rows, vectors, max_score=-1.0, too_few="drop")
+    assert "out/candidates" not in str(told.value)  # which is deleted with what else is half made
+    _, candidates, _ = run(rows, vectors, max_score=-1.0, too_few="keep")
+    assert set(candidates.reason) == {"max_score", "positive"}
 
 
 BROKEN = {

@@ -83,9 +83,9 @@ def run(job: Job[MineJob]) -> None:
     if not tally.rows["out"]:
         reasons = ", ".join(f"{name} {count}" for name, count in report["candidates"].items())
         raise UserError(
-            f"{settings.dataset}: no row is left, since none of {tally.rows['in']} found the "
-            f"{settings.negatives} negatives it wants (candidates: {reasons}); loosen the filters, or let "
-            f"`too_few` keep rows with fewer. Every candidate with its reason: {job.output('candidates')}"
+            f"{job.input('raw')}: no row is left, since none of {tally.rows['in']} found the "
+            f"{settings.negatives} negatives that it wants (candidates: {reasons}); loosen the filters, or "
+            "set `too_few: keep`, which keeps rows with fewer and publishes every candidate with its reason"
         )
     job.note(rows=dict(tally.rows), candidates=dict(tally.reasons))
 

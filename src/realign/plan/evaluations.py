@@ -112,7 +112,8 @@ def _file_source(name: str, files: TaskFiles, instructions: Mapping[str, Instruc
         task=name,
         type=files.type,
         files=files.files,
-        columns=files.columns,
+        columns=files.columns_by_file(),
+        quotes=files.quotes,
         languages=files.languages,
         domains=files.domains,
         score_range=files.score_range,
@@ -212,18 +213,26 @@ def task_files(planned: Planned, root: str) -> list[str]:
 
 
 def find_file(task: str, files: TaskFiles, role: str) -> Path:
-    """The file of a task of one's own that plays a role."""
+    """The file of a task of one's own that plays a role; BEIR keeps its qrels in a folder, by split."""
     folder = Path(files.path or ".")
     if role in files.files:
         return folder / files.files[role]
-    candidates = [folder / f"{role}{suffix}" for suffix in SUFFIXES]
-    found = next((path for path in candidates if path.is_file()), None)
-    if found is None:
-        raise StudyError(
-            f"evaluation.tasks.{task}",
-            [f"{folder} holds no file '{role}' ({', '.join(SUFFIXES)}); name it under 'files'"],
+    names = [role, "qrels/test"] if role == "qrels" else [role]
+    found = next((p for n in names for s in SUFFIXES if (p := folder / f"{n}{s}").is_file()), None)
+    if found is not None:
+        return found
+    if folder.is_file():
+        problem = (
+            f"path: {folder} is a file; give its folder, and its name as files: {{{role}: {folder.name}}}"
         )
-    return found
+    elif not folder.is_dir():
+        problem = f"path: there is no folder {folder.absolute()}"
+    else:
+        problem = (
+            f"files: {folder} holds no {' or '.join(names)} ({', '.join(SUFFIXES)}); name the file, as in "
+        )
+        problem += f"files: {{{role}: NAME}}"
+    raise StudyError(f"evaluation.tasks.{task}", [problem])
 
 
 class EvaluationPlan:

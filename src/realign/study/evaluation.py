@@ -19,14 +19,20 @@ TaskType = Literal["retrieval", "reranking", "sts", "pair_classification", "clas
 Instructions = Literal["task", "model", "none"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
-# The files of a task of one's own, by what they hold; each is looked for under these stems.
-TASK_FILES: dict[str, tuple[str, ...]] = {
-    "retrieval": ("corpus", "queries", "qrels"),
-    "reranking": ("test",),
-    "sts": ("test",),
-    "pair_classification": ("test",),
-    "classification": ("train", "test"),
-    "clustering": ("test",),
+Columns = dict[str, str | PositiveInt]  # the files' own column names, or numbers, by the task's names
+
+# The files of a task of one's own, each with the columns that the task takes from it.
+TASK_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "retrieval": {
+        "corpus": ("id", "text", "title"),
+        "queries": ("id", "text"),
+        "qrels": ("query", "doc", "score"),
+    },
+    "reranking": {"test": ("query", "positive", "negative")},
+    "sts": {"test": ("sentence1", "sentence2", "score")},
+    "pair_classification": {"test": ("sentence1", "sentence2", "label")},
+    "classification": {"train": ("text", "label"), "test": ("text", "label")},
+    "clustering": {"test": ("text", "label")},
 }
 
 # Task files may be given in any of these formats; the first that exists is taken.
@@ -97,11 +103,12 @@ class TaskFiles(Section):
     files: dict[str, str] = setting(
         {}, "File names in that folder by role: corpus, queries, qrels, train, test."
     )
-    columns: dict[str, str | PositiveInt] = setting(
+    columns: dict[str, str | PositiveInt | Columns] = setting(
         {},
-        "The files' own column names by the names that the task uses; numbers, from 1, where a "
-        "CSV or TSV file has no line of names.",
+        "The files' own column names by the names that the task uses, for all files or by file; numbers, "
+        "from 1, where a CSV or TSV file has no header.",
     )
+    quotes: bool = setting(True, "Whether a cell of a CSV or TSV file may stand in double quotes.")
     languages: tuple[str, ...] = setting(("eng-Latn",), "Languages of the texts, as ISO 639-3 and script.")
     domains: tuple[str, ...] = setting((), "Domains of the texts, as mteb names them.")
     score_range: tuple[float, float] = setting((0.0, 5.0), "The lowest and highest score of an STS task.")
@@ -116,6 +123,8 @@ class TaskFiles(Section):
             raise ValueError("give exactly one of embedded, dataset and path")
         if self.dataset is not None and self.type != "retrieval":
             raise ValueError("a dataset's held-out rows make a retrieval task and no other")
+        if self.path is None and (self.files or self.columns):
+            raise ValueError("files and columns go with path, since the files of other tasks are made here")
         roles = TASK_FILES[self.type]
         for role in self.files:
             if role not in roles:
@@ -128,6 +137,32 @@ class TaskFiles(Section):
         if low >= high:
             raise ValueError("score_range: the lowest score comes first")
         return self
+
+    @model_validator(mode="after")
+    def _known_columns(self) -> "TaskFiles":
+        files = TASK_FILES[self.type]
+        anywhere = {name for names in files.values() for name in names}
+        for name, given in self.columns.items():
+            by_file = isinstance(given, dict)
+            if by_file and name not in files:
+                raise ValueError(f"columns: a {self.type} task has no file '{name}'{nearest(name, files)}")
+            known = files[name] if by_file else anywhere
+            for column in given if isinstance(given, dict) else [name]:
+                if column not in known:
+                    hint = nearest(column, known) or f" (its columns: {', '.join(sorted(known))})"
+                    where = f"columns.{name}" if by_file else "columns"
+                    raise ValueError(f"{where}: a {self.type} task takes no column '{column}'{hint}")
+        return self
+
+    def columns_by_file(self) -> dict[str, Columns]:
+        """For each file the columns that it names otherwise; those of all files go below its own."""
+        everywhere = {name: column for name, column in self.columns.items() if not isinstance(column, dict)}
+        own = {name: columns for name, columns in self.columns.items() if isinstance(columns, dict)}
+        found = {
+            file: {name: c for name, c in (everywhere | own.get(file, {})).items() if name in names}
+            for file, names in TASK_FILES[self.type].items()
+        }
+        return {file: columns for file, columns in found.items() if columns}
 
 
 class Vectors(Section):
@@ -230,9 +265,10 @@ class TaskSource(Section):
     splits: tuple[str, ...] = setting((), "The splits to evaluate; none: the task's own.")
     subsets: tuple[str, ...] = setting((), "The subsets to evaluate; none: all.")
     files: dict[str, str] = setting({}, "File names by role, where they differ from the usual ones.")
-    columns: dict[str, str | PositiveInt] = setting(
-        {}, "The files' own column names or numbers by the names that the task uses."
+    columns: dict[str, Columns] = setting(
+        {}, "By file, its own column names or numbers by the names that the task uses."
     )
+    quotes: bool = setting(True, "Whether a cell of a CSV or TSV file may stand in double quotes.")
     languages: tuple[str, ...] = setting((), "Languages of a task that is given by files.")
     domains: tuple[str, ...] = setting((), "Domains of a task that is given by files.")
     score_range: tuple[float, float] = setting((0.0, 5.0), "The lowest and highest score of an STS task.")

@@ -10,7 +10,7 @@ import logging
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from realign.engine.logs import start_logging
 from realign.evaluation.commands import EVALUATE
 from realign.plan.evaluations import Planned, parse_prompts, planned_tasks, task_files, task_settings
 from realign.study.benchmarks import benchmarks, planned_mteb, tasks
-from realign.study.errors import describe, nearest
+from realign.study.errors import StudyError, describe, nearest
 from realign.study.evaluation import CollectScores, Evaluation
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,8 @@ FLAGS: dict[str, dict[str, Any]] = {
     },
     "task-file": {
         "metavar": "YAML",
-        "help": "tasks of your own: name → type, path, columns, as under evaluation.tasks of a study",
+        "help": "tasks of your own: name → type, path, columns, as under evaluation.tasks of a study; "
+        "paths are relative to this file",
     },
     "list": {
         "metavar": "BENCHMARK",
@@ -130,10 +131,31 @@ def plan(asked: argparse.Namespace) -> tuple[Evaluation, dict[str, Planned]]:
     try:
         evaluation = Evaluation.model_validate(content)
     except ValidationError as error:
-        raise UserError("\n".join(describe(error, Evaluation))) from None
-    if problems := list(evaluation.problems_in(None)):
-        raise UserError("\n".join(problems))
-    return evaluation, planned_tasks(evaluation)
+        _refuse(asked.task_file, describe(error, Evaluation))
+    _refuse(asked.task_file, evaluation.problems_in(None))
+    planned = planned_tasks(evaluation)
+    _refuse(asked.task_file, _missing_files(planned))
+    return evaluation, planned
+
+
+def _refuse(file: Path | None, problems: Iterable[str]) -> None:
+    """Stop where there are problems; those of tasks of one's own lie in their file."""
+    lines = [line.removeprefix("evaluation.") for line in problems]
+    if lines:
+        raise UserError("\n".join(f"{file}: {x}" if file and x.startswith("tasks.") else x for x in lines))
+
+
+def _missing_files(planned: dict[str, Planned]) -> Iterator[str]:
+    """A line for each file of a task that is not there, before hours go into the other tasks."""
+    for one in planned.values():
+        if one.files is None:
+            continue
+        try:
+            paths = [Path(path) for path in task_files(one, "")]
+        except StudyError as error:
+            yield from (f"{error.source}.{problem}" for problem in error.problems)
+            continue
+        yield from (f"tasks.{one.source.task}.files: there is no {p}" for p in paths if not p.is_file())
 
 
 def _own_tasks(path: Path) -> dict[str, Any]:
@@ -143,7 +165,16 @@ def _own_tasks(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {error}") from None
     content = content.get("tasks", content) if isinstance(content, dict) else content
     if not isinstance(content, dict) or not content:
-        raise UserError(f"{path}: a mapping of task names is expected")
+        raise UserError(
+            f"{path}: a mapping of task names is expected, such as Mine: {{type: sts, path: data}}"
+        )
+    for name, task in content.items():
+        for key in {"embedded", "dataset"} & set(task if isinstance(task, dict) else ()):
+            raise UserError(
+                f"{path}: tasks.{name}.{key}: only a study makes such files; give their path instead"
+            )
+        if isinstance(task, dict) and isinstance(task.get("path"), str):
+            task["path"] = str(path.parent / task["path"])
     return content
 
 
