@@ -206,7 +206,7 @@ def test_a_path_is_a_folder_with_the_files(beir, tmp_path):
     assert told(tmp_path / "gone") == f"path: there is no folder {tmp_path / 'gone'}"
     assert "give its folder, and its name as files: {qrels: test.tsv}" in told(beir / "qrels/test.tsv")
     shutil.rmtree(beir / "qrels")
-    assert f"files: {beir} holds no qrels or qrels/test (" in told(beir)
+    assert f"files: {beir} holds no file 'qrels' or 'qrels/test' (" in told(beir)
 
 
 def test_paths_are_relative_to_the_file_of_tasks(plain, tmp_path, monkeypatch):

@@ -228,10 +228,8 @@ def find_file(task: str, files: TaskFiles, role: str) -> Path:
     elif not folder.is_dir():
         problem = f"path: there is no folder {folder.absolute()}"
     else:
-        problem = (
-            f"files: {folder} holds no {' or '.join(names)} ({', '.join(SUFFIXES)}); name the file, as in "
-        )
-        problem += f"files: {{{role}: NAME}}"
+        wanted = f"holds no file {' or '.join(map(repr, names))} ({', '.join(SUFFIXES)})"
+        problem = f"files: {folder} {wanted}; name the file, as in files: {{{role}: NAME}}"
     raise StudyError(f"evaluation.tasks.{task}", [problem])
 
 
