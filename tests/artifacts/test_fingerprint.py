@@ -26,6 +26,11 @@ def package(tmp_path):
         "stage/helper.py": "from realign.stage import work\n\ndef double(x):\n    return 2 * x\n",
         "stage/worker.py": "VALUE = 1\n",
         "stage/unrelated.py": "VALUE = 1\n",
+        "stage/page.html": "<p>{{ value }}</p>\n",
+        "stage/page.css": "p { margin: 1px }\n",
+        "stage/notes.txt": "1\n",
+        "other/__init__.py": "",
+        "other/page.html": "<b>1</b>\n",
         "late.py": "def later(x):\n    return x\n",
         "artifacts/__init__.py": "",
         "artifacts/store.py": "VERSION = 1\n",
@@ -38,7 +43,7 @@ def package(tmp_path):
 
 
 def code(root):
-    fp._read.cache_clear()
+    fp.forget()
     return fp.fingerprint("realign.stage.work", root)
 
 
@@ -70,6 +75,10 @@ def test_follows_imports_wherever_they_stand_and_survives_cycles(package):
         ),
         ("stage/worker.py", "VALUE = 1", "VALUE: int = 1", True),
         ("stage/unrelated.py", "1", "2", False),
+        ("stage/page.html", "<p>", "<p class='big'>", True),
+        ("stage/page.css", "1px", "2px", True),
+        ("stage/notes.txt", "1", "2", False),
+        ("other/page.html", "1", "2", False),
         ("artifacts/store.py", "1", "2", False),
     ],
 )
@@ -111,6 +120,12 @@ def test_the_fingerprint_is_the_same_in_every_python(tmp_path):
     (tmp_path / "__init__.py").write_text("")
     (tmp_path / "one.py").write_text("def f(x=1):\n    return x")
     assert fp.reachable("realign.one", tmp_path)["realign.one"] == GOLDEN
+
+
+def test_a_changed_page_is_named(package):
+    assert {"realign.stage/page.css", "realign.stage/page.html"} <= set(
+        fp.reachable("realign.stage.work", package)
+    )
 
 
 GOLDEN = "6f05a0749339c86be9582fa2229985ec4a288c19c76b85f986d01fc3948fd523"

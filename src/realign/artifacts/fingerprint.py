@@ -25,6 +25,7 @@ PACKAGE = "realign"
 ROOT = Path(__file__).resolve().parents[1]
 _MODULE_NAME = re.compile(rf"^{PACKAGE}(?:\.\w+)+(?=$|:)")  # also as in `module:function`
 KEPT = 2000  # entries, a few times what a checkout has; those that were used least recently go first
+PAGES = (".html", ".css", ".js")  # files of a package that decide what its code writes
 EXEMPT = (
     "realign.cli",
     "realign.commands",
@@ -201,14 +202,22 @@ def _parse(module: str, source: bytes, is_package: bool) -> tuple[str, list[str]
     return digest, sorted({n for n in names if n.split(".")[0] == PACKAGE})
 
 
+@functools.cache
+def _pages(package: Path) -> dict[str, str]:
+    """The templates, styles and scripts that lie in a package's folder, with their hashes."""
+    found = sorted(path for path in package.iterdir() if path.suffix in PAGES)
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
 def forget() -> None:
     """Read code anew from now on: this process has outlived what it read."""
     _files.cache_clear()
     _read.cache_clear()
+    _pages.cache_clear()
 
 
 def reachable(module: str, root: Path = ROOT) -> dict[str, str]:
-    """Every module that `module` can reach, itself included, with the hash of its code."""
+    """Every module that `module` can reach, itself included, and their pages, with the hash of each."""
     found: dict[str, str] = {}
     waiting = [module]
     while waiting:
@@ -219,6 +228,8 @@ def reachable(module: str, root: Path = ROOT) -> dict[str, str]:
         if path is None:
             continue
         found[name], named = _read(name, path)
+        if path.name == "__init__.py":
+            found |= {f"{name}/{page}": sha for page, sha in _pages(path.parent).items()}
         parents = [name.rsplit(".", 1)[0]] if "." in name else []
         waiting.extend([*named, *parents])
     _MEMO.save()
