@@ -110,10 +110,7 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.results.commands:DESCRIBE",
         "Write what the study is made of (tidy/study.json).",
     ),
-    **{
-        name: (f"realign.drawing.commands:{name.upper()}", f"{plate.label}: {plate.title}.")
-        for name, plate in PLATES.items()
-    },
+    **{name: (f"realign.drawing.commands:{name.upper()}", plate.heading) for name, plate in PLATES.items()},
     "claims": ("realign.claims.commands:CLAIMS", "Judge the study's claims from its tidy results."),
     "report": ("realign.report.commands:REPORT", "Put verdicts, figures and tables on one page."),
 }

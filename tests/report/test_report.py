@@ -1,12 +1,23 @@
+import json
 import re
+import shutil
 from html.parser import HTMLParser
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from realign.report.facts import RunFacts, read_run
-from realign.report.page import ALL, _leading_number, _markdown, answer, build
+from realign.artifacts import fingerprint
+from realign.artifacts.command import execute
+from realign.artifacts.store import WorkStore
+from realign.plan.plates import report_settings
+from realign.report.commands import REPORT
+from realign.report.facts import read_run
+from realign.report.grids import from_markdown, leading_number
+from realign.report.verdicts import answer, cards, numbers
 from realign.results.catalogue import PLATES
 from realign.results.tidy import read_table
+from realign.results.verdicts import ALL
 from realign.study.drawing import PlateText, WriteReport
 
 VOID = {"meta", "img", "br", "hr", "link"}
@@ -85,25 +96,87 @@ def test_without_scripts_everything_is_on_the_page(page, drawn):
 
 def test_a_folded_claim_shows_its_value_interval_and_threshold(page, drawn):
     claims = read_table("claims", [drawn / "tidy/claims.parquet"])
-    test = claims[claims["pair"] != ALL].iloc[0]
+    test = claims[claims["value"].notna()].iloc[0]
     summaries = re.findall(r"<summary>.*?</summary>", page, re.DOTALL)
-    value = f"{test['value']:.3f}".replace("-", "−")
-    assert any(f"{test['pair']}: {value}" in text for text in summaries)
+    value = f"{test['value']:+.2f} [{test['ci_low']:+.2f}, {test['ci_high']:+.2f}]".replace("-", "−")
+    assert any(f"{value}, within ± {test['threshold']:g}" in text for text in summaries)
 
 
-def test_the_answer_follows_the_verdict(drawn):
-    claims = read_table("claims", [drawn / "tidy/claims.parquet"])
-    for verdict, word in (
-        ("holds", "No: "),
-        ("fails", "Scores differ by more than the margin: "),
-        ("undecided", "Undecided at this sample"),
-    ):
-        told = claims.copy()
-        told.loc[told["claim"] == "null_effect", "verdict"] = verdict
-        assert answer(told).startswith(word)
-    assert answer(claims.iloc[:0]) == "No claim has been judged yet."
-    whole = claims[(claims["claim"] == "null_effect") & (claims["pair"] == ALL)]
-    assert answer(whole.assign(verdict="undecided")).startswith("Not asked here: ")
+def claim(name, *tests):
+    """Rows of the table of claims: the verdict, then (pair, statistic, value, verdict) of each test."""
+    about = {"study": "s", "claim": name, "threshold": 1.0}
+    nothing = {"value": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    whole = {
+        "pair": ALL,
+        "statistic": "verdict",
+        "verdict": tests[0][3],
+        "evidence": json.dumps({"says": name}),
+    }
+    rows = [about | nothing | whole]
+    for pair, statistic, value, verdict in tests:
+        evidence = {
+            "rule": "equivalent",
+            "p": 0.5,
+            "p_opposite_holm": 0.5,
+            "files": ["a"] if value == value else [],
+        }
+        rows.append(
+            about
+            | {
+                "pair": pair,
+                "statistic": statistic,
+                "value": value,
+                "ci_low": value - 1,
+                "ci_high": value + 1,
+            }
+            | {"verdict": verdict, "evidence": json.dumps(evidence)}
+        )
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"),
+    [
+        ("holds", "Benchmark scores are equivalent: each gain lies within the margin of ± 1. Of 1 claim: 1 holds."),
+        ("fails", "Benchmark scores differ by more than the margin of ± 1: higher for a vs b on Code, "
+                  "+2.50 [+1.50, +3.50]. Of 1 claim: 1 fails."),
+        ("undecided", "Whether benchmark scores differ is undecided: intervals reach beyond the margin of ± 1. "
+                      "Of 1 claim: 1 undecided."),
+    ],
+)  # fmt: skip
+def test_the_answer_follows_the_verdict(verdict, says):
+    rows = claim("null_effect", ("a--vs--b", "gain, Code (other tasks like these)", 2.5, verdict))
+    assert answer(cards(pd.DataFrame(rows))) == says
+
+
+def test_the_main_numbers_are_gains_and_levels_by_pair():
+    rows = [
+        *claim("kept", ("a--vs--b", "Linear CKA, backbones, bidirectional", 0.9, "holds"),
+               ("a--vs--b", "Linear CKA, backbones, causal", 0.8, "holds"),
+               ("a--vs--c", "Linear CKA, embedders minus backbones, causal", 0.1, "holds")),
+        *claim("null_effect", ("a--vs--c", "gain, Docs (these tasks, other seeds)", -0.25, "holds")),
+    ]  # fmt: skip
+    table = numbers(cards(pd.DataFrame(rows)))
+    assert list(table.heads) == ["", "a vs b", "a vs c"]
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["Gain on Docs, points", "–", "−0.25 [−1.25, +0.75]"],
+        ["Linear CKA, backbones", "0.900 [−0.100, 1.900]", "–"],
+    ]
+    assert numbers([]) is None
+
+
+def test_claims_that_nothing_was_measured_for_are_neither_counted_nor_missing(tmp_path, description):
+    claims = pd.DataFrame([
+        *claim("asked", ("a--vs--b", "Linear CKA, backbones, causal", 0.9, "holds")),
+        *claim("not_asked", ("none", "gain", np.nan, "undecided")),
+    ])  # fmt: skip
+    text = written(tmp_path, description.model_copy(update={"compared": ()}), claims)
+    assert "Of 1 claim: 1 holds." in text
+    assert ">asked · 1 holds · " in text
+    assert "The results hold nothing to test 1 further claim on." in text
+    assert ">undecided<" not in text
+    missing = text.partition('id="missing"')[2]
+    assert "not_asked" not in missing
 
 
 def test_what_a_study_can_show_is_said_in_its_own_words_with_its_sizes(page):
@@ -121,8 +194,10 @@ def test_what_was_run_is_read_from_provenance_each_work_once(drawn, tmp_path):
 
 
 def test_markdown_tables_are_read_back():
-    heads, rows, notes = _markdown("**T** C\n\n| a | b |\n| --- | ---: |\n| x \\| y | –0 |\n\nNote.\n")
-    assert (heads, rows, notes) == (["a", "b"], [["x | y", "–0"]], ["Note."])
+    grid = from_markdown("**T** C\n\n| a | b |\n| --- | ---: |\n| x \\| y | –0 |\n\nNote.\n")
+    assert grid.heads == ["a", "b"]
+    assert [[cell.text for cell in row] for row in grid.rows] == [["x | y", "–0"]]
+    assert grid.remarks == ["Note."]
 
 
 @pytest.mark.parametrize(
@@ -130,14 +205,63 @@ def test_markdown_tables_are_read_back():
     [("+1.20 [0.1, 2]", 1.2), ("−0.30 [−1, 2]", -0.3), ("1,234", 1234.0), ("< 0.001", 0.0), ("abc", None)],
 )
 def test_cells_sort_by_their_number(cell, value):
-    assert _leading_number(cell) == value
+    assert leading_number(cell) == value
 
 
-def test_plates_that_the_study_makes_nothing_for_are_told_once_and_not_shown(description):
-    shown = PlateText(name="figure_3", label="Figure 3", title="Its title", caption="Its caption.")
-    words = WriteReport(plates=(shown,), left_out=("Figure 1", "Figure 2"))
-    text = build(description, read_table("claims", []), {}, {}, {}, RunFacts(), words)
-    assert "Figure 3 was not made." in text
-    assert text.count("The study makes nothing to show in Figure 1, ") == 1
-    assert 'id="figure_3"' in text
-    assert 'id="figure_4"' not in text
+def written(folder, description, claims=None, plates=(), tables=()):
+    """A page over results that hold nothing but claims and tables."""
+    (folder / "tidy").mkdir()
+    (folder / "tidy/study.json").write_text(description.model_dump_json())
+    inputs = {"study": folder / "tidy/study.json"}
+    if claims is not None:
+        inputs["claims"] = folder / "tidy/claims.parquet"
+        claims.to_parquet(inputs["claims"])
+    if tables:
+        inputs["tables"] = list(tables)
+    place = folder / "report.html"
+    execute(REPORT, WriteReport(plates=plates), inputs, {"html": place}, WorkStore(folder / ".work"))
+    return place.read_text()
+
+
+def test_a_plate_that_was_not_made_is_told_once_and_not_shown(tmp_path, description):
+    words = PlateText(
+        name="figure_3", heading="Figure 3. Its title.", title="Its title", caption="Its caption."
+    )
+    text = written(tmp_path, description, plates=(words,))
+    assert text.count("“Its title” was not made.") == 1
+    assert 'id="figure_3"' not in text
+
+
+def test_every_word_of_a_table_is_escaped(tmp_path, description):
+    (tmp_path / "table_x.csv").write_text("<b>,y\n<script>alert(1)</script>,2\n")
+    text = written(tmp_path, description, tables=[tmp_path / "table_x.csv"])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "<b>" not in text
+
+
+def test_a_wide_table_can_be_scrolled_by_keyboard_and_shows_where_it_goes_on(page):
+    assert page.count('<div class="scroll" role="region" tabindex="0" aria-label="') == page.count("<table")
+    assert "no-repeat local" in page  # the shadow at an edge, which needs no script
+    assert "scroll it sideways" in page
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js", "grid.html", "base.html"])
+def test_an_edited_template_makes_the_report_stale(name, tmp_path):
+    root = tmp_path / "realign"
+    shutil.copytree(fingerprint.ROOT, root, ignore=shutil.ignore_patterns("__pycache__"))
+    module = REPORT.run.partition(":")[0]
+    before = fingerprint.fingerprint(module, root)
+    with (root / "report" / name).open("a") as file:
+        file.write("\n")
+    fingerprint.forget()
+    assert fingerprint.fingerprint(module, root) != before
+
+
+def test_plates_of_our_own_have_no_number_to_stumble_over():
+    assert PLATES["figure_gains"].heading == f"{PLATES['figure_gains'].title}."
+    assert PLATES["table_12"].heading == f"Table 12. {PLATES['table_12'].title}."
+
+
+def test_drawings_without_data_come_last(description):
+    names = [plate.name for plate in report_settings(description).plates]
+    assert {*names[-2:]} == {"figure_1", "figure_2"}

@@ -131,4 +131,4 @@ def test_diff_from_the_command_line(whole, tmp_path, capsys):
     assert (out / "scores.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "figures.html").read_text()
     assert page.count("<img") == 2
-    assert "Figure gains" in page
+    assert "<h2>Gains on benchmarks" in page

@@ -16,7 +16,7 @@ def _command(plate: Plate) -> Command[DrawPlate]:
     folder = "tables" if plate.is_table else "figures"
     return Command(
         name=plate.name,
-        help=f"{plate.label}: {plate.title}.",
+        help=plate.heading,
         run=f"realign.drawing.{folder}.{plate.module}:run",
         settings=DrawPlate,
         inputs={

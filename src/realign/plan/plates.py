@@ -158,13 +158,12 @@ def _fills(description: Description, name: str) -> bool:
 
 def report_settings(description: Description) -> WriteReport:
     """The settings slice of the report: captions are its settings, so that a new one rewrites it."""
-    shown = filled(description)
+    plates = [PLATES[name] for name in filled(description)]
+    plates.sort(key=lambda plate: not plate.needs)  # drawings without data after all results
     return WriteReport(
         plates=tuple(
-            PlateText(name=p.name, label=p.label, title=p.title, caption=p.caption)
-            for p in (PLATES[name] for name in shown)
-        ),
-        left_out=tuple(plate.label for name, plate in PLATES.items() if name not in shown),
+            PlateText(name=p.name, heading=p.heading, title=p.title, caption=p.caption) for p in plates
+        )
     )
 
 

@@ -56,14 +56,10 @@ class Plate:
         return self.name.startswith("table_")
 
     @property
-    def label(self) -> str:
-        """`Figure 3`, `Table 12`, or `Figure gains` for our own."""
-        return label_of(self.name)
-
-    @property
     def heading(self) -> str:
-        """`Figure 3. Its title.`"""
-        return f"{self.label}. {self.title}."
+        """`Figure 3. Its title.`; the title alone for our own, which have no number."""
+        numbered = self.name.rpartition("_")[2].isdigit()
+        return f"{label_of(self.name)}. {self.title}." if numbered else f"{self.title}."
 
 
 def label_of(name: str) -> str:

@@ -48,7 +48,7 @@ class PlateText(Section):
     """The words under a figure or over a table."""
 
     name: str = setting(..., "`figure_3`, `table_before`.")
-    label: str = setting(..., "`Figure 3`, `Table before`.")
+    heading: str = setting(..., "`Figure 3. Its title.`")
     title: str = setting(..., "Its title.")
     caption: str = setting(..., "Its caption.")
 
@@ -57,4 +57,3 @@ class WriteReport(Section):
     """The words of the report beyond the results that it is given."""
 
     plates: tuple[PlateText, ...] = setting((), "The figures and tables that the study makes, drawn or not.")
-    left_out: tuple[str, ...] = setting((), "Labels of the plates that the study makes nothing for.")

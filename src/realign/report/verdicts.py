@@ -1,0 +1,155 @@
+"""The table of claims as people read it: the answer, its numbers, and a card for each claim."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from realign.report.grids import Cell, Grid
+from realign.report.templates import plain, signed
+from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, rule_text
+
+SIGNS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
+NULL = "null_effect"  # the claim that answers the paper's question
+ANSWERS = {
+    HOLDS: "Benchmark scores are equivalent: each gain lies within the margin of ± {0:g}.",
+    FAILS: "Benchmark scores differ by more than the margin of ± {0:g}",
+    UNDECIDED: "Whether benchmark scores differ is undecided: intervals reach beyond the margin of ± {0:g}.",
+}
+GAIN = re.compile(r"gain, (.*?)(?: \((?:other tasks|these tasks).*\))?")
+LEVEL = re.compile(r"(.*, (?:backbones|embedders)), \w+")
+HEADS = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
+TOLD_ELSEWHERE = {"rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files"}
+
+
+@dataclass(frozen=True)
+class Card:
+    """A claim, its verdict, and its tests (rows of the table of claims)."""
+
+    name: str
+    says: str
+    verdict: str
+    tests: Sequence[Any]
+
+    @property
+    def sign(self) -> str:
+        """The verdict for those who see no colours."""
+        return SIGNS[self.verdict]
+
+    @property
+    def tested(self) -> bool:
+        """Whether the results hold anything to test it on."""
+        return any(t.value == t.value or json.loads(t.evidence).get("files") for t in self.tests)
+
+    @property
+    def counts(self) -> str:
+        """How its tests came out: `2 hold, 1 fails`."""
+        return counted([t.verdict for t in self.tests])
+
+    @property
+    def gist(self) -> list[str]:
+        """The numbers of up to three of its tests: value, interval, rule."""
+        shown = [
+            f"{_pair(t.pair)}: {_number(t)}, {rule_text(json.loads(t.evidence)['rule'], t.threshold)}"
+            for t in self.tests[:3]
+        ]
+        return [*shown, f"{len(self.tests) - 3} more"] if len(self.tests) > 3 else shown
+
+    @property
+    def grid(self) -> Grid:
+        """All of its tests."""
+        return Grid(HEADS, [list(_cells(t)) for t in self.tests])
+
+
+def cards(claims: pd.DataFrame) -> list[Card]:
+    """A card for each claim."""
+    found = []
+    for name, rows in claims.groupby("claim", sort=False):
+        whole = rows[rows["pair"] == ALL].iloc[0]
+        tests = list(rows[rows["pair"] != ALL].itertuples())
+        found.append(Card(str(name), json.loads(whole["evidence"])["says"], whole["verdict"], tests))
+    return found
+
+
+def answer(tested: Sequence[Card]) -> str:
+    """The answer to the paper's question, if the study asks it, and the count of verdicts."""
+    if not tested:
+        return "No claim of this study could be tested."
+    told = ""
+    for card in (c for c in tested if c.name == NULL):
+        told = ANSWERS[card.verdict].format(card.tests[0].threshold)
+        if card.verdict == FAILS:
+            told += ": " + "; ".join(_beyond(t) for t in card.tests if t.verdict == FAILS) + "."
+    claims = "1 claim" if len(tested) == 1 else f"{len(tested)} claims"
+    return f"{told} Of {claims}: {counted([c.verdict for c in tested])}.".strip()
+
+
+def counted(verdicts: Sequence[str]) -> str:
+    """`2 hold, 1 fails, 3 undecided`."""
+    found = Counter(verdicts)
+    words = {HOLDS: ("holds", "hold"), FAILS: ("fails", "fail"), UNDECIDED: ("undecided", "undecided")}
+    return ", ".join(f"{found[v]} {words[v][found[v] > 1]}" for v in words if found[v])
+
+
+def numbers(tested: Sequence[Card]) -> Grid | None:
+    """The gains and the levels of similarity that the claims rest on: a row a quantity, a column a pair."""
+    found: dict[str, dict[str, Cell]] = {}
+    for test in (t for card in tested for t in card.tests):
+        quantity = _quantity(test)
+        if quantity and test.value == test.value:
+            found.setdefault(quantity, {}).setdefault(test.pair, Cell(_number(test), test.value))
+    pairs = list(dict.fromkeys(pair for row in found.values() for pair in row))
+    order = sorted(found, key=lambda quantity: not quantity.startswith("Gain"))
+    rows = [[Cell(name), *(found[name].get(pair, Cell("–")) for pair in pairs)] for name in order]
+    return Grid(["", *map(_pair, pairs)], rows) if rows else None
+
+
+def _quantity(test: Any) -> str:
+    """What a test measured, without its attention mode; nothing for shares, differences and floors."""
+    if gain := GAIN.fullmatch(test.statistic):
+        return f"Gain on {gain[1]}, points"
+    level = LEVEL.fullmatch(test.statistic)
+    if not level or json.loads(test.evidence)["rule"].endswith("_floor"):
+        return ""
+    return level[1].replace("probe accuracy, right minus left", "Probe accuracy, post-trained minus base")
+
+
+def _number(test: Any) -> str:
+    """A value with its interval; gains in points have a sign and two digits."""
+    spec = "+.2f" if GAIN.fullmatch(test.statistic) else "+.3f" if " minus " in test.statistic else ".3f"
+    value = signed(test.value, spec)
+    if test.ci_low != test.ci_low:
+        return value
+    return f"{value} [{signed(test.ci_low, spec)}, {signed(test.ci_high, spec)}]"
+
+
+def _beyond(test: Any) -> str:
+    """A gain beyond the margin in words: which way, where, how much."""
+    way, benchmark = "higher" if test.value > 0 else "lower", GAIN.fullmatch(test.statistic)
+    place = f" on {benchmark[1]}" if benchmark else ""
+    return f"{way} for {_pair(test.pair)}{place}, {_number(test)}"
+
+
+def _pair(name: str) -> str:
+    return name.replace("--vs--", " vs ")
+
+
+def _cells(test: Any) -> Iterator[Cell]:
+    evidence = json.loads(test.evidence)
+    interval = f"{signed(test.ci_low, '.3f')} to {signed(test.ci_high, '.3f')}"
+    yield Cell(_pair(test.pair))
+    yield Cell(test.statistic)
+    yield Cell(signed(test.value, ".3f"), test.value)
+    yield Cell(interval if test.ci_low == test.ci_low else "", test.ci_low)
+    yield Cell(rule_text(evidence["rule"], test.threshold))
+    for p in (evidence["p"], evidence["p_opposite_holm"]):
+        yield Cell(f"{p:.3f}" if p >= 0.0005 else "< 0.001", p)
+    yield Cell(test.verdict)
+    told = [f"{k.replace('_', ' ')}: {plain(v)}" for k, v in evidence.items() if k not in TOLD_ELSEWHERE]
+    if files := evidence.get("files"):
+        told.append(f"{len(files)} file{'s' if len(files) > 1 else ''}, the first {files[0]}")
+    yield Cell("; ".join(told))
