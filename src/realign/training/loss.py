@@ -1,8 +1,12 @@
 """InfoNCE over a whole global batch, and its variants, as one pure function of the vectors.
 
-Passages come in groups: each query's positive first, then its hard negatives. Every query sees the
-passages of all queries. The loss is the mean over all queries of the global batch, so its gradient
-does not depend on how many processes hold the batch.
+Equation 7 of the paper, for one query q with its positive p, over in-batch passages B and hard negatives N:
+
+    L(q, p, B, N) = −log( exp(sim(q, p)/τ) / Σ_{d ∈ B ∪ N} exp(sim(q, d)/τ) ),    sim: cosine
+
+The loss is the mean of L over all queries of the global batch, so its gradient does not depend on how
+many processes hold the batch. In comments, Q is the number of these queries, P that of their passages,
+and D a vector's width. Passages come in groups of P/Q: a query's positive first, then its hard negatives.
 """
 
 import math
@@ -14,7 +18,7 @@ from torch import Tensor
 
 from realign.study.recipe import Loss
 
-MASKED = float("-inf")
+MASKED = float("-inf")  # a score that adds exp(−∞) = 0 to the sum
 
 
 @dataclass(frozen=True)
@@ -26,72 +30,70 @@ class Scored:
     masked: float  # passages that were left out, for each query
 
 
-def contrastive_loss(queries: Tensor, passages: Tensor, how: Loss, texts: Tensor | None = None) -> Scored:
-    """The mean loss of all queries against all passages.
+def contrastive_loss(
+    queries: Tensor, passages: Tensor, settings: Loss, texts: Tensor | None = None
+) -> Scored:
+    """The mean loss of all queries (Q × D) against all passages (P × D).
 
-    `texts` holds a number for each passage, equal for equal texts; it is needed to leave out
-    passages that repeat a positive.
+    `texts` (P) holds a number for each passage, equal for equal texts. Masking passages that repeat a
+    positive needs it. With Matryoshka widths, the loss is the mean over vectors cut to these widths;
+    accuracy and masked passages are those of the last one.
     """
-    widths = how.matryoshka or (queries.shape[1],)
-    parts = [_at_width(queries[:, :w], passages[:, :w], how, texts) for w in widths]
-    loss = torch.stack([part.loss for part in parts]).mean()
-    return Scored(loss, parts[-1].accuracy, parts[-1].masked)
-
-
-def _at_width(queries: Tensor, passages: Tensor, how: Loss, texts: Tensor | None) -> Scored:
-    queries, passages = F.normalize(queries.float(), dim=-1), F.normalize(passages.float(), dim=-1)
-    group = len(passages) // len(queries)
-    targets = torch.arange(len(queries), device=queries.device) * group
-    cosines = queries @ passages.T
-    left_out = false_negatives(cosines.detach(), targets, how, texts)
-    scores = (cosines / how.temperature).masked_fill(left_out, MASKED)
-    loss = _debiased(scores, targets, how) if how.debias else F.cross_entropy(scores, targets)
-    if how.symmetric:
-        back = passages[targets] @ queries.T / how.temperature
-        own = torch.arange(len(queries), device=queries.device)
-        back = back.masked_fill(_repeated_positives(texts, targets, how), MASKED)
-        loss = (loss + F.cross_entropy(back, own)) / 2
+    count = len(queries)
+    own = torch.arange(count, device=queries.device)
+    positives = own * (len(passages) // count)  # (Q): the place of each query's positive
+    losses = []
+    for width in settings.matryoshka or (queries.shape[1],):
+        q = F.normalize(queries[:, :width].float(), dim=-1)
+        p = F.normalize(passages[:, :width].float(), dim=-1)
+        cosines = q @ p.T  # (Q × P)
+        left_out = false_negatives(cosines.detach(), positives, settings, texts)
+        scores = (cosines / settings.temperature).masked_fill(left_out, MASKED)
+        if settings.debias:
+            loss = _debiased(scores, positives, settings)
+        else:
+            loss = F.cross_entropy(scores, positives)  # equation 7, since B ∪ N are all P passages
+        if settings.symmetric:  # each positive also finds its query among all queries
+            back = p[positives] @ q.T / settings.temperature  # (Q × Q)
+            if settings.mask_same_text and texts is not None:
+                repeated = texts[positives].unsqueeze(1) == texts[positives].unsqueeze(0)
+                back = back.masked_fill(repeated.fill_diagonal_(False), MASKED)
+            loss = (loss + F.cross_entropy(back, own)) / 2
+        losses.append(loss)
     with torch.no_grad():
-        accuracy = (scores.argmax(dim=1) == targets).float().mean().item()
-        masked = left_out.sum().item() / len(queries)
-    return Scored(loss, accuracy, masked)
+        accuracy = (scores.argmax(dim=1) == positives).float().mean().item()
+        masked = left_out.sum().item() / count
+    return Scored(torch.stack(losses).mean(), accuracy, masked)
 
 
-def false_negatives(cosines: Tensor, targets: Tensor, how: Loss, texts: Tensor | None) -> Tensor:
-    """Which passages a query does not count as negatives; never its own positive."""
+def false_negatives(cosines: Tensor, positives: Tensor, settings: Loss, texts: Tensor | None) -> Tensor:
+    """Which passages a query does not count as negatives (Q × P); never its own positive."""
     left_out = torch.zeros_like(cosines, dtype=torch.bool)
-    if how.mask_same_text:
+    if settings.mask_same_text:
         if texts is None:
             raise ValueError("leaving out repeated positives needs the numbers of the texts")
-        left_out |= texts[targets].unsqueeze(1) == texts.unsqueeze(0)
-    if how.mask_margin is not None:
-        own = cosines.gather(1, targets.unsqueeze(1))
-        left_out |= cosines > own + how.mask_margin
-    left_out[torch.arange(len(targets), device=targets.device), targets] = False
+        left_out |= texts[positives].unsqueeze(1) == texts.unsqueeze(0)
+    if settings.mask_margin is not None:
+        left_out |= cosines > cosines.gather(1, positives.unsqueeze(1)) + settings.mask_margin
+    left_out[torch.arange(len(positives), device=positives.device), positives] = False
     return left_out
 
 
-def _repeated_positives(texts: Tensor | None, targets: Tensor, how: Loss) -> Tensor:
-    """Which queries have the same positive as another one, seen from the positive's side."""
-    count = len(targets)
-    if not how.mask_same_text or texts is None:
-        return torch.zeros(count, count, dtype=torch.bool, device=targets.device)
-    same = texts[targets].unsqueeze(1) == texts[targets].unsqueeze(0)
-    return same.fill_diagonal_(False)
+def _debiased(scores: Tensor, positives: Tensor, settings: Loss) -> Tensor:
+    """The debiased loss (Chuang et al., 2020) of scores s = cosine/τ (Q × P).
 
+    Among n sampled negatives a share τ⁺ are expected to be positives, which are subtracted:
 
-def _debiased(scores: Tensor, targets: Tensor, how: Loss) -> Tensor:
-    """The debiased loss (Chuang et al., 2020): the positives expected among the negatives are taken off.
+        g = max( (Σ exp(s⁻) − n·τ⁺·exp(s⁺)) / (1 − τ⁺),  n·exp(−1/τ) ),    L = −log( exp(s⁺) / (exp(s⁺) + g) )
 
-    Everything is divided by exp(1/temperature), the largest value there can be, to stay finite.
+    All terms are divided by exp(1/τ), the largest value that exp(s) can have, so that they stay finite.
     """
-    top = 1 / how.temperature
-    own = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-    shifted = (scores - top).exp()
+    top = 1 / settings.temperature
+    own = scores.gather(1, positives.unsqueeze(1)).squeeze(1)  # (Q): s⁺
     positive = (own - top).exp()
-    negatives = shifted.sum(dim=1) - positive
-    count = torch.isfinite(scores).sum(dim=1) - 1
-    corrected = (negatives - how.debias * count * positive) / (1 - how.debias)
-    floor = count * math.exp(max(-2 * top, -80.0))
-    corrected = torch.maximum(corrected, floor.to(corrected))
-    return (torch.log(positive + corrected) - (own - top)).mean()
+    negatives = (scores - top).exp().sum(dim=1) - positive
+    count = torch.isfinite(scores).sum(dim=1) - 1  # (Q): n, without masked passages
+    g = (negatives - settings.debias * count * positive) / (1 - settings.debias)
+    floor = count * math.exp(max(-2 * top, -80.0))  # 1/exp(−80) still fits into fp32
+    g = torch.maximum(g, floor.to(g))
+    return (torch.log(positive + g) - (own - top)).mean()

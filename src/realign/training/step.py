@@ -1,13 +1,15 @@
 """The gradient of a whole global batch, however little of it fits into memory at once.
 
-The gradient cache: vectors of all texts without a graph; the loss and its gradient on the vectors
-of all processes; then a second forward pass, chunk by chunk, whose backward pass starts from those
-gradients. The first pass keeps the graphs of as many chunks as a second budget allows, and of one at
-least, since memory has room for one anyway: these chunks go through the model once. The parameters
-receive the gradient of the whole batch, not an approximation. Chunks are filled by a budget of tokens
-over queries and passages together, sorted by length, so almost nothing is padding.
+This is the gradient cache (Gao et al., 2021), read top-down in `ContrastiveStep.__call__`: vectors of all
+texts without a graph; the loss and its gradient on the vectors of all processes; then a second forward
+pass, chunk by chunk, whose backward pass starts from those gradients. The first pass keeps the graphs of
+as many chunks as a second budget allows, and of one at least, since memory has room for one anyway: these
+chunks go through the model once. The parameters receive the gradient of the whole batch, not an
+approximation. Chunks are filled by a budget of tokens over queries and passages together, sorted by
+length, so almost nothing is padding.
 
-DeepSpeed averages gradients over processes, so each process hands in its part times their number.
+In comments, R is the number of this process's texts, Q and P those of the global batch's queries and
+passages, and D a vector's width.
 """
 
 import contextlib
@@ -25,7 +27,7 @@ from realign.engine.deepspeed_setup import accumulate_in_fp32, forget_backward
 from realign.engine.distributed import World, shares
 from realign.study.recipe import Loss
 from realign.training.chunks import plan_chunks
-from realign.training.loss import Scored, contrastive_loss
+from realign.training.loss import contrastive_loss
 
 
 @dataclass(frozen=True)
@@ -84,88 +86,87 @@ class ContrastiveStep:
 
     def __call__(self, batch: LocalBatch) -> StepFacts:
         """Forward and backward of a whole batch; all processes must call it together."""
-        chunks, padded = self._chunks(batch.rows)
-        scored, queries = self._through(batch, chunks)
-        return StepFacts(
-            scored.loss.item(),
-            scored.accuracy,
-            scored.masked,
-            mean_cosine(queries),
-            len(chunks),
-            sum(batch.rows.lengths),
-            padded,
-        )
-
-    def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors of a whole batch without a graph: queries, passages, and the passages' texts."""
-        chunks, _ = self._chunks(batch.rows)
-        vectors = self._empty(batch.rows)
-        self._fill(vectors, batch.rows, chunks)
-        return self._gathered(batch, vectors)
-
-    def _chunks(self, rows: Rows) -> tuple[list[list[int]], int]:
-        """The chunks of our rows, as many as the process with the most has: empty ones fill up.
-
-        Every forward pass gathers parameters at ZeRO 3, so all processes must make equally many.
-        """
-        if self.embedder.packed:
-            chunks = list(by_token_budget(rows.lengths, self.token_budget, packed=True))
-            padded = sum(rows.lengths)
-        else:
-            chunks = plan_chunks(rows.lengths, self.token_budget)
-            padded = sum(_padded(rows, chunk) for chunk in chunks)
-        missing = int(self.world.largest(len(chunks))) - len(chunks)
-        return chunks + [[]] * missing, padded
-
-    def _batch(self, rows: Rows, chunk: Sequence[int]) -> Batch | Pack:
-        """A chunk as tensors; an empty chunk is one token whose vector nobody uses."""
-        return self.embedder.batch(rows.take(chunk) if chunk else Rows([[self.embedder.pad_id]], [0]))
-
-    def _through(self, batch: LocalBatch, chunks: Sequence[Sequence[int]]) -> tuple[Scored, Tensor]:
-        """Vectors first, then their gradient, then the parameters' chunk by chunk."""
-        count = self._kept(batch.rows, chunks)
+        rows, world = batch.rows, self.world
+        chunks, sizes = self._chunks(rows)
+        # Each process keeps as many graphs as the one with the least room: backward passes go in step.
+        fitting = sum(tokens <= self.kept_tokens for tokens in itertools.accumulate(sizes))
+        count = max(1, -int(world.largest(-fitting)))
         kept, later = chunks[:count], chunks[count:]
-        vectors = self._empty(batch.rows)
-        states = self._fill(vectors, batch.rows, later)
+
+        # First pass: the vectors of our rows (R × D), and the graphs of the kept chunks.
+        vectors = torch.empty(len(rows), self.embedder.width, device=world.device)
+        random_states = self._fill(vectors, rows, later)
         graphs = []
         for chunk in kept:
-            graphs.append(self.engine(self._batch(batch.rows, chunk)))
+            graphs.append(self.engine(self._batch(rows, chunk)))
             if chunk:
                 vectors[list(chunk)] = graphs[-1].detach()
+
+        # Every process computes the loss L of the global batch, and ∂L/∂v for its own vectors v.
         vectors.requires_grad_()
         queries, passages, texts = self._gathered(batch, vectors)
         scored = contrastive_loss(queries, passages, self.loss, texts)
         scored.loss.backward()
         assert vectors.grad is not None
-        gradients = vectors.grad * (self.world.size * self.gradient_scale)
-        with self._reduction():
+        # DeepSpeed averages over processes; their parts of this gradient have to be added up.
+        gradients = vectors.grad * (world.size * self.gradient_scale)
+
+        # Second pass: ∂L/∂θ = Σ over chunks of (∂v/∂θ)ᵀ ∂L/∂v. Kept graphs are let go one by one.
+        reduction = self.engine.coalesce_grad_reduction() if self.reduce_once else contextlib.nullcontext()
+        with reduction:
             graphs.reverse()
             for number, chunk in enumerate(kept, 1):
                 self._backward(graphs.pop(), gradients, chunk, last=number == len(chunks))
-            for number, (chunk, state) in enumerate(zip(later, states, strict=True), count + 1):
-                _set_random(state)
-                made = self.engine(self._batch(batch.rows, chunk))
+            for number, (chunk, state) in enumerate(zip(later, random_states, strict=True), count + 1):
+                _set_random(state)  # dropout must draw what it drew in the first pass
+                made = self.engine(self._batch(rows, chunk))
                 self._backward(made, gradients, chunk, last=number == len(chunks))
-        return scored, queries.detach()
-
-    def _kept(self, rows: Rows, chunks: Sequence[Sequence[int]]) -> int:
-        """How many chunks' graphs the first pass keeps, equal on all processes; one at least."""
-        padded = (
-            sum(rows.lengths[i] for i in c) if self.embedder.packed else _padded(rows, c) for c in chunks
+        return StepFacts(
+            scored.loss.item(),
+            scored.accuracy,
+            scored.masked,
+            mean_cosine(queries.detach()),
+            len(chunks),
+            sum(rows.lengths),
+            sum(sizes),
         )
-        fitting = sum(tokens <= self.kept_tokens for tokens in itertools.accumulate(padded))
-        return max(1, -int(self.world.largest(-fitting)))
+
+    def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Tensor]:
+        """The vectors of a whole batch without a graph: queries, passages, and the passages' texts."""
+        vectors = torch.empty(len(batch.rows), self.embedder.width, device=self.world.device)
+        self._fill(vectors, batch.rows, self._chunks(batch.rows)[0])
+        return self._gathered(batch, vectors)
+
+    def _chunks(self, rows: Rows) -> tuple[list[list[int]], list[int]]:
+        """The chunks of our rows and the tokens of each with padding; empty chunks fill up.
+
+        Every forward pass gathers parameters at ZeRO 3, so all processes must make as many as the one
+        with the most chunks.
+        """
+        lengths = rows.lengths
+        if self.embedder.packed:
+            chunks = list(by_token_budget(lengths, self.token_budget, packed=True))
+            sizes = [sum(lengths[i] for i in chunk) for chunk in chunks]
+        else:
+            chunks = plan_chunks(lengths, self.token_budget)
+            sizes = [len(chunk) * max(lengths[i] for i in chunk) for chunk in chunks]
+        missing = int(self.world.largest(len(chunks))) - len(chunks)
+        return chunks + [[]] * missing, sizes + [0] * missing
+
+    def _batch(self, rows: Rows, chunk: Sequence[int]) -> Batch | Pack:
+        """A chunk as tensors; an empty chunk is one token whose vector nobody uses."""
+        return self.embedder.batch(rows.take(chunk) if chunk else Rows([[self.embedder.pad_id]], [0]))
 
     def _backward(self, made: Tensor, gradients: Tensor, chunk: Sequence[int], last: bool) -> None:
-        """Add to the parameters' gradients what a chunk's vectors bring; who has none brings zero."""
+        """Add a chunk's part to the parameters' gradients; an empty chunk adds zero.
+
+        The gradient of Σ v·g with g = ∂L/∂v held fixed is (∂v/∂θ)ᵀ g, the chain rule's next factor.
+        """
         wanted = gradients[list(chunk)] if chunk else torch.zeros_like(made)
         if not self.reduce_once:
             self.engine.set_gradient_accumulation_boundary(last)
         forget_backward(self.engine)
         self.engine.backward((made * wanted).sum())
-
-    def _empty(self, rows: Rows) -> Tensor:
-        return torch.empty(len(rows), self.embedder.width, device=self.world.device)
 
     @torch.no_grad()
     def _fill(self, vectors: Tensor, rows: Rows, chunks: Sequence[Sequence[int]]) -> list[Any]:
@@ -179,31 +180,25 @@ class ContrastiveStep:
         return states
 
     def _gathered(self, batch: LocalBatch, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors of all processes; only ours carry a graph."""
-        queries, passages = own[: batch.queries], own[batch.queries :]
+        """The vectors of all processes: queries (Q × D), passages (P × D), and the texts' numbers (P).
+
+        A collective returns vectors without a graph. Ours are put in at their place, with their graph, so
+        `backward` reaches them alone: the other processes do the same for theirs.
+        """
         counts = batch.counts
-        rows = [n * batch.group for n in counts]
+        groups = [n * batch.group for n in counts]
+        queries, passages = own[: batch.queries], own[batch.queries :]
         texts = batch.texts.to(own.device)
-        if self.world.size > 1 and self.loss.mask_same_text:
-            texts = self.world.gather_rows(texts, rows)
-        return self._spliced(queries, counts), self._spliced(passages, rows), texts
-
-    def _spliced(self, own: Tensor, counts: Sequence[int]) -> Tensor:
         if self.world.size == 1:
-            return own
-        everyone = self.world.gather_rows(own.detach(), counts)
-        start = sum(counts[: self.world.rank])
-        return torch.cat([everyone[:start], own, everyone[start + len(own) :]])
-
-    def _reduction(self) -> contextlib.AbstractContextManager[None]:
-        if self.reduce_once:
-            return self.engine.coalesce_grad_reduction()
-        return contextlib.nullcontext()
-
-
-def _padded(rows: Rows, chunk: Sequence[int]) -> int:
-    """Tokens of a chunk with its padding: texts × longest text."""
-    return len(chunk) * max((len(rows.ids[i]) for i in chunk), default=0)
+            return queries, passages, texts
+        if self.loss.mask_same_text:
+            texts = self.world.gather_rows(texts, groups)
+        spliced = []
+        for ours, rows in ((queries, counts), (passages, groups)):
+            everyone = self.world.gather_rows(ours.detach(), rows)
+            start = sum(rows[: self.world.rank])
+            spliced.append(torch.cat([everyone[:start], ours, everyone[start + len(ours) :]]))
+        return spliced[0], spliced[1], texts
 
 
 @torch.no_grad()
@@ -213,6 +208,7 @@ def mean_cosine(vectors: Tensor) -> float:
     count = len(unit)
     if count < 2:
         return 0.0
+    # ‖Σ v‖² = Σ v·v + Σ_{i≠j} vᵢ·vⱼ, and each v·v is 1: no matrix of all pairs is needed.
     return float((unit.sum(dim=0).square().sum() - count) / (count * (count - 1)))
 
 
