@@ -3,7 +3,9 @@ import json
 import pytest
 import torch
 
+from realign.artifacts.command import UserError
 from realign.engine.checkpoints import Checkpoints
+from realign.engine.distributed import World
 
 
 def save(store, step, value=None):
@@ -81,11 +83,33 @@ def test_saving_a_step_again_replaces_it(tmp_path):
     assert store.latest().tensors()["w"][0] == 7
 
 
+class Second(World):
+    """The second of two processes, whose first found a whole checkpoint of step `first`."""
+
+    first = 4
+
+    def gather_objects(self, thing):
+        return [self.first, thing]
+
+    def largest(self, number):
+        return number
+
+
+SECOND = Second(1, 2, 1, torch.device("cpu"))
+
+
 def test_what_another_process_checked_is_not_read_again(tmp_path, monkeypatch):
     store = Checkpoints(tmp_path)
     save(store, 4)
-    assert store.at(3) is None
     monkeypatch.setattr("realign.engine.checkpoints.hash_file", None)
-    found = store.at(4)
+    found = store.agreed(SECOND)
     assert (found.step, found.state) == (4, {"lr": 0.4})
     assert torch.equal(found.tensors()["w"], torch.full((3,), 4.0))
+
+
+def test_a_checkpoint_that_not_all_processes_see_is_an_error(tmp_path, monkeypatch):
+    save(Checkpoints(tmp_path), 3)
+    with pytest.raises(UserError, match="not all processes see the checkpoint of step 4"):
+        Checkpoints(tmp_path).agreed(SECOND)
+    monkeypatch.setattr(Second, "first", None)
+    assert Checkpoints(tmp_path).agreed(SECOND) is None

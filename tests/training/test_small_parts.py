@@ -11,12 +11,13 @@ from sklearn.metrics import ndcg_score
 from realign.artifacts.command import UserError
 from realign.engine.distributed import World, shares
 from realign.engine.launch import OutOfMemory
+from realign.engine.loop import TrainingStopped, learning_rate, stop_unless_finite
+from realign.engine.steplog import read_steps
 from realign.study.embedder import EmbedderSettings
 from realign.study.recipe import Batches, Hardware, Optimizer, Recipe, Safety, Train
 from realign.training import train as train_command
-from realign.training.guard import Guard, TrainingStopped
-from realign.training.journal import Journal, read_journal
-from realign.training.schedule import learning_rate
+from realign.training.log import TrainingLog
+from realign.training.safety import SafetyChecks
 from realign.training.step import mean_cosine
 from realign.training.train import dataset_name
 from realign.training.validation import ndcg_at
@@ -30,10 +31,10 @@ def test_parameters_differ_by_more_than_the_order_of_a_sum(more, differ):
         def gather_objects(self, sums):
             return [sums, [value + more for value in sums]]
 
-    guard = Guard(Safety(), Two(0, 2, 0, torch.device("cpu")), warmup=0)
+    checks = SafetyChecks(Safety(), Two(0, 2, 0, torch.device("cpu")), warmup=0)
     model = torch.nn.Linear(1000, 1, bias=False)
     with pytest.raises(TrainingStopped) if differ else contextlib.nullcontext():
-        guard.compare_parameters(1, model)
+        checks.compare_parameters(1, model)
 
 
 def test_the_papers_schedule():
@@ -85,51 +86,47 @@ def test_shares_cover_everything_once_and_evenly(count, processes):
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def told(*losses, batches=None):
-    return torch.tensor([[loss, b] for loss, b in zip(losses, batches or [1] * len(losses), strict=True)])
-
-
 def test_training_stops_on_nan_and_on_disagreement():
-    guard = Guard(Safety(), ALONE, warmup=0)
-    guard.check(1, told(1.0, 1.0 + 1e-6), 0.1)
+    checks = SafetyChecks(Safety(), ALONE, warmup=0)
+    checks.check_step(1, [1.0, 1.0 + 1e-6], [1, 1], 0.1)
     with pytest.raises(TrainingStopped, match="step 2: the loss is nan"):
-        guard.check(2, told(float("nan")), 0.1)
+        checks.check_step(2, [float("nan")], [1], 0.1)
     with pytest.raises(TrainingStopped, match="different batches"):
-        guard.check(3, told(1.0, 1.0, batches=[1, 2]), 0.1)
+        checks.check_step(3, [1.0, 1.0], [1, 2], 0.1)
     with pytest.raises(TrainingStopped, match="disagree on the loss"):
-        guard.check(4, told(1.0, 1.1), 0.1)
+        checks.check_step(4, [1.0, 1.1], [1, 1], 0.1)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_training_stops_on_what_a_step_left_broken(value):
-    Guard.check_result(3, "gradient's norm", 1.0)
-    Guard.check_result(3, "gradient's norm", None)  # DeepSpeed does not tell it
+    stop_unless_finite(3, "gradient's norm", 1.0)
+    stop_unless_finite(3, "gradient's norm", None)  # DeepSpeed does not tell it
     with pytest.raises(TrainingStopped, match="step 3: the gradient's norm is"):
-        Guard.check_result(3, "gradient's norm", value)
+        stop_unless_finite(3, "gradient's norm", value)
 
 
 def test_training_stops_on_collapse_only_when_it_lasts_and_after_the_warm_up():
-    guard = Guard(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=5)
+    checks = SafetyChecks(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=5)
     for step in range(6):
-        guard.check(step, told(1.0), 0.999)
+        checks.check_step(step, [1.0], [1], 0.999)
     with pytest.raises(TrainingStopped, match=r"collapsed to a mean cosine of 0\.9990"):
-        guard.check(6, told(1.0), 0.999)
-    guard = Guard(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=0)
+        checks.check_step(6, [1.0], [1], 0.999)
+    checks = SafetyChecks(Safety(collapse_cosine=0.99, collapse_patience=3), ALONE, warmup=0)
     for step in range(1, 20):
-        guard.check(step, told(1.0), 0.999 if step % 3 else 0.5)
+        checks.check_step(step, [1.0], [1], 0.999 if step % 3 else 0.5)
 
 
-def test_a_journal_that_goes_on_tells_no_step_twice(tmp_path):
+def test_a_log_that_goes_on_holds_each_step_once(tmp_path):
     path = tmp_path / "log.jsonl"
-    journal = Journal(path, tmp_path / "events", None, "x", "k", resumed=0)
+    log = TrainingLog(path, tmp_path / "events", None, "x", "k", resumed=0)
     for step in range(1, 6):
-        journal.write(step, loss=float(step))
-    journal.close()
+        log.write(step, loss=float(step))
+    log.close()
     path.write_text(path.read_text() + '{"step": 6, "lo')  # cut short by a kill
-    journal = Journal(path, tmp_path / "events", None, "x", "k", resumed=3)
-    journal.write(4, loss=0.4)
-    journal.close()
-    assert [(line["step"], line["loss"]) for line in read_journal(path)] == [(1, 1), (2, 2), (3, 3), (4, 0.4)]
+    log = TrainingLog(path, tmp_path / "events", None, "x", "k", resumed=3)
+    log.write(4, loss=0.4)
+    log.close()
+    assert [(line["step"], line["loss"]) for line in read_steps(path)] == [(1, 1), (2, 2), (3, 3), (4, 0.4)]
     assert list((tmp_path / "events").iterdir())
 
 
@@ -150,27 +147,27 @@ class FakeWandb:
         self.finished = True
 
 
-def test_wandb_is_told_every_number_in_a_run_of_the_trainings_own(tmp_path, monkeypatch):
-    told = FakeWandb()
-    monkeypatch.setitem(sys.modules, "wandb", told)
-    journal = Journal(tmp_path / "log.jsonl", tmp_path / "events", "demo", "tiny-base+full+s0", "train-1f", 0)
-    journal.write(0, batch_order="ab")
-    journal.write(1, loss=2.0, data={"no": "number"})
-    journal.close()
-    assert told.started == {
+def test_wandb_gets_every_number_in_a_run_of_the_trainings_own(tmp_path, monkeypatch):
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    log = TrainingLog(tmp_path / "log.jsonl", tmp_path / "events", "demo", "tiny-base+full+s0", "train-1f", 0)
+    log.write(0, batch_order="ab")
+    log.write(1, loss=2.0, data={"no": "number"})
+    log.close()
+    assert wandb.started == {
         "project": "demo",
         "name": "tiny-base+full+s0",
         "id": "train-1f",
         "resume": "allow",
     }
-    assert told.logged == [(1, {"loss": 2.0})]
-    assert told.finished
+    assert wandb.logged == [(1, {"loss": 2.0})]
+    assert wandb.finished
 
 
 def test_wandb_that_is_not_there_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(UserError, match="wandb cannot be imported"):
-        Journal(tmp_path / "log.jsonl", tmp_path / "events", "demo", "x", "k", 0)
+        TrainingLog(tmp_path / "log.jsonl", tmp_path / "events", "demo", "x", "k", 0)
 
 
 def test_hardware_is_no_part_of_a_trainings_identity():

@@ -17,12 +17,13 @@ from realign.artifacts.command import Job, UserError
 from realign.backbones.corpus import read_all_problems
 from realign.backbones.derive import finish, run_here_or_launch, work_as
 from realign.backbones.grpo import Objective, group_advantages, kl_to_reference, token_logprobs
-from realign.backbones.loop import Chunk, Facts, Learner, learn, precision_on
+from realign.backbones.loop import Chunk, Facts, Learner, learn
 from realign.backbones.model import end_tokens, load_backbone, load_model, stored_dtype
 from realign.backbones.prompts import prompt_tokens
 from realign.backbones.rewards import reward
 from realign.backbones.rollout import Answer, Batch, Sampler
 from realign.backbones.site import Site
+from realign.engine.devices import precision_on
 from realign.engine.worker import work
 from realign.seeds import derive_seed
 from realign.study.backbones import Rlvr
@@ -79,7 +80,7 @@ def admitted(tasks: Sequence[Task], step: int, steps: int, curriculum: float) ->
 
 def load_reference(site: Site[Rlvr]) -> Any:
     """The base, frozen, in the type of the computation."""
-    precision = precision_on(site.world.device, site.settings.optimisation)
+    precision = precision_on(site.world.device, site.settings.optimisation.precision)
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     return load_model(site.inputs["base"], dtype).to(site.world.device).eval().requires_grad_(False)
 

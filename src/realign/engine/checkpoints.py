@@ -20,7 +20,9 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
+from realign.artifacts.command import UserError
 from realign.artifacts.hashing import hash_file
+from realign.engine.distributed import World
 
 log = logging.getLogger(__name__)
 VERSION = 1
@@ -79,7 +81,19 @@ class Checkpoints:
         """The newest checkpoint that is whole, or nothing."""
         return next(self._whole(), None)
 
-    def at(self, step: int) -> Checkpoint | None:
+    def agreed(self, world: World) -> Checkpoint | None:
+        """The newest checkpoint that is whole, the same on all processes, or nothing.
+
+        The first process alone reads all of it to check it, and tells the others which one it is.
+        """
+        newest = self.latest() if world.is_main else None
+        step, *_ = world.gather_objects(newest.step if newest else None)
+        found = newest if newest or step is None else self._at(step)
+        if world.any(step is not None and found is None):
+            raise UserError(f"{self.folder}: not all processes see the checkpoint of step {step}")
+        return found
+
+    def _at(self, step: int) -> Checkpoint | None:
         """The checkpoint of a step that another process found whole; its tensors are not read again."""
         folder = self.folder / f"step-{step:09d}"
         if not (folder / "state.json").is_file():

@@ -9,16 +9,17 @@ can go on from them. DeepSpeed's own checkpoints are pickles bound to a number o
 import contextlib
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import nn
 
 from realign.artifacts.command import UserError
+from realign.engine.checkpoints import Checkpoint
+from realign.engine.devices import Precision
 
 log = logging.getLogger(__name__)
-Precision = Literal["fp32", "bf16"]
 PARAMETER, OPTIMIZER = "parameter/", "optimizer/"
 # Keys of a user's own configuration that this package sets, since its loop owns the batch.
 _OWN = ("train_batch_size", "train_micro_batch_size_per_gpu", "gradient_accumulation_steps")
@@ -115,6 +116,26 @@ def initialize(
         dist_init_required=False,
     )
     return engine
+
+
+def initialize_adamw(
+    model: nn.Module, weight_decay: float, config: Mapping[str, Any], saved: Checkpoint | None, **adamw: Any
+) -> Any:
+    """The DeepSpeed engine of a model with AdamW, as new or as a checkpoint left it."""
+    tensors = saved.tensors() if saved else {}
+    if saved:
+        restore_parameters(model, tensors)
+    groups = decay_groups(model, weight_decay)
+    engine = initialize(model, groups, lambda groups: torch.optim.AdamW(groups, **adamw), config)
+    if saved:
+        restore_optimizer(engine, tensors, saved.state["optimizer"])
+    return engine
+
+
+def set_learning_rate(engine: Any, rate: float) -> None:
+    """Let the next step take this learning rate."""
+    for group in engine.optimizer.param_groups:
+        group["lr"] = rate
 
 
 def accumulate_in_fp32(model: nn.Module) -> None:

@@ -1,12 +1,21 @@
-"""The GPUs of this process: as many as its job was given, or a word that they are not there."""
+"""The devices of this process: their precision, and whether its GPUs are those that its job was given."""
 
 import os
+from typing import Literal
 
 import torch
 
 from realign.artifacts.command import NodeError
 
 PROMISED = "REALIGN_GPUS"
+Precision = Literal["fp32", "bf16"]
+
+
+def precision_on(device: torch.device, asked: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """The type of a training's computation on a device: by default bf16 on GPUs and fp32 elsewhere."""
+    if asked == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return asked
 
 
 def need_gpus(rule: str, asked: int) -> None:

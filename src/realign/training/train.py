@@ -20,10 +20,10 @@ from realign.artifacts.hashing import canonical_json
 from realign.artifacts.manifest import content_hash
 from realign.artifacts.store import WorkStore, work_key
 from realign.engine.launch import OutOfMemory, launch
+from realign.engine.steplog import read_steps
 from realign.study.names import EmbedderId
 from realign.study.recipe import Train
 from realign.training.index import Source, build_index, describe_sources
-from realign.training.journal import read_journal
 from realign.training.record import write_tidy
 
 log = logging.getLogger(__name__)
@@ -187,7 +187,7 @@ def _collect(job: Job[Train]) -> None:
     order, scratch = job.settings, job.scratch
     kept = scratch / "kept"
     kept.mkdir(exist_ok=True)
-    lines = list(read_journal(scratch / "log.jsonl"))
+    lines = list(read_steps(scratch / "log.jsonl"))
     name = EmbedderId(order.backbone_name, order.recipe_name, order.seed)
     write_tidy(job.output("tidy"), lines, order.study, name)
     # Linked, not moved: a kill in the middle of this must not lose what only a training can make.

@@ -14,22 +14,16 @@ from realign.artifacts.command import UserError
 from realign.embedder.export import export
 from realign.embedder.model import Embedder
 from realign.engine.checkpoints import seed_everything
-from realign.engine.deepspeed_setup import PARAMETER, restore_parameters
+from realign.engine.deepspeed_setup import restore_parameters
+from realign.engine.devices import precision_on
 from realign.seeds import derive_seed
-from realign.study.recipe import Lora, Recipe, Train
-
-
-def precision_of(recipe: Recipe, device: torch.device) -> str:
-    """The precision that a recipe means on this device."""
-    if recipe.precision != "auto":
-        return recipe.precision
-    return "bf16" if device.type == "cuda" else "fp32"
+from realign.study.recipe import Lora, Train
 
 
 def load_for_training(backbone: Path, order: Train, device: torch.device) -> Embedder:
     """The backbone as an embedder with everything a recipe trains switched on."""
     recipe = order.recipe
-    dtype = torch.bfloat16 if precision_of(recipe, device) == "bf16" else torch.float32
+    dtype = torch.bfloat16 if precision_on(device, recipe.precision) == "bf16" else torch.float32
     embedder = _load(backbone, order, device, dtype)
     if recipe.hardware.activation_checkpointing:
         embedder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -92,11 +86,6 @@ def write_embedder(
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     beside.rename(folder)
-
-
-def parameters_only(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The parameters among a checkpoint's tensors."""
-    return {name: tensor for name, tensor in tensors.items() if name.startswith(PARAMETER)}
 
 
 def card(order: Train, facts: Mapping[str, Any]) -> str:

@@ -1,29 +1,27 @@
 """When a training must not go on: NaN, collapse, processes that no longer agree."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 
-from realign.artifacts.command import UserError
 from realign.engine.deepspeed_setup import trainable
 from realign.engine.distributed import World
+from realign.engine.loop import TrainingStopped
 from realign.study.recipe import Safety
 
 
-class TrainingStopped(UserError):
-    """The training stopped by itself; the message says why and at which step."""
-
-
-class Guard:
-    """Looks at every step; the same on all processes, so that all stop together."""
+class SafetyChecks:
+    """Look at every step; the same on all processes, so that all stop together."""
 
     def __init__(self, settings: Safety, world: World, warmup: int):
         self.settings, self.world, self.warmup = settings, world, warmup
         self._collapsed = 0
 
-    def check(self, step: int, told: torch.Tensor, mean_cosine: float) -> None:
-        """`told` holds a row for each process: its loss, and its number for the batch."""
-        losses, batches = told[:, 0].tolist(), told[:, 1].tolist()
+    def check_step(
+        self, step: int, losses: Sequence[float], batches: Sequence[float], mean_cosine: float
+    ) -> None:
+        """`losses` and `batches` hold each process's loss and its number for the batch."""
         if not all(map(math.isfinite, losses)):
             raise TrainingStopped(f"step {step}: the loss is {losses[0]}; a lower learning rate may help")
         if len(set(batches)) > 1:
@@ -36,12 +34,6 @@ class Guard:
                 f"step {step}: the queries have collapsed to a mean cosine of {mean_cosine:.4f} "
                 f"(safety.collapse_cosine is {self.settings.collapse_cosine})"
             )
-
-    @staticmethod
-    def check_result(step: int, what: str, value: float | None) -> None:
-        """Stop when what a step led to is no number: the step before it must be the last one saved."""
-        if value is not None and not math.isfinite(value):
-            raise TrainingStopped(f"step {step}: the {what} is {value}; a lower learning rate may help")
 
     def compare_parameters(self, step: int, model: torch.nn.Module) -> None:
         """Stop when processes that each hold all parameters hold different ones.
