@@ -40,13 +40,13 @@ demo: setup
 
 # The jobs find this machine's cores shared out by SLURM, and its daemons are stopped at the end.
 # Comparisons of toy models take seconds, so four share a job, as many as fit on a node.
-MEASURES = hrsa_linear hrsa_neighbours hrsa_probe hrsa_extra
+MEASURES = from realign.study.families import FAMILIES; print(*(f"{f.command}=measures" for f in FAMILIES.values()))
 slurm-demo: setup
 	bash tests/slurm/cluster.sh up
 	trap 'bash tests/slurm/cluster.sh down wipe' EXIT; \
 	  $(BIN)/snakemake --workflow-profile workflow/profiles/slurm --jobs $(CORES) \
 	    --slurm-init-seconds-before-status-checks 2 --latency-wait 10 \
-	    --groups pairs=pairs probe_corpus=probes check_pair=checks $(MEASURES:%=%=measures) \
+	    --groups pairs=pairs probe_corpus=probes check_pair=checks $$($(BIN)/python -c '$(MEASURES)') \
 	    --group-components pairs=10 probes=10 checks=10 measures=4
 	@$(BIN)/realign where config.yaml
 

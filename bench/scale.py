@@ -128,19 +128,20 @@ class Counts:
 
 def counts(pairs: int) -> Counts:
     """A study's parts, counted by the code that plans them."""
-    from realign.plan.comparisons import measure_units
+    from realign.plan.comparisons import comparisons
     from realign.plan.evaluations import EvaluationPlan
     from realign.plan.targets import checkpoints, embedders
+    from realign.study.families import parts_of_file
     from realign.study.load import parse_study
 
     study = parse_study(study_of(pairs))
-    units = measure_units(study)
-    sides = {(m, u.corpus, u.attention) for u in units for m in (u.comparison.left, u.comparison.right)}
+    made = [(comparison, file) for comparison in comparisons(study) for file in comparison.files]
+    sides = {(model, *parts_of_file(file)[:2]) for comparison, file in made for model in comparison.models}
     plan = EvaluationPlan(study, "results")
     models, tasks = len(plan.models), len(plan.tasks)
     return Counts(
         len(embedders(study)), len(checkpoints(study)), tasks,
-        models * tasks, models * len(plan.warm), len(units), len(sides),
+        models * tasks, models * len(plan.warm), len(made), len(sides),
     )  # fmt: skip
 
 

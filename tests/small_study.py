@@ -10,7 +10,7 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from realign.study.claims import Claims
-from realign.study.description import Compared, Description, PairEntry
+from realign.study.description import Comparison, Description, PairEntry
 from realign.study.figures import Figures, Style
 from realign.study.names import EmbedderId
 from synthetic_results import fill
@@ -34,18 +34,18 @@ def small_description(**changes: object) -> Description:
     for pair in PAIRS:
         about = {"pair": pair.name, "kind": pair.kind}
         modes = ("bidirectional", "causal")
-        compared.append(Compared(left=pair.left, right=pair.right, stage="backbone",
+        compared.append(Comparison(left=pair.left, right=pair.right, stage="backbone",
                                  files=files("hard", "short", modes=modes), **about))  # fmt: skip
         for seed, step in ((0, None), (1, None), (0, 20)):
             left, right = (str(EmbedderId(n, "full", seed, step)) for n in (pair.left, pair.right))
             stage = "checkpoint" if step else "embedder"
             corpora = ("hard",) if step else ("hard", "short")
             compared.append(
-                Compared(left=left, right=right, stage=stage, recipe="full", files=files(*corpora), **about)
+                Comparison(left=left, right=right, stage=stage, recipe="full", files=files(*corpora), **about)
             )
     for name in SIDES:
         left, right = (str(EmbedderId(name, "full", seed)) for seed in (0, 1))
-        compared.append(Compared(left=left, right=right, stage="embedder", pair=f"{name}-seeds",
+        compared.append(Comparison(left=left, right=right, stage="embedder", pair=f"{name}-seeds",
                                  kind="control", recipe="full", files=files("hard")))  # fmt: skip
     trained = tuple(str(EmbedderId(n, r, s)) for n in SIDES for r in ("full", "lora") for s in (0, 1))
     given = {

@@ -20,7 +20,7 @@ from realign.results.columns import COLUMNS
 from realign.results.statistics import random_rotation_entropy
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
-from realign.study.description import Compared, Description, PairEntry
+from realign.study.description import Comparison, Description, PairEntry
 from realign.study.names import EmbedderId, is_embedder
 
 SEEDS = (0, 1, 2)
@@ -165,7 +165,7 @@ def _about(model: str) -> tuple[str, int | None, int | None]:
     return parsed.backbone, parsed.seed, parsed.step
 
 
-def _moved(description: Description, compared: Compared) -> float:
+def _moved(description: Description, compared: Comparison) -> float:
     """How far a comparison's models are apart: by kind, by tags, and by how long they were trained."""
     if compared.kind == "control":
         return 0.10 if compared.stage == "embedder" else 1.0
@@ -179,7 +179,7 @@ def _moved(description: Description, compared: Compared) -> float:
     return end + (start - end) * np.exp(-step / 80) if step else end
 
 
-def measure_rows(description: Description, compared: Compared, file: str) -> list[dict[str, Any]]:
+def measure_rows(description: Description, compared: Comparison, file: str) -> list[dict[str, Any]]:
     """The rows of one file of measures."""
     states, family = file.rsplit(".", 1)
     corpus, attention = states.split("+")
@@ -356,7 +356,7 @@ def paper_shaped() -> Description:
     )  # fmt: skip
 
 
-def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[Compared]:
+def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[Comparison]:
     def files(corpora: Sequence[str], modes: Sequence[str], probe: bool = True) -> tuple[str, ...]:
         states = [f"{c}+{m}" for c in corpora for m in modes]
         own = [f"{s}.{family}" for s in states for family in ("linear", "neighbours")]
@@ -365,25 +365,27 @@ def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[C
     corpora, both, one = list(CORPORA), ("bidirectional", "causal"), ("bidirectional",)
     for p in pairs:
         about: dict[str, Any] = {"pair": p.name, "kind": p.kind}
-        yield Compared(left=p.left, right=p.right, stage="backbone", files=files(corpora, both), **about)
+        yield Comparison(left=p.left, right=p.right, stage="backbone", files=files(corpora, both), **about)
         if not p.embed:
             continue
         about["recipe"] = "full"
         for seed in SEEDS:
             left, right = (str(EmbedderId(n, "full", seed)) for n in (p.left, p.right))
-            yield Compared(left=left, right=right, stage="embedder", files=files(corpora, one), **about)
+            yield Comparison(left=left, right=right, stage="embedder", files=files(corpora, one), **about)
         for step in STEPS:
             left, right = (str(EmbedderId(n, "full", SEEDS[0], step)) for n in (p.left, p.right))
-            yield Compared(left=left, right=right, stage="checkpoint", files=files(corpora[:1], one), **about)
+            yield Comparison(
+                left=left, right=right, stage="checkpoint", files=files(corpora[:1], one), **about
+            )
     for name in sides:
         left, right = (str(EmbedderId(name, "full", seed)) for seed in SEEDS[:2])
-        yield Compared(
+        yield Comparison(
             left=left, right=right, stage="embedder", pair=f"{name}-seeds", kind="control", recipe="full",
             files=files(corpora[:1], one, probe=False),
         )  # fmt: skip
     for name in dict.fromkeys(p.left for p in pairs):
         for floor in ("shuffled", "rotated"):
-            yield Compared(
+            yield Comparison(
                 left=name, right=floor, stage="backbone", pair=f"{name}-{floor}", kind="control",
                 files=files(corpora[:1], one, probe=False),
             )  # fmt: skip

@@ -8,6 +8,7 @@ import importlib
 from typing import Any
 
 from realign.results.catalogue import PLATES
+from realign.study.families import FAMILIES
 
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {
@@ -90,22 +91,10 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.evaluation.commands:COLLECT_SCORES",
         "Gather one model's scores, with means.",
     ),
-    "hrsa_linear": (
-        "realign.hrsa.commands:LINEAR",
-        "Compare two models' states: correlation, CKA and Procrustes.",
-    ),
-    "hrsa_neighbours": (
-        "realign.hrsa.commands:NEIGHBOURS",
-        "Compare two models' states: overlap of nearest neighbours.",
-    ),
-    "hrsa_probe": (
-        "realign.hrsa.commands:PROBE",
-        "Compare two models' pooled states: linear probes moved between them.",
-    ),
-    "hrsa_extra": (
-        "realign.hrsa.commands:EXTRA",
-        "Compare two models' states: RSA, SVCCA, RBF CKA, dimension and isotropy.",
-    ),
+    **{
+        family.command: (f"realign.hrsa.commands:{name.upper()}", family.help)
+        for name, family in FAMILIES.items()
+    },
     "describe_study": (
         "realign.results.commands:DESCRIBE",
         "Write what the study is made of (tidy/study.json).",

@@ -52,6 +52,30 @@ def test_importing_the_room_loads_nothing_heavy():
     assert said.stdout.strip() == "[]"
 
 
+WITHOUT_TORCH = """
+import sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ImportError("torch is blocked here")
+
+sys.meta_path.insert(0, Blocked())
+import numpy as np
+from realign.hrsa import compare
+
+x = np.random.default_rng(0).standard_normal((2, 60, 6))
+table = compare(x, x + 0.1, families=sys.argv[1], labels=["even", "odd"] * 30)
+print(len(table) > 10, "torch" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("family", ["linear", "extra", "probe"])
+def test_a_family_that_needs_no_torch_is_computed_without_it(family):
+    done = subprocess.run([sys.executable, "-c", WITHOUT_TORCH, family], capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("True False\n", 0), done.stderr[-2000:]
+
+
 def test_mistakes_are_named(random):
     x = random.standard_normal((50, 4))
     with pytest.raises(UserError, match="no setting 'neighbours'"):

@@ -2,7 +2,8 @@
 
 import pytest
 
-from realign.plan.comparisons import measure_units
+from realign.plan.comparisons import comparisons
+from realign.plan.describe import describe
 from realign.study.errors import StudyError
 from realign.study.load import parse_study
 
@@ -20,66 +21,66 @@ def study(**more):
     return parse_study(content | more)
 
 
-def units(s, **equal):
-    return [
-        u
-        for u in measure_units(s)
-        if all(getattr(u, k, None) == v or getattr(u.comparison, k, None) == v for k, v in equal.items())
-    ]
+def files(s, **equal):
+    """The files of measures that a study makes, as its description has them."""
+    return [p for p in describe(s).parts_of("measures") if all(getattr(p, k) == v for k, v in equal.items())]
 
 
 def test_backbones_are_compared_on_all_corpora_in_both_modes_and_embedders_in_their_own():
     s = study()
-    backbones = units(s, pair="base--vs--rl", stage="backbone", family="linear")
+    backbones = files(s, pair="base--vs--rl", stage="backbone", family="linear")
     assert {(u.corpus, u.attention) for u in backbones} == {
         (c, a) for c in ("reasoning", "docs") for a in ("bidirectional", "causal")
     }
-    embedders = units(s, pair="base--vs--rl", stage="embedder", family="linear")
-    assert {(u.corpus, u.attention, u.comparison.seed_left) for u in embedders} == {
-        (c, "bidirectional", n) for c in ("reasoning", "docs") for n in (0, 1)
+    embedders = files(s, pair="base--vs--rl", stage="embedder", family="linear")
+    assert {u.path for u in embedders} == {
+        f"measures/base+full+s{n}--vs--rl+full+s{n}/{c}+bidirectional.linear.parquet"
+        for c in ("reasoning", "docs")
+        for n in (0, 1)
     }
 
 
 def test_checkpoints_and_controls_use_the_main_corpus():
     s = study(hrsa={"corpora": ["docs", "reasoning"]})
     for about in ({"stage": "checkpoint"}, {"kind": "control"}):
-        found = units(s, **about)
+        found = files(s, **about)
         assert found
         assert {(u.corpus, u.attention) for u in found} == {("docs", "bidirectional")}
 
 
 def test_every_floor_is_there():
-    controls = {u.comparison.tags: u.comparison for u in units(study(), kind="control")}
+    controls = {c.tags: c for c in comparisons(study()) if c.kind == "control"}
     assert set(controls) == {("untrained",), ("shuffled",), ("rotated",), ("seeds",)}
     assert controls["shuffled",].name == "base--vs--shuffled"
-    assert controls["shuffled",].right == "base"
+    assert controls["shuffled",].models == ("base", "base")
 
 
 def test_each_unit_has_a_path_and_a_context_of_its_own():
     s = study()
-    all_units = measure_units(s)
-    assert len({u.path for u in all_units}) == len(all_units)
-    (unit,) = units(s, stage="checkpoint", family="neighbours")
+    everything = files(s)
+    assert len({u.path for u in everything}) == len(everything)
+    (unit,) = files(s, stage="checkpoint", family="neighbours")
     assert unit.path == (
         "measures/base+full+s0+step5--vs--rl+full+s0+step5/reasoning+bidirectional.neighbours.parquet"
     )
-    context = unit.context(s)
+    (comparison,) = (c for c in comparisons(s) if c.stage == "checkpoint")
+    context = comparison.context("made", unit.corpus)
     assert (context.step, context.recipe, context.tags) == (5, "full", ("prolonged",))
     job = s.hrsa.job("neighbours", context, 3)
     assert (job.k, job.seed, job.context.pair) == ((5, 10, 50), 3, "base--vs--rl")
 
 
 def test_families_can_be_chosen_and_probes_need_labels():
-    assert {u.family for u in measure_units(study(hrsa={"families": ["linear"]}))} == {"linear"}
-    assert measure_units(study(hrsa={"families": []})) == []
+    assert {u.family for u in files(study(hrsa={"families": ["linear"]}))} == {"linear"}
+    assert files(study(hrsa={"families": []})) == []
     plain = {"probes": {"mine": {"file": "texts.jsonl"}}}
-    assert {u.family for u in measure_units(study(text=plain))} == {"linear", "neighbours", "extra"}
+    assert {u.family for u in files(study(text=plain))} == {"linear", "neighbours", "extra"}
 
 
 def test_a_corpus_without_tokens_serves_probes_alone():
     s = study(states={"corpora": {"docs": {"tokens": {"count": 0}}}})
-    assert {u.family for u in measure_units(s) if u.corpus == "docs"} == {"probe"}
-    assert {u.family for u in measure_units(s) if u.corpus == "reasoning"} == {
+    assert {u.family for u in files(s) if u.corpus == "docs"} == {"probe"}
+    assert {u.family for u in files(s) if u.corpus == "reasoning"} == {
         "linear", "neighbours", "probe", "extra",
     }  # fmt: skip
 

@@ -25,7 +25,7 @@ from realign.artifacts.store import WorkStore
 from realign.cli import main
 from realign.commands import STAGES, TOOLS, load_command
 from realign.study.base import Section
-from realign.study.description import Compared, Description, PairEntry
+from realign.study.description import Comparison, Description, PairEntry
 from synthetic_results import fill
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +129,7 @@ def sandbox(tmp_path_factory):
 def make_results(folder):
     """Made-up tidy results, drawn in part, and one artifact with manifest and provenance."""
     pair = PairEntry(name="base--vs--rlvr", left="base", right="rlvr", kind="rlvr", tags=("prolonged",))
-    compared = Compared(left="base", right="rlvr", stage="backbone", pair=pair.name, kind="rlvr",
+    compared = Comparison(left="base", right="rlvr", stage="backbone", pair=pair.name, kind="rlvr",
                         files=("reasoning+bidirectional.linear",))  # fmt: skip
     description = Description(
         name="tiny", backbones={"base": {"source": "made up"}, "rlvr": {"source": "made up"}}, pairs=(pair,),

@@ -1,34 +1,69 @@
 # What the rules of hrsa.smk ask of the study.
 
 
-def unit_of(wc, family):
+def place_in(folder, family):
+    """Where a comparison's files of a family lie below a folder of the results; wildcards as in rules."""
+    place = family.place("{corpus}", "{attention}")
+    return str(Path(R, folder, "{comparison}", place))
+
+
+def outputs_of(family):
+    """The measures of one job, and its further outputs with their manifests."""
+    measures = family.file("{corpus}", "{attention}")
+    made = dict(measures=f"{R}/tidy/measures/{{comparison}}/{measures}.parquet")
+    for name in family.outputs:
+        made[name] = place_in(name, family) + ".h5"
+        made[f"{name}_manifest"] = f"{made[name]}.manifest.json"
+    return made
+
+
+def shell_flags(family):
+    """The inputs and outputs of a family's command, as a rule's shell names them."""
+    command = load_command(family.command)
+    flags = [f"--{name} {{input.{name}:q}}" for name in command.inputs]
+    return " ".join(
+        flags + [f"--{name} {{output.{name}:q}}" for name in command.outputs]
+    )
+
+
+def comparison_of(wc, family):
     """The comparison that a job's wildcards name."""
-    return UNITS[wc.comparison, wc.corpus, wc.attention, family]
+    file = family.file(wc.get("corpus", ""), wc.get("attention", ""))
+    return COMPARED[f"{wc.comparison}/{file}"]
 
 
 def compare_job(family):
     """A rule's parameter: the settings slice of its family, with what the comparison stands for."""
 
     def of(wc):
-        context = unit_of(wc, family).context(STUDY)
-        return job(f"hrsa_{family}", STUDY.hrsa.job(family, context, STUDY.study.seed))
+        context = comparison_of(wc, family).context(
+            STUDY.study.name, wc.get("corpus", "")
+        )
+        return job(
+            family.command, STUDY.hrsa.job(family.name, context, STUDY.study.seed)
+        )
 
     return of
 
 
-def states_of(family, suffix=""):
-    """Both models' states: their manifests decide, their data must be there."""
+def sides_of(family):
+    """What a family reads of both models: their manifests decide, their data must be there."""
+
+    def data_of(model, wc):
+        if family.reads == "models":
+            return folder_of(model)
+        suffix = ".pooled" if family.reads == "pooled" else ""
+        return f"{R}/states/{model}/{wc.corpus}+{wc.attention}{suffix}.h5"
 
     def of(wc):
-        comparison = unit_of(wc, family).comparison
-        files = [
-            f"{R}/states/{model}/{wc.corpus}+{wc.attention}{suffix}.h5"
-            for model in (comparison.left, comparison.right)
-        ]
-        return dict(
-            manifests=[f"{path}.manifest.json" for path in files],
-            left=ancient(files[0]),
-            right=ancient(files[1]),
+        left, right = (data_of(m, wc) for m in comparison_of(wc, family).models)
+        inputs = dict(
+            manifests=[f"{path}.manifest.json" for path in (left, right)],
+            left=ancient(left),
+            right=ancient(right),
         )
+        if family.reads == "models" and family.corpus:
+            inputs["corpus"] = f"{R}/text/probes/{wc.corpus}.jsonl"
+        return inputs
 
     return of

@@ -12,7 +12,7 @@ STATES = f"{R}/states/{{model}}/{{corpus}}+{{attention}}"
 
 rule extract:
     input:
-        unpack(lambda wc: artifact(model_of(wc))),
+        unpack(lambda wc: artifact(folder_of(wc.model))),
         checks=lambda wc: checks_of(wc.model.split("+")[0]),
         corpus=f"{R}/text/probes/{{corpus}}.jsonl",
     output:

@@ -1,7 +1,8 @@
 """Comparing two models' states from Python: two arrays or two state files in, a tidy DataFrame out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,34 +11,14 @@ import pandas as pd
 
 from realign.artifacts.arguments import checked_settings
 from realign.artifacts.command import UserError
-from realign.hrsa import extra, linear, neighbours
 from realign.hrsa.alignment import align
-from realign.hrsa.labels import as_target
+from realign.hrsa.labels import Target, as_target
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import Array, ArrayStates, StateFile, States
-from realign.study.hrsa import (
-    Comparing,
-    ExtraJob,
-    Family,
-    Floor,
-    LinearJob,
-    NeighboursJob,
-    ProbeJob,
-)
+from realign.study.families import FAMILIES
+from realign.study.hrsa import JOBS, FamilyName, Floor
 
-JOBS: dict[str, type[Comparing]] = {
-    "linear": LinearJob,
-    "neighbours": NeighboursJob,
-    "probe": ProbeJob,
-    "extra": ExtraJob,
-}
-
-
-MEASURE: dict[str, Any] = {
-    "linear": linear.measure,
-    "neighbours": neighbours.measure,
-    "extra": extra.measure,
-}
+COMPARABLE = [name for name, family in FAMILIES.items() if family.reads != "models"]
 
 
 def compare(
@@ -45,7 +26,7 @@ def compare(
     right: str | Path | Array,
     text_index: Sequence[int] | Array | None = None,
     labels: Sequence[Any] | None = None,
-    families: Sequence[Family] | Family = ("linear", "neighbours", "extra"),
+    families: Sequence[FamilyName] | FamilyName = ("linear", "neighbours", "extra"),
     floor: Floor | None = None,
     **settings: Any,
 ) -> pd.DataFrame:
@@ -75,10 +56,8 @@ def compare(
             a, b = align(a, b, settings.get("alignment", "ids"))
         for family, job in jobs.items():
             pair = pair_up(a, b, job, attributes)
-            if family == "probe":
-                _probe(pair, labels, job)
-            else:
-                MEASURE[family](pair, job)
+            target = [_target(pair, labels, job)] if FAMILIES[family].reads == "pooled" else []
+            _measure(family)(pair, *target, job)
             frames.append(pair.rows.table().to_pandas())
             estimands |= pair.rows.estimands
     table = pd.concat(frames, ignore_index=True)
@@ -102,27 +81,30 @@ def _array(given: Any) -> Array:
     return np.asarray(given.float() if given.element_size() < 4 else given)
 
 
-def _job(family: Family, floor: Floor | None, settings: Mapping[str, Any]) -> Comparing:
+def _measure(family: str) -> Callable[..., Any]:
+    """The function that measures a family, imported only here: of all families only one needs torch."""
+    return import_module(FAMILIES[family].run.split(":")[0]).measure
+
+
+def _job(family: str, floor: Floor | None, settings: Mapping[str, Any]) -> Any:
     given = {k: v for k, v in settings.items() if k in JOBS[family].model_fields}
     return checked_settings(JOBS[family], {"context": {"floor": floor}, **given})
 
 
-def _probe(pair: Any, labels: Sequence[Any] | None, job: Any) -> None:
-    from realign.hrsa import probe  # scikit-learn, which nothing else here needs
-
+def _target(pair: Any, labels: Sequence[Any] | None, job: Any) -> Target:
     if labels is None or len(labels) != pair.left.tokens:
         have = "none" if labels is None else str(len(labels))
         raise UserError(f"labels: probes need one for each of {pair.left.tokens} rows, and there are {have}")
     if any(label is None for label in labels):
         raise UserError("labels: some rows have none")
-    probe.measure(pair, as_target([str(label) for label in labels], job.task), job)
+    return as_target([str(label) for label in labels], job.task)
 
 
 def _check_settings(families: Sequence[str], settings: dict[str, Any]) -> None:
     if not families:
-        raise UserError(f"families: none is asked for; there are {', '.join(JOBS)}")
-    if unknown := [f for f in families if f not in JOBS]:
-        raise UserError(f"families: no family '{unknown[0]}'; there are {', '.join(JOBS)}")
+        raise UserError(f"families: none is asked for; there are {', '.join(COMPARABLE)}")
+    if unknown := [f for f in families if f not in COMPARABLE]:
+        raise UserError(f"families: no family '{unknown[0]}'; there are {', '.join(COMPARABLE)}")
     known = {name for family in families for name in JOBS[family].model_fields} - {"context"}
     if strange := sorted(set(settings) - known):
         there = ", ".join(sorted(known))

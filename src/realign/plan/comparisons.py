@@ -1,113 +1,119 @@
-"""Which measures a study makes: comparison × corpus × attention mode × family, one file each.
+"""Which comparisons a study makes, and the files of measures of each.
 
-The workflow's targets and the description of the tidy results both come from here.
+The workflow's targets and the description of the tidy results both come from here, so that what is
+planned and what is drawn cannot differ.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from itertools import product
 
-from realign.plan.targets import (
-    Comparison,
-    backbone_comparisons,
-    checkpoint_comparisons,
-    embedder_comparisons,
-    seed_controls,
-)
-from realign.study.hrsa import Context, Family
+from realign.plan.targets import embedded_backbones, seeds_of, trains
+from realign.study.description import Comparison
+from realign.study.families import FAMILIES, Family
 from realign.study.kinds import is_control
+from realign.study.names import EmbedderId
+from realign.study.pairs import Pair
 from realign.study.study import Study
 
 
-@dataclass(frozen=True)
-class Unit:
-    """One file of measures: what is compared, on which states, by which family."""
-
-    comparison: Comparison
-    corpus: str
-    attention: str
-    family: Family
-
-    @property
-    def path(self) -> str:
-        """Where it lies, below the folder of tidy results."""
-        return f"measures/{self.comparison.name}/{self.corpus}+{self.attention}.{self.family}.parquet"
-
-    def context(self, study: Study) -> Context:
-        """What its rows say of the comparison."""
-        c = self.comparison
-        return Context(
-            study=study.study.name,
-            stage=c.stage,  # type: ignore[arg-type]
-            step=c.step,
-            recipe=c.recipe,
-            pair=c.pair,
-            kind=c.kind,
-            tags=c.tags,
-            corpus=self.corpus,
-            seed_left=c.seed_left,
-            seed_right=c.seed_right,
-            floor=c.floor,  # type: ignore[arg-type]
-        )
+def comparisons(study: Study) -> list[Comparison]:
+    """Every comparison that a study makes any measure of, in a fixed order."""
+    planned = (*_backbones(study), *_floors(study), *_embedders(study), *_checkpoints(study), *_seeds(study))
+    with_files = (c.model_copy(update={"files": _files(study, c)}) for c in planned)
+    return [c for c in with_files if c.files]
 
 
 def measured_corpora(study: Study) -> list[str]:
-    """The probe corpora whose states are compared, the main one first."""
+    """The probe corpora that models are compared on, the main one first."""
     return list(study.hrsa.corpora or study.text.probes)
 
 
-def is_labelled(study: Study, corpus: str) -> bool:
-    """Whether a corpus has labels for probes."""
-    probe = study.text.probes[corpus]
-    return probe.embedded is not None or probe.label is not None
-
-
-def has_tokens(study: Study, corpus: str) -> bool:
-    """Whether states of a corpus's tokens are kept, and not of its whole texts alone."""
-    return study.states.selection(corpus).count != 0
-
-
-def floor_comparisons(study: Study) -> Iterator[Comparison]:
-    """Each base backbone with itself made unlike."""
-    bases = dict.fromkeys(pair.left for pair in study.pairs if not is_control(pair.kind))
-    for base in bases:
-        for floor in study.hrsa.floors:
-            yield Comparison(base, base, "backbone", f"{base}-{floor}", "control", (floor,), floor=floor)
-
-
-def measure_units(study: Study) -> list[Unit]:
-    """Every file of measures that a study makes, in a fixed order.
+def _files(study: Study, comparison: Comparison) -> tuple[str, ...]:
+    """A comparison's files: corpus × attention mode × family, as far as a family has corpora and modes.
 
     Backbones are compared on all corpora in all asked attention modes, embedders on all corpora in
     their own mode; checkpoints and controls on the main corpus, backbones there in the first mode.
     """
+    whole = comparison.stage != "checkpoint" and not is_control(comparison.kind)
     corpora, modes = measured_corpora(study), study.hrsa.backbone_attention
-    units = []
-    for comparison in _comparisons(study):
-        whole = comparison.stage != "checkpoint" and not is_control(comparison.kind)
-        if comparison.stage == "backbone":
-            attentions = modes if whole else modes[:1]
-        else:
-            attentions = (study.embedder.attention,)
-        for corpus in corpora if whole else corpora[:1]:
-            for attention in attentions:
-                units += [Unit(comparison, corpus, attention, f) for f in _families(study, corpus)]
-    return units
-
-
-def _families(study: Study, corpus: str) -> list[Family]:
-    """The families that a corpus can serve: probes need labels, all others tokens."""
-    return [
-        family
-        for family in study.hrsa.families
-        if (is_labelled(study, corpus) if family == "probe" else has_tokens(study, corpus))
+    if comparison.stage != "backbone":
+        modes = (study.embedder.attention,)
+    elif not whole:
+        modes = modes[:1]
+    families = [FAMILIES[name] for name in study.hrsa.families]
+    served = [
+        family.file(corpus, attention)
+        for corpus, attention in product((corpora if whole else corpora[:1]) or [""], modes)
+        for family in families
+        if _serves(study, family, comparison, corpus)
     ]
+    return tuple(dict.fromkeys(served))  # a family without corpora or modes has its file once
 
 
-def _comparisons(study: Study) -> Iterator[Comparison]:
-    if not study.hrsa.families:
-        return
-    yield from backbone_comparisons(study)
-    yield from floor_comparisons(study)
-    yield from embedder_comparisons(study)
-    yield from checkpoint_comparisons(study)
-    yield from seed_controls(study)
+def _serves(study: Study, family: Family, comparison: Comparison, corpus: str) -> bool:
+    """Whether a family can compare these two on a corpus: probes need labels, and others of states tokens."""
+    if comparison.stage not in family.stages or (family.corpus and not corpus):
+        return False
+    if family.reads == "states":
+        return study.states.selection(corpus).count != 0
+    if family.reads == "pooled":
+        probe = study.text.probes[corpus]
+        return probe.embedded is not None or probe.label is not None
+    return comparison.floor is None  # which is made of states
+
+
+def _backbones(study: Study) -> Iterator[Comparison]:
+    """Each pair of backbones."""
+    for pair in study.pairs:
+        yield Comparison(
+            left=pair.left, right=pair.right, stage="backbone", pair=pair.name, kind=pair.kind, tags=pair.tags
+        )
+
+
+def _floors(study: Study) -> Iterator[Comparison]:
+    """Each base backbone with itself made unlike."""
+    bases = dict.fromkeys(pair.left for pair in study.pairs if not is_control(pair.kind))
+    for base, floor in product(bases, study.hrsa.floors):
+        yield Comparison(
+            left=base, right=floor, stage="backbone", pair=f"{base}-{floor}", kind="control",
+            tags=(floor,), floor=floor,
+        )  # fmt: skip
+
+
+def _embedders(study: Study) -> Iterator[Comparison]:
+    """Each pair's embedders, seed by seed."""
+    yield from (_trained(*run) for run in _trainings(study))
+
+
+def _checkpoints(study: Study) -> Iterator[Comparison]:
+    """Each pair's declared checkpoints, for the first seed."""
+    for pair, recipe, seed in _trainings(study):
+        if seed == seeds_of(study, recipe)[0]:
+            yield from (_trained(pair, recipe, seed, step) for step in study.recipes[recipe].checkpoints)
+
+
+def _trained(pair: Pair, recipe: str, seed: int, step: int | None = None) -> Comparison:
+    left, right = (str(EmbedderId(side, recipe, seed, step)) for side in (pair.left, pair.right))
+    return Comparison(
+        left=left, right=right, stage="embedder" if step is None else "checkpoint", pair=pair.name,
+        kind=pair.kind, tags=pair.tags, recipe=recipe, step=step, seed_left=seed, seed_right=seed,
+    )  # fmt: skip
+
+
+def _trainings(study: Study) -> Iterator[tuple[Pair, str, int]]:
+    """Each pair, recipe and seed that embedders of both sides are trained with."""
+    for pair, recipe in product(study.pairs, study.recipes):
+        if pair.embed and all(trains(study, recipe, side) for side in (pair.left, pair.right)):
+            yield from ((pair, recipe, seed) for seed in seeds_of(study, recipe))
+
+
+def _seeds(study: Study) -> Iterator[Comparison]:
+    """The floor of training noise: one backbone, two contrastive seeds."""
+    for recipe, backbone in product(study.recipes, embedded_backbones(study)):
+        seeds = seeds_of(study, recipe)[:2]
+        if len(seeds) == 2 and trains(study, recipe, backbone):
+            left, right = (str(EmbedderId(backbone, recipe, seed)) for seed in seeds)
+            yield Comparison(
+                left=left, right=right, stage="embedder", pair=f"{backbone}-seeds", kind="control",
+                tags=("seeds",), recipe=recipe, seed_left=seeds[0], seed_right=seeds[1],
+            )  # fmt: skip

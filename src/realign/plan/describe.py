@@ -1,14 +1,12 @@
 """From a study to its description: every file of tidy results, and what drawings say of its parts."""
 
-from collections.abc import Iterator
-from itertools import groupby
 from typing import Any
 
-from realign.plan.comparisons import measure_units, measured_corpora
+from realign.plan.comparisons import comparisons, measured_corpora
 from realign.plan.evaluations import evaluated_models, planned_tasks
 from realign.plan.targets import embedders
 from realign.study.backbones import scored
-from realign.study.description import Compared, Description, PairEntry
+from realign.study.description import Description, PairEntry
 from realign.study.study import Study
 
 
@@ -42,7 +40,7 @@ def describe(study: Study) -> Description:
             for name, made in study.data.datasets.items()
         },
         benchmarks=benchmarks,
-        compared=tuple(_compared(study)),
+        compared=tuple(comparisons(study)),
         scored=tuple(evaluated_models(study)),
         judged=tuple(scored(study.backbone_scores, study.backbones, study.pairs)),
         trained=tuple(str(run) for run in embedders(study)),
@@ -81,16 +79,3 @@ def _backbone(made: Any) -> dict[str, Any]:
 def _corpus(study: Study, name: str) -> dict[str, Any]:
     probe = study.text.probes[name]
     return {"source": _source(probe), "limit": probe.limit, "labelled_by": probe.labelled_by}
-
-
-def _compared(study: Study) -> Iterator[Compared]:
-    for c, units in groupby(measure_units(study), key=lambda unit: unit.comparison):
-        yield Compared(
-            left=c.left,
-            right=c.floor or c.right,
-            stage=c.stage,  # type: ignore[arg-type]
-            pair=c.pair,
-            kind=c.kind,
-            recipe=c.recipe or "",
-            files=tuple(f"{u.corpus}+{u.attention}.{u.family}" for u in units),
-        )

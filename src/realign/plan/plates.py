@@ -12,6 +12,7 @@ from realign.results.plates import Needs, Plate
 from realign.study.claims import ClaimTest
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
+from realign.study.families import FAMILIES
 from realign.study.figures import Style, View
 from realign.study.kinds import is_control
 from realign.study.names import EmbedderId, is_embedder
@@ -44,9 +45,14 @@ def resolve_view(description: Description, view: View) -> View:
 
 def _measured_corpora(description: Description) -> tuple[str, ...]:
     """The corpora that drawings of measures are about; those of probes where there is nothing else."""
-    found = {(p.family, p.corpus) for p in description.parts_of("measures")}
-    measured = {corpus for family, corpus in found if family in ("linear", "neighbours")}
-    return tuple(_known(description, measured or {corpus for family, corpus in found if family == "probe"}))
+    found = {(_is_of_labels(p), p.corpus) for p in description.parts_of("measures") if p.corpus}
+    measured = {corpus for of_labels, corpus in found if not of_labels}
+    return tuple(_known(description, measured or {corpus for _, corpus in found}))
+
+
+def _is_of_labels(part: Part) -> bool:
+    """Whether measures are of labelled texts, which need not be those that all other measures are of."""
+    return FAMILIES[part.family].reads == "pooled"
 
 
 def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
@@ -109,8 +115,8 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
         return (
             part.stage in needs.stages
             and part.family in needs.families
-            and part.attention == view.attention
-            and (part.family == "probe" or plate.corpora == "any" or part.corpus in view.corpora)
+            and part.attention in ("", view.attention)
+            and (_is_of_labels(part) or plate.corpora == "any" or part.corpus in ("", *view.corpora))
             and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
         )

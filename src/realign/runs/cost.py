@@ -11,6 +11,7 @@ from realign.commands import DONE_BY
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import backbone_in
 from realign.runs.kept import kept_jobs
+from realign.study.families import FAMILIES
 from realign.study.resources import Resources
 from realign.study.study import Study
 
@@ -18,7 +19,7 @@ from realign.study.study import Study
 UNMEASURED_HOURS = {
     **{"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "mine": 0.1, "extract": 0.1, "evaluate": 0.1},
     **dict.fromkeys(("evaluate_warm", "traces"), 0.5),
-    **dict.fromkeys(("hrsa_linear", "hrsa_neighbours", "hrsa_probe", "hrsa_extra"), 0.05),
+    **{family.command: family.usual_hours for family in FAMILIES.values()},
 }
 OTHER_HOURS = 0.002
 PUBLISHING_HOURS = 1 / 3600

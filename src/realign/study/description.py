@@ -12,7 +12,9 @@ from pydantic import Field, model_validator
 
 from realign.study.base import Section, setting
 from realign.study.claims import Claims
+from realign.study.families import parts_of_file
 from realign.study.figures import Figures
+from realign.study.hrsa import Context, Floor
 from realign.study.kinds import Kind
 from realign.study.names import EmbedderId, is_embedder
 
@@ -30,16 +32,39 @@ class PairEntry(Section):
     embed: bool = setting(True, "Whether embedders of both sides are compared.")
 
 
-class Compared(Section):
-    """One comparison of two models' states, and the files of measures that it has."""
+class Comparison(Section):
+    """Two models that are compared, what the comparison stands for, and its files of measures.
+
+    What is not written into the description (`exclude`) only the comparison's jobs need.
+    """
 
     left: str = setting(..., "The model on the left.")
-    right: str = setting(..., "The model on the right.")
-    stage: Literal["backbone", "embedder", "checkpoint"] = setting(..., "Whose states are compared.")
+    right: str = setting(..., "The model on the right, or the floor that is made of the left one.")
+    stage: Literal["backbone", "embedder", "checkpoint"] = setting(..., "Which models are compared.")
     pair: str = setting(..., "The pair, or the name of the control.")
     kind: Kind = setting(..., "What lies between the two.")
     recipe: str = setting("", "The training recipe, for embedders.")
-    files: tuple[str, ...] = setting((), "corpus+attention.family, for each file.")
+    files: tuple[str, ...] = setting((), "Corpus, attention mode and family, for each file.")
+    tags: tuple[str, ...] = setting((), "The pair's free words.", exclude=True)
+    step: int | None = setting(None, "The step of contrastive training, for checkpoints.", exclude=True)
+    seed_left: int | None = setting(None, "The left embedder's contrastive seed.", exclude=True)
+    seed_right: int | None = setting(None, "The right embedder's contrastive seed.", exclude=True)
+    floor: Floor | None = setting(None, "How the right side is made of the left model.", exclude=True)
+
+    @property
+    def name(self) -> str:
+        """The comparison's identity in paths."""
+        return f"{self.left}--vs--{self.right}"
+
+    @property
+    def models(self) -> tuple[str, str]:
+        """The models that are read: a floor is made of the left one alone."""
+        return self.left, self.left if self.floor else self.right
+
+    def context(self, study: str, corpus: str) -> Context:
+        """What rows of measures on a corpus say of the comparison."""
+        own = {name: getattr(self, name) for name in Context.model_fields if name in type(self).model_fields}
+        return Context(**own | {"study": study, "corpus": corpus, "recipe": self.recipe or None})
 
 
 class Part(NamedTuple):
@@ -73,7 +98,7 @@ class Description(Section):
     probe: dict[str, Any] = setting({}, "How probes divide texts: the share for testing, how many times.")
     datasets: dict[str, dict[str, Any]] = setting({}, "The training data sets.")
     benchmarks: dict[str, list[str]] = setting({}, "The benchmarks and their tasks.")
-    compared: tuple[Compared, ...] = setting((), "Every comparison of states.")
+    compared: tuple[Comparison, ...] = setting((), "Every comparison of two models.")
     scored: tuple[str, ...] = setting((), "Models that have benchmark scores.")
     judged: tuple[str, ...] = setting((), "Backbones that have numbers of their own, such as a pass rate.")
     trained: tuple[str, ...] = setting((), "Embedders whose training was logged.")
@@ -118,9 +143,8 @@ class Description(Section):
     def _measures(self) -> Iterator[Part]:
         for c in self.compared:
             for file in c.files:
-                states, family = file.rsplit(".", 1)
-                corpus, attention = states.split("+")
-                path = f"measures/{c.left}--vs--{c.right}/{file}.parquet"
+                corpus, attention, family = parts_of_file(file)
+                path = f"measures/{c.name}/{file}.parquet"
                 about = {"recipe": c.recipe, "stage": c.stage, "pair": c.pair, "kind": c.kind}
                 yield Part("measures", path, corpus=corpus, attention=attention, family=family, **about)
 

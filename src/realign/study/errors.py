@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
 from realign.study.base import NAME_PATTERN
@@ -26,6 +26,24 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """` (did you mean 'x'?)` when a known word is close, else nothing."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def one_of(names: Iterable[str], what: str) -> AfterValidator:
+    """A check that a setting names an entry of a table; `what` says in an error of which."""
+    known = list(names)
+
+    def check(name: str) -> str:
+        if name not in known:
+            hint = nearest(name, known) or f" (known here: {', '.join(known)})"
+            raise ValueError(f"there is no such {what}{hint}")
+        return name
+
+    return AfterValidator(check)
+
+
+def as_choice(names: Iterable[str]) -> WithJsonSchema:
+    """How an editor's schema lists the entries of such a table."""
+    return WithJsonSchema({"type": "string", "enum": list(names)})
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

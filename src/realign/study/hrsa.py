@@ -1,16 +1,17 @@
-"""How hidden states are compared: which measures, on which corpora, with which intervals and floors."""
+"""How two models are compared: which measures, on which corpora, with which intervals and floors."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import Attention
-from realign.study.errors import nearest
+from realign.study.errors import as_choice, nearest, one_of
+from realign.study.families import FAMILIES
 from realign.study.kinds import Kind
 
-Family = Literal["linear", "neighbours", "probe", "extra"]
+FamilyName = Annotated[str, one_of(FAMILIES, "family of measures"), as_choice(FAMILIES)]
 Floor = Literal["shuffled", "rotated"]
 Alignment = Literal["ids", "offsets", "counts"]
 ProbeTask = Literal["auto", "classes", "quantity"]
@@ -36,15 +37,10 @@ class Context(Section):
     )
 
 
-class Comparing(Section):
+class ComparingModels(Section):
     """What every family of measures needs to know."""
 
     context: Context = Field(Context(), description="What the comparison stands for.")
-    alignment: Alignment = setting(
-        "ids",
-        "Which rows stand for each other: equal tokens, row by row; or by `offsets` those that are the same "
-        "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
-    )
     groups: int = setting(
         20,
         "Groups of texts for intervals; with fewer texts each is a group.",
@@ -53,6 +49,16 @@ class Comparing(Section):
     )
     confidence: float = setting(0.95, "Confidence of intervals.", gt=0, lt=1)
     seed: int = setting(0, "The seed of every random choice.", ge=0)
+
+
+class Comparing(ComparingModels):
+    """What families of measures of hidden states need to know beside it."""
+
+    alignment: Alignment = setting(
+        "ids",
+        "Which rows stand for each other: equal tokens, row by row; or by `offsets` those that are the same "
+        "characters; or by `counts`, as published, whatever stands at equal places of equally long texts.",
+    )
 
 
 class Linear(Section):
@@ -143,11 +149,20 @@ class ExtraJob(Comparing, Extra):
     """One comparison's further measures."""
 
 
+# The settings of each family's jobs: its own, and those that it shares with others.
+JOBS: dict[str, type[ComparingModels]] = {
+    "linear": LinearJob,
+    "neighbours": NeighboursJob,
+    "probe": ProbeJob,
+    "extra": ExtraJob,
+}
+
+
 class Hrsa(Section):
     """Which comparisons are made, of what, and how."""
 
-    families: tuple[Family, ...] = setting(
-        ("linear", "neighbours", "probe", "extra"), "Families of measures."
+    families: tuple[FamilyName, ...] = setting(
+        tuple(FAMILIES), f"Families of measures: {', '.join(FAMILIES)}."
     )
     corpora: tuple[Name, ...] = setting((), "Probe corpora, the main one first; none means all of the study.")
     backbone_attention: tuple[Attention, ...] = setting(
@@ -168,18 +183,10 @@ class Hrsa(Section):
     probe: Probe = Field(Probe(), description="Linear probes.")
     extra: Extra = Field(Extra(), description="Further measures.")
 
-    def job(self, family: Family, context: Context, seed: int) -> Comparing:
-        """The settings slice of one comparison's job."""
-        own = getattr(self, family).model_dump()
-        jobs = {"linear": LinearJob, "neighbours": NeighboursJob, "probe": ProbeJob, "extra": ExtraJob}
-        return jobs[family](
-            context=context,
-            alignment=self.alignment,
-            groups=self.groups,
-            confidence=self.confidence,
-            seed=seed,
-            **own,
-        )
+    def job(self, family: str, context: Context, seed: int) -> ComparingModels:
+        """The settings slice of one comparison's job: what all share, and the family's own section."""
+        given = dict(self) | dict(getattr(self, family, {})) | {"context": context, "seed": seed}
+        return JOBS[family](**{name: given[name] for name in JOBS[family].model_fields})
 
     def problems_in(self, study: Any) -> Iterator[str]:
         """Corpora that the study does not have, and names that floors need for themselves."""

@@ -4,13 +4,12 @@ An entry of `KINDS` is all that a new kind needs. Settings that name a kind, the
 read this table; stages get what they show of it in their settings.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Annotated, Any
+from typing import Annotated
 
-from pydantic import AfterValidator, StringConstraints, WithJsonSchema
+from pydantic import StringConstraints
 
 from realign.study.base import Section, setting
-from realign.study.errors import nearest
+from realign.study.errors import as_choice, one_of
 
 Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 
@@ -67,21 +66,5 @@ def is_control(kind: str) -> bool:
     return KINDS[kind].control
 
 
-def _one_of(names: Iterable[str]) -> Callable[[str], str]:
-    known = list(names)
-
-    def check(name: str) -> str:
-        if name not in known:
-            hint = nearest(name, known) or f" (known here: {', '.join(known)})"
-            raise ValueError(f"there is no such kind of pair{hint}")
-        return name
-
-    return check
-
-
-def _schema(names: Iterable[str]) -> Any:
-    return WithJsonSchema({"type": "string", "enum": list(names)})
-
-
-Kind = Annotated[str, AfterValidator(_one_of(KINDS)), _schema(KINDS)]
-AnyKind = Annotated[str, AfterValidator(_one_of([*KINDS, "any"])), _schema([*KINDS, "any"])]
+Kind = Annotated[str, one_of(KINDS, "kind of pair"), as_choice(KINDS)]
+AnyKind = Annotated[str, one_of([*KINDS, "any"], "kind of pair"), as_choice([*KINDS, "any"])]
