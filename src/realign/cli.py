@@ -139,7 +139,7 @@ def _run_stage(name: str, rest: list[str]) -> int:
     if arguments.job and not name.startswith("fetch_"):  # compute nodes often have no network
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
-    from realign.engine.logs import Story, start_logging
+    from realign.engine.logs import LOGS_ONLY, Story, print_into, start_logging
     from realign.runs.attempts import forget_error
     from realign.runs.frozen import read_frozen
     from realign.runs.supervisor import supervise
@@ -147,6 +147,8 @@ def _run_stage(name: str, rest: list[str]) -> int:
     story = Story(arguments.log)
     story.go_on()
     forget_error(arguments.log)
+    if arguments.job and arguments.log and LOGS_ONLY in os.environ:
+        print_into(arguments.log)
     start_logging(arguments.log)
     if arguments.job and read_frozen():
         code = supervise(lambda: _work(name, command, arguments), name, arguments.log)
@@ -215,8 +217,11 @@ def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
 
 def _say(name: str, what: str, log: Path | None) -> None:
     """Say it on the terminal and in the log, of which either may be gone: closed, or on a full disk."""
-    with contextlib.suppress(OSError):
-        print(f"realign {name}: {what}", file=sys.stderr)
+    from realign.engine.logs import prints_into
+
+    if not prints_into(log):
+        with contextlib.suppress(OSError):
+            print(f"realign {name}: {what}", file=sys.stderr)
     if log is not None:
         with contextlib.suppress(OSError), log.open("a", encoding="utf-8") as stream:
             stream.write(f"{name}: {what}\n")

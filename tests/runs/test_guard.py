@@ -37,7 +37,6 @@ def planned(monkeypatch):
     jobs = [job("train", PARAMS, code=EDITED), job("extract", FOLLOWS, after=("train",), code=EDITED)]
     modules = {"train": ("realign.training.loss",), "extract": ("realign.states.capture",)}
     monkeypatch.setattr("realign.runs.causes.changed_modules", lambda job: modules[job.rule])
-    monkeypatch.setattr(module, "jobs_of", lambda dag: jobs)
     costs = {"train": Cost(10, 20, "measured"), "extract": Cost(1, 2, "study")}
     monkeypatch.setattr(module, "costs_of", lambda jobs, study: costs)
     return jobs, costs
@@ -57,24 +56,24 @@ def test_a_run_stops_until_the_cost_is_accepted(planned):
     from snakemake.exceptions import WorkflowError
 
     with pytest.raises(WorkflowError) as stopped:
-        module.guard(None, STUDY, {})
+        module.guard(planned[0], STUDY, {})
     said = str(stopped.value)
     assert "Because of code alone 22 GPU-h would be redone" in said
     assert "realign.training.loss: train 1" in said
     assert "accept_cost=23" in said
     assert "realign touch --stage extract train" in said
     with pytest.raises(WorkflowError):
-        module.guard(None, STUDY, {"accept_cost": 21})
-    module.guard(None, STUDY, {"accept_cost": 23})
+        module.guard(planned[0], STUDY, {"accept_cost": 21})
+    module.guard(planned[0], STUDY, {"accept_cost": 23})
 
 
 def test_cheap_or_kept_work_is_redone_without_asking(planned):
     _, costs = planned
     costs["train"] = Cost(0, 0, "kept")
-    module.guard(None, STUDY, {})
+    module.guard(planned[0], STUDY, {})
     costs["train"] = Cost(1, 9, "measured")
     generous = parse_study({"study": {"name": "mine"}, "backbones": {}, "resources": {"redo_gpu_hours": 12}})
-    module.guard(None, generous, {})
+    module.guard(planned[0], generous, {})
 
 
 def test_hours_of_processors_count_too(planned):
@@ -82,11 +81,11 @@ def test_hours_of_processors_count_too(planned):
 
     _, costs = planned
     costs["train"], costs["extract"] = Cost(0.1, 0, "measured", 0.2), Cost(0.01, 0, "measured", 0.01)
-    module.guard(None, STUDY, {})
+    module.guard(planned[0], STUDY, {})
     said = module.describe(module.redone(*planned))
     assert said.splitlines()[0] == "Because of code alone 0.21 CPU-h would be redone:"
     assert said.splitlines()[-1] == "  1 jobs that cost next to nothing"
     costs["train"] = Cost(50, 0, "measured", 100)
     with pytest.raises(WorkflowError, match="accept_cost=101"):
-        module.guard(None, STUDY, {})
-    module.guard(None, STUDY, {"accept_cost": 101})
+        module.guard(planned[0], STUDY, {})
+    module.guard(planned[0], STUDY, {"accept_cost": 101})

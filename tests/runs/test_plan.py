@@ -271,7 +271,7 @@ def test_what_costs_next_to_nothing_shares_a_line_with_what_made_it_stale():
         "report 1 under 1 s (guessed) follows claims",
         "small ones 31 3.7 min (guessed) not made yet: 30 figures and tables, claims",
         "all 37 1.73 h of jobs, one after the other (87 % stated, 4 % guessed)",
-        "(--all: a line for each rule)",
+        "(realign plan --all: a line for each rule)",
     ]
 
 
@@ -285,7 +285,7 @@ def test_what_is_redrawn_alone_says_why_once():
     assert rendered(*steps)[1:] == [
         "small ones 9 65 s (guessed) settings: dpi 200 → 300: 9 figures and tables",
         "all 9 65 s of jobs, one after the other (100 % guessed)",
-        "(--all: a line for each rule)",
+        "(realign plan --all: a line for each rule)",
     ]
 
 
@@ -305,7 +305,7 @@ def test_a_gpu_rule_is_small_only_beside_the_gpu_hours_of_all():
     steps = [
         Step(rule, "not made yet", (PlannedJob(rule),), Cost(0.001, gpu, "study")) for rule, gpu in costs
     ]
-    assert [line.split()[0] for line in rendered(*steps)] == ["rule", "train", "small", "all", "(--all:"]
+    assert [line.split()[0] for line in rendered(*steps)] == ["rule", "train", "small", "all", "(realign"]
 
 
 def test_a_workflow_that_cannot_be_planned_is_a_clear_error(toy, tmp_path):

@@ -95,16 +95,20 @@ wildcard_constraints:
 # What only a run needs is imported here: a plan is made without it.
 onstart:
     from realign.engine.zygote import hatch
+    from realign.runs.dag import jobs_of
     from realign.runs.frozen import freeze, hand_on
     from realign.runs.guard import guard
     from realign.runs.journal import keep_journal
     from realign.runs.attempts import give_up_what_a_user_must_mend
+    from realign.runs.output import show_plan
     from realign.runs.queue import name_in_queue, refuse_doubles
     from realign.runs.slurm import put_right, refuse_what_would_never_start
 
     refuse_doubles(RUN_RECORD.parent, queued=not workflow.local_exec)
     refuse_what_would_never_start(workflow)
-    guard(workflow.dag, STUDY, workflow.config_settings.config)
+    planned = jobs_of(workflow.dag)
+    guard(planned, STUDY, workflow.config_settings.config)
+    show_plan(workflow, planned, STUDY)
     freeze(RUN_RECORD, STUDY.model_dump(mode="json"), name_in_queue(workflow))
     if workflow.local_exec:
         hatch()  # so that small jobs need not import the libraries each for itself

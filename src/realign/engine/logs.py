@@ -3,22 +3,43 @@
 import contextlib
 import logging
 import os
+import re
 import sys
 from pathlib import Path
 
 FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
+WARNED = re.compile(r"\d\d:\d\d:\d\d W realign\.[\w.]+: (.*)")  # a line of that form that warns, and of what
+# Set by a run that shows its own output: what a job prints then goes to the job's log alone.
+LOGS_ONLY = "REALIGN_LOGS_ONLY"
 
 
 def start_logging(file: Path | None = None, quiet: bool = False) -> None:
     """Send the package's log to stderr and, if asked, whole to a file."""
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers: list[logging.Handler] = []
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_File(file, mode="a", encoding="utf-8"))
+    if not prints_into(file):
+        handlers.append(logging.StreamHandler(sys.stderr))
     logging.basicConfig(
         format=FORMAT, datefmt="%H:%M:%S", level=logging.WARNING, handlers=handlers, force=True
     )
     logging.getLogger("realign").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def print_into(file: Path) -> None:
+    """Send all that this process and those that it starts print to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    end = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(end, 1)
+    os.dup2(end, 2)
+    os.close(end)
+
+
+def prints_into(file: Path | None) -> bool:
+    """Whether what this process prints on stderr lands in that file."""
+    return file is not None and file.exists() and os.path.samestat(file.stat(), os.fstat(2))
 
 
 class _File(logging.FileHandler):

@@ -11,7 +11,7 @@ from typing import Any
 
 from realign.runs.causes import redone_for_code
 from realign.runs.cost import Cost, costs_of
-from realign.runs.dag import PlannedJob, jobs_of
+from realign.runs.dag import PlannedJob
 from realign.runs.flow import ACCEPTED, accepted_cost
 from realign.study.resources import Resources
 from realign.study.study import Study
@@ -98,9 +98,8 @@ def how_to_go_on(found: Sequence[Redone]) -> str:
     )
 
 
-def guard(dag: Any, study: Study, config: Mapping[str, Any]) -> None:
+def guard(jobs: Sequence[PlannedJob], study: Study, config: Mapping[str, Any]) -> None:
     """Stop a run that would redo more than was allowed, before it has done anything."""
-    jobs = jobs_of(dag)
     if not any(job.new_code for job in jobs):
         return
     found = redone(jobs, costs_of(jobs, study))

@@ -21,6 +21,7 @@ from realign.study.study import Study
 # A rule all of whose jobs cost less than this, or than this share of the plan, gets no line of its own.
 SMALL_HOURS = 0.25 / 60
 SMALL_SHARE = 0.01
+FOLLOW = "follow what runs before them"  # the cause of steps that have none of their own
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,11 @@ def make_plan(
 ) -> RunPlan:
     """The steps of a run, in the order that the data flows."""
     study, jobs = planned(snakefile, configfile, config or {}, targets)
-    costs = costs_of(jobs, study)
+    return plan_of(jobs, costs_of(jobs, study), study.resources)
+
+
+def plan_of(jobs: Sequence[PlannedJob], costs: Mapping[str, Cost], limits: Resources) -> RunPlan:
+    """Planned jobs as steps: the jobs of a rule that would run for the same reason."""
     groups: dict[tuple[str, str, bool], list[PlannedJob]] = {}
     for job in sorted(jobs, key=lambda job: job.name):
         groups.setdefault((job.rule, explain(job), costs[job.name].source == "kept"), []).append(job)
@@ -78,7 +83,7 @@ def make_plan(
         Step(rule, why, tuple(members), total(costs[job.name] for job in members))
         for (rule, why, _), members in sorted(groups.items(), key=_flow_order)
     ]
-    return RunPlan(tuple(steps), redone(jobs, costs), study.resources)
+    return RunPlan(tuple(steps), redone(jobs, costs), limits)
 
 
 def planned(
@@ -108,7 +113,7 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
             lines += [f"    {job.name}" for step in row for job in step.jobs]
     lines.append(_line("all", plan.steps, _say_sum(plan.steps)))
     if len(rows) < len(plan.steps):
-        lines.append("(--all: a line for each rule)")
+        lines.append("(realign plan --all: a line for each rule)")
     if plan.redone:
         lines += ["", describe(plan.redone)]
         if is_too_much(plan.redone, plan.limits):
@@ -121,7 +126,7 @@ def _rows(steps: Sequence[Step]) -> list[list[Step]]:
     small = _small_rules(steps)
     groups: dict[tuple[str, str, bool], list[Step]] = {}
     for step in steps:
-        what = ("", _own_cause(step.why)) if step.rule in small else (step.rule, step.why)
+        what = ("", own_cause(step.why)) if step.rule in small else (step.rule, step.why)
         groups.setdefault((*what, step.cost.source == "kept"), []).append(step)
     return sorted(groups.values(), key=lambda row: len(row) > 1)
 
@@ -135,15 +140,15 @@ def _small_rules(steps: Sequence[Step]) -> set[str]:
     return {rule for rule, cost in costs.items() if cost.hours <= hours and cost.gpu_hours <= gpu}
 
 
-def _own_cause(why: str) -> str:
+def own_cause(why: str) -> str:
     """What made a step stale beside the steps before it, which differ from rule to rule."""
-    return re.sub(r"(^|; )follows .*", "", why) or "follow what runs before them"
+    return re.sub(r"(^|; )follows .*", "", why) or FOLLOW
 
 
 def _row(row: Sequence[Step]) -> str:
     if len(row) == 1:
         return _line(row[0].rule, row, _say(row[0].cost), row[0].why)
-    why = f"{_own_cause(row[0].why)}: {_names(row)}"
+    why = f"{own_cause(row[0].why)}: {_names(row)}"
     return _line("small ones", row, _say(total(step.cost for step in row)), why)
 
 

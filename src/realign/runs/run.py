@@ -22,12 +22,14 @@ def main(words: Sequence[str]) -> int:
     options = list(words)
     file = Path(options.pop(0)) if options and not options[0].startswith("-") else DEFAULT_STUDY
     study = load_study(file, changes_of(read_config(_config_of(options))))
-    options += ["--configfile", str(file)]
+    own = [f"--configfile={file}"]  # with `=`, so that no target that follows is taken for another file
+    if not any(word.startswith("--logger") for word in options):
+        own.append("--logger=realign")
     if not {"--snakefile", "-s"} & set(options):
-        options += ["--snakefile", str(find_snakefile())]
+        own.append(f"--snakefile={find_snakefile()}")
     if not any(word.startswith(SAYS_HOW_MUCH) for word in options):
-        options += ["--cores", "all"]
-    code = _snakemake(options)
+        own.append("--cores=all")
+    code = _snakemake([*own, *options])
     if code == 0 and not {"-n", "--dry-run", "--dryrun"} & set(options):
         print_places(study)
     return code
