@@ -14,7 +14,7 @@ def drawn(kind, name):
 def shown(kind, name):
     """The same for a rule's output, the form for pages being listed in the Snakemake report."""
     page = "svg" if kind == "figures" else "csv"
-    labels = {kind[:-1]: PLATES[name].label, "shows": PLATES[name].title}
+    labels = {kind[:-1]: label_of(name), "shows": PLATES[name].title}
     page_entry = report(
         drawn(kind, name)[page],
         caption="../report/plate.rst",

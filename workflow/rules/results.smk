@@ -2,6 +2,7 @@
 # Makes: tidy/study.json, a rule for each figure and table, the claims, and report.html.
 
 from realign.results.catalogue import PLATES
+from realign.results.plates import label_of
 from realign.plan.plates import (
     claims_parts,
     claims_settings,
