@@ -9,10 +9,10 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from realign.names import EmbedderId
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
 from realign.study.figures import Figures, Style
-from realign.study.names import EmbedderId
 from synthetic_results import fill
 
 PAIRS = (

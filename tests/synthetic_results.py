@@ -16,12 +16,12 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from realign.names import EmbedderId, is_embedder
 from realign.results.columns import COLUMNS
 from realign.results.statistics import random_rotation_entropy
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
-from realign.study.names import EmbedderId, is_embedder
 
 SEEDS = (0, 1, 2)
 STEPS = (200, 400, 600)

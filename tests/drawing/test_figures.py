@@ -10,6 +10,7 @@ from realign.drawing.figures import neighbours
 from realign.drawing.figures.cost import costs
 from realign.drawing.panels import columns_for, layer_ticks, pair_label, shorten
 from realign.drawing.style import styled
+from realign.names import EmbedderId
 from realign.plan.plates import plate_parts, plate_settings
 from realign.results.catalogue import FIGURES, PLATES
 from realign.results.columns import COLUMNS
@@ -18,7 +19,6 @@ from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
 from realign.study.figures import Palette
-from realign.study.names import EmbedderId
 from realign.tools.figures import draw_plate
 from realign.training.record import write_tidy
 

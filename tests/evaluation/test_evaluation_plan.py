@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from realign.evaluation.warm import single_tasks
+from realign.names import model_columns
 from realign.plan.evaluations import EvaluationPlan, parse_prompts, planned_tasks
 from realign.study.benchmarks import benchmarks, tasks
 from realign.study.errors import StudyError
 from realign.study.evaluation import EvaluateTask, EvaluateWarm, Evaluation, Quirks
-from realign.study.names import model_columns
 
 PAPER = ("MTEB(Multilingual, v2)", "MTEB(Code, v1)", "BRIGHT")
 
@@ -62,7 +63,9 @@ def test_a_warm_job_does_exactly_the_single_jobs_work():
     plan = EvaluationPlan(study_of(asked), "R")
     passed = EvaluateWarm.model_validate(json.loads(json.dumps(plan.warm_settings("m").as_slice())))
     assert 0 < len(plan.warm) < len(plan.tasks)
-    assert [job.as_slice() for job in passed.jobs()] == [plan.settings("m", t).as_slice() for t in plan.warm]
+    assert [job.as_slice() for job in single_tasks(passed)] == [
+        plan.settings("m", t).as_slice() for t in plan.warm
+    ]
     assert (
         len(
             json.dumps(

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from realign.artifacts.command import RUN_VARIABLE, UserError
+from realign.names import EmbedderId
 from realign.plan.evaluations import EvaluationPlan
 from realign.runs import frozen
 from realign.runs.flow import (
@@ -21,7 +22,6 @@ from realign.runs.flow import (
 from realign.runs.frozen import freeze, hand_on
 from realign.runs.supervisor import memory_record
 from realign.study.errors import StudyError
-from realign.study.names import EmbedderId
 
 STUDY = {"study": {"name": "mine"}, "backbones": {}}
 

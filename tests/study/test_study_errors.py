@@ -4,10 +4,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from realign.names import EmbedderId
 from realign.study.base import MAX_SEED
 from realign.study.errors import StudyError
 from realign.study.load import load_study, overlay
-from realign.study.names import EmbedderId
 from realign.study.project import Project
 from realign.study.resources import Resources
 

@@ -2,7 +2,7 @@ import json
 import subprocess
 import sys
 
-from realign.study.names import EmbedderId
+from realign.names import EmbedderId
 from realign.training.record import write_tidy
 
 

@@ -30,7 +30,7 @@ from realign.results.columns import COLUMNS, NUMBERS
 from realign.results.statistics import UNKNOWN, Estimate, holm
 from realign.results.tidy import Tidy
 from realign.results.verdicts import FAILS, HOLDS, UNDECIDED, overall
-from realign.study.claims import Claims, ClaimTest
+from realign.study.claims import ClaimTest
 from realign.study.drawing import JudgeClaims
 
 ESTIMANDS: dict[str, Callable[[Evidence, ClaimTest], Iterator[Finding]]] = {
@@ -58,8 +58,7 @@ def judge(asked: JudgeClaims, tidy: Tidy) -> dict[str, list[Finding]]:
     """Every claim's findings, judged."""
     evidence = Evidence(asked, tidy)
     judged = {}
-    order = list(Claims(tensions=True).all())  # ours first, as they are stated; then the study's own
-    for name in sorted(asked.claims, key=lambda n: order.index(n) if n in order else len(order)):
+    for name in dict.fromkeys((*asked.order, *asked.claims)):
         findings = [
             f
             for test in asked.claims[name].tests

@@ -16,8 +16,8 @@ import pandas as pd
 from realign.artifacts.command import Job, UserError
 from realign.evaluation.aggregates import Entry, Mean, TaskScores, benchmark_means, holes
 from realign.evaluation.queries import frame_of, write
+from realign.names import model_columns
 from realign.study.evaluation import CollectScores
-from realign.study.names import model_columns
 
 log = logging.getLogger(__name__)
 

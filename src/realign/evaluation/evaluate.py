@@ -33,7 +33,6 @@ from realign.evaluation.prompts import PromptPlan, prompt_hash
 from realign.evaluation.queries import QueryScores, write
 from realign.evaluation.shelf import VectorShelf
 from realign.evaluation.tasks import build_task, mteb_task
-from realign.study.benchmarks import installed_mteb
 from realign.study.evaluation import EvaluateTask
 
 log = logging.getLogger(__name__)
@@ -197,7 +196,7 @@ def describe(asked: EvaluateTask, task: Any, encoder: Encoder, result: TaskResul
         "preset": asked.preset,
         "prompts": dict(sorted(encoder.prefixed.items())),
         "prompt_hash": prompt_hash(encoder.prefixed),
-        "mteb_version": installed_mteb(),
+        "mteb_version": mteb.__version__,
         "dataset_revision": result.dataset_revision,
         "seed": asked.seed,
         "dtype": asked.dtype,

@@ -25,7 +25,6 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
 from realign.evaluation.task_files import TaskFile
-from realign.study.benchmarks import installed_mteb
 from realign.study.evaluation import TASK_FILES, EvaluateTask, TaskSource
 
 log = logging.getLogger(__name__)
@@ -56,20 +55,20 @@ def build_task(settings: EvaluateTask, data: Sequence[Path]) -> Any:
 
 def mteb_task(name: str, revision: str = "", version: str = "", seed: int = 42) -> Any:
     """One of mteb's own tasks, refused where it is not what was planned."""
-    if version and version != installed_mteb():
+    if version and version != mteb.__version__:
         raise UserError(
-            f"{name}: planned with mteb {version}, and this machine has {installed_mteb()}; "
+            f"{name}: planned with mteb {version}, and this machine has {mteb.__version__}; "
             "install the same version everywhere and plan again"
         )
     try:
         found = mteb.get_task(name)
     except KeyError:
-        raise UserError(f"mteb {installed_mteb()} has no task '{name}'") from None
+        raise UserError(f"mteb {mteb.__version__} has no task '{name}'") from None
     here = found.metadata.dataset.get("revision", "")
     if revision and here != revision:
         raise UserError(
             f"{name}: its dataset was planned at revision {revision}, and the installed mteb "
-            f"{installed_mteb()} takes {here}; scores of the two are not comparable. Install the mteb "
+            f"{mteb.__version__} takes {here}; scores of the two are not comparable. Install the mteb "
             "that the plan was made with, or make the lists anew (python -m realign.evaluation.catalogue)"
         )
     return type(found)(seed=seed)

@@ -14,7 +14,7 @@ from realign.artifacts.store import WorkStore
 from realign.engine.progress import Progress
 from realign.evaluation import evaluate
 from realign.evaluation.commands import EVALUATE
-from realign.study.evaluation import WARM_DONE, EvaluateWarm
+from realign.study.evaluation import WARM_DONE, EvaluateTask, EvaluateWarm
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def run(job: Job[EvaluateWarm]) -> None:
     store = WorkStore(job.work.folder.parent)
     report: dict[str, str] = {}
     seconds = 0.0
-    tasks = job.settings.jobs()
+    tasks = single_tasks(job.settings)
     with Progress("evaluate", len(tasks), "tasks") as told:
         for settings, data in zip(tasks, _shares(job), strict=True):
             places = {name: job.scratch / f"{name}.json" for name in EVALUATE.outputs}
@@ -46,6 +46,12 @@ def run(job: Job[EvaluateWarm]) -> None:
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     job.output("report").write_text(text, encoding="utf-8")
     job.note(seconds=round(seconds, 3))  # what it costs from nothing, though much of it may have been done
+
+
+def single_tasks(settings: EvaluateWarm) -> list[EvaluateTask]:
+    """The slices of the single jobs, exactly as those jobs get them."""
+    shared = settings.common.model_dump()
+    return [EvaluateTask.model_validate(shared | task.model_dump()) for task in settings.tasks]
 
 
 def _shares(job: Job[EvaluateWarm]) -> list[list[Path]]:

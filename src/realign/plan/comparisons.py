@@ -7,11 +7,11 @@ planned and what is drawn cannot differ.
 from collections.abc import Iterator
 from itertools import product
 
+from realign.names import EmbedderId
 from realign.plan.targets import embedded_backbones, seeds_of, trains
 from realign.study.description import Comparison
 from realign.study.families import FAMILIES, Family
 from realign.study.kinds import is_control
-from realign.study.names import EmbedderId
 from realign.study.pairs import Pair
 from realign.study.study import Study
 

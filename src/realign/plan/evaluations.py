@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from realign.names import is_embedder
 from realign.plan.targets import checkpoints, embedders, seeds_of
 from realign.study.benchmarks import benchmarks, installed_mteb, tasks
 from realign.study.errors import StudyError
@@ -29,7 +30,6 @@ from realign.study.evaluation import (
     bright_task,
     unknown_prompts,
 )
-from realign.study.names import is_embedder
 from realign.study.study import Study
 
 ONE_INSTRUCTION = "one_bright_instruction"

@@ -7,15 +7,15 @@ and the other from an archive.
 from collections.abc import Iterable
 
 from realign.measures import MEASURES
+from realign.names import EmbedderId, is_embedder
 from realign.results.catalogue import PLATES
 from realign.results.plates import Needs, Plate
-from realign.study.claims import ClaimTest
+from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, ClaimTest
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.families import FAMILIES
 from realign.study.figures import Style, View
 from realign.study.kinds import is_control
-from realign.study.names import EmbedderId, is_embedder
 
 
 def _known(description: Description, names: Iterable[str]) -> list[str]:
@@ -86,6 +86,7 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
     if "backbones" in facts:
         shown = {n for p in pairs for n in (p.left, p.right)}
         facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
+    labels = _labels(description, pairs, view)
     return DrawPlate(
         plate=name,
         study=description.name,
@@ -93,8 +94,8 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
         style=Style() if plate.is_table else description.figures.style,
         view=view,
         pairs=pairs,
-        labels=_labels(description, pairs, view),
-        origins=_origins(description, pairs) if plate.references else {},
+        labels=labels,
+        known=labels | _origins(description, pairs) if plate.references else {},
         facts=facts,
     )
 
@@ -174,11 +175,13 @@ def report_settings(description: Description) -> WriteReport:
 
 
 def claims_settings(description: Description) -> JudgeClaims:
-    """The settings slice of the claims."""
+    """The settings slice of the claims: ours first, as they are stated, then the study's own."""
+    claims, ours = description.claims.all(), [*PAPER_CLAIMS, *PAPER_TENSIONS]
     return JudgeClaims(
         study=description.name,
         alpha=description.claims.alpha,
-        claims=description.claims.all(),
+        claims=claims,
+        order=tuple(sorted(claims, key=lambda n: (ours.index(n) if n in ours else len(ours), n))),
         pairs=description.pairs,
         view=resolve_view(description, description.figures.view),
     )

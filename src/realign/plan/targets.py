@@ -1,6 +1,6 @@
 """The embedders that a study trains and the checkpoints that it keeps of them, in a fixed order."""
 
-from realign.study.names import EmbedderId
+from realign.names import EmbedderId
 from realign.study.study import Study
 
 

@@ -13,7 +13,6 @@ from realign.results.plates import label_of
 from realign.results.tidy import read_table
 from realign.study.description import Description
 from realign.study.drawing import PlateText, WriteReport
-from realign.study.kinds import is_control
 
 
 def run(job: Job[WriteReport]) -> None:
@@ -32,7 +31,7 @@ def run(job: Job[WriteReport]) -> None:
         title=study.title or study.name,
         answer=verdicts.answer(tested),
         numbers=verdicts.numbers(tested),
-        sizes=list(sizes(study, facts)),
+        sizes=list(sizes(study, facts, job.settings.controls)),
         tested=tested,
         untested=[card for card in claims if not card.tested],
         figures=[p for p in plates if p.name in figures],
@@ -53,9 +52,9 @@ def with_words(known: Collection[PlateText], made: Collection[str]) -> Iterator[
             yield PlateText(name=name, heading=f"{label_of(name)}.", title=label_of(name), caption="")
 
 
-def sizes(study: Description, facts: RunFacts) -> Iterator[str]:
+def sizes(study: Description, facts: RunFacts, controls: Collection[str]) -> Iterator[str]:
     """The sizes that the verdicts rest on."""
-    compared = [p for p in study.pairs if not is_control(p.kind)]
+    compared = [p for p in study.pairs if p.kind not in controls]
     split = ", ".join(f"{n} {kind}" for kind, n in Counter(p.kind.upper() for p in compared).items())
     yield f"{count(len(compared), 'pair')} of backbones" + (f" ({split})" if split else "")
     if facts.parameters:

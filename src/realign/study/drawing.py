@@ -10,6 +10,8 @@ from realign.study.description import PairEntry
 from realign.study.figures import Style, View
 from realign.study.kinds import KINDS, PairKind, is_control
 
+CONTROLS = tuple(filter(is_control, KINDS))
+
 
 class DrawPlate(Section):
     """What one figure or table is asked to show; nothing in it concerns any other."""
@@ -22,13 +24,10 @@ class DrawPlate(Section):
     pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
     kinds: dict[str, PairKind] = setting(KINDS, "How each kind of pair is shown.")
     labels: dict[str, str] = setting({}, "Names of backbones and corpora as people read them.")
-    origins: dict[str, str] = setting({}, "Hub ids of backbones, by which published values are found.")
+    known: dict[str, str] = setting(
+        {}, "The names by which published values are found: each backbone's hub id, or its label."
+    )
     facts: dict[str, Any] = setting({}, "Settings of the study that the plate prints.")
-
-    @property
-    def known(self) -> dict[str, str]:
-        """What each backbone may be published as: its hub id, or its label."""
-        return self.labels | self.origins
 
 
 class JudgeClaims(Section):
@@ -37,10 +36,9 @@ class JudgeClaims(Section):
     study: str = setting("", "The study's name.")
     alpha: float = setting(0.05, "Level of every test.", gt=0, lt=0.5)
     claims: dict[str, Claim] = setting({}, "The claims by name.")
+    order: tuple[str, ...] = setting((), "The names of all claims in the order of the page.")
     pairs: tuple[PairEntry, ...] = setting((), "The study's pairs.")
-    controls: tuple[str, ...] = setting(
-        tuple(filter(is_control, KINDS)), "Kinds of pairs that are floors, which `any` leaves out."
-    )
+    controls: tuple[str, ...] = setting(CONTROLS, "Kinds of pairs that are floors, which `any` leaves out.")
     view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
 
 
@@ -57,3 +55,4 @@ class WriteReport(Section):
     """The words of the report beyond the results that it is given."""
 
     plates: tuple[PlateText, ...] = setting((), "The figures and tables that the study makes, drawn or not.")
+    controls: tuple[str, ...] = setting(CONTROLS, "Kinds of pairs that are floors, which are counted apart.")

@@ -302,11 +302,6 @@ class EvaluateWarm(Section):
     tasks: tuple[TaskSource, ...] = setting(..., "The tasks.")
     counts: tuple[int, ...] = setting(..., "How many data files each task has, in the order they are given.")
 
-    def jobs(self) -> list[EvaluateTask]:
-        """The slices of the single jobs, exactly as those jobs get them."""
-        shared = self.common.model_dump()
-        return [EvaluateTask.model_validate(shared | task.model_dump()) for task in self.tasks]
-
 
 class FetchTask(Section):
     """The slice of a job that fetches one mteb task's dataset."""

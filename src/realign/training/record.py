@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from realign.study.names import EmbedderId
+from realign.names import EmbedderId
 
 METRICS = (
     "loss", "val_loss", "val_ndcg_at_10", "tokens", "tokens_per_second", "padding_share", "memory_gb",

@@ -21,7 +21,7 @@ from realign.artifacts.manifest import content_hash
 from realign.artifacts.store import WorkStore, work_key
 from realign.engine.launch import OutOfMemory, launch
 from realign.engine.steplog import read_steps
-from realign.study.names import EmbedderId
+from realign.names import EmbedderId
 from realign.study.recipe import Train
 from realign.training.index import Source, build_index, describe_sources
 from realign.training.record import write_tidy
