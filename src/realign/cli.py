@@ -12,13 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from realign.commands import STAGES, TOOLS, load_command, resolve
 from realign.engine.signals import stopping_on_interrupt
 
 if TYPE_CHECKING:
-    from realign.artifacts.command import Command
     from realign.artifacts.store import Work
 
 STOPPED = 130  # the exit code of a command that Ctrl-C ended
@@ -26,9 +25,22 @@ STOPPED = 130  # the exit code of a command that Ctrl-C ended
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the exit code is 0 only when it did what was asked."""
+    words = list(sys.argv[1:] if argv is None else argv)
     try:
         with stopping_on_interrupt():
-            return _run(argv)
+            if not words or words[0] in ("-h", "--help", "--version"):
+                return _introduce(version=words[:1] == ["--version"])
+            name, rest = words[0], words[1:]
+            if name in TOOLS:
+                return _run_tool(name, rest)
+            if name in STAGES:
+                code = _ask(words)
+                return _run_stage(name, rest) if code is None else code
+            from realign.study.errors import nearest
+
+            hint = nearest(name, [*STAGES, *TOOLS]) or "; see realign --help"
+            print(f"realign: no command '{name}'{hint}", file=sys.stderr)
+            return 2
     except KeyboardInterrupt:
         return STOPPED
     except OSError as error:
@@ -40,29 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    words = list(sys.argv[1:] if argv is None else argv)
-    if not words or words[0] in ("-h", "--help"):
-        with _reader_may_leave():
-            print(_overview())
-        return 0
-    if words[0] == "--version":
-        from importlib.metadata import version
+def _introduce(version: bool) -> int:
+    from importlib import metadata
 
-        with _reader_may_leave():
-            print(version("realign"))
-        return 0
-    name, rest = words[0], words[1:]
-    if name in TOOLS:
-        return _run_tool(name, rest)
-    if name in STAGES:
-        code = _ask(words)
-        return _run_stage(name, rest) if code is None else code
-    from realign.study.errors import nearest
-
-    hint = nearest(name, [*STAGES, *TOOLS]) or "; see realign --help"
-    print(f"realign: no command '{name}'{hint}", file=sys.stderr)
-    return 2
+    with _reader_may_leave():
+        print(metadata.version("realign") if version else _overview())
+    return 0
 
 
 @contextmanager
@@ -139,64 +134,68 @@ def _run_stage(name: str, rest: list[str]) -> int:
     if arguments.job and not name.startswith("fetch_"):  # compute nodes often have no network
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
-    from realign.engine.logs import LOGS_ONLY, Story, print_into, start_logging
+    from realign.artifacts.arguments import read_request
+    from realign.artifacts.command import execute
+    from realign.artifacts.store import WorkStore
+    from realign.engine.logs import LOGS_ONLY, LogFile, print_into, start_logging
     from realign.runs.attempts import forget_error
-    from realign.runs.frozen import read_frozen
-    from realign.runs.supervisor import supervise
+    from realign.runs.frozen import check_frozen, read_frozen
+    from realign.runs.supervisor import end_child, supervise
 
-    story = Story(arguments.log)
-    story.go_on()
+    log_file = LogFile(arguments.log)
+    log_file.go_on()
     forget_error(arguments.log)
     if arguments.job and arguments.log and LOGS_ONLY in os.environ:
         print_into(arguments.log)
     start_logging(arguments.log)
-    if arguments.job and read_frozen():
-        code = supervise(lambda: _work(name, command, arguments), name, arguments.log)
-    else:
-        code = _work(name, command, arguments)
+    # From here on two processes: the job's parent has its child's exit code, and the child has none yet.
+    supervised = bool(arguments.job and read_frozen())
+    code = supervise(name, arguments.log) if supervised else None
+    if code is None:
+        try:
+            request = read_request(command, arguments)
+            check_frozen(command, request.code)
+            execute(
+                command,
+                request.settings,
+                request.inputs,
+                request.outputs,
+                WorkStore(request.store),
+                arguments.threads or 1,
+                arguments.force,
+                before_work=lambda work: _may_work(name, work, arguments),
+            )
+            code = 0
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 (explained, with its traceback if need be)
+            code = _explain(name, error, arguments.log)
+        if supervised:
+            end_child(code)
     if code == 0:
-        story.end()
+        log_file.end()
     return code
 
 
-def _work(name: str, command: "Command[Any]", arguments: argparse.Namespace) -> int:
-    from realign.artifacts.arguments import read_request
-    from realign.artifacts.command import Interrupted, NodeError, UserError, execute
+def _explain(name: str, error: BaseException, log: Path | None) -> int:
+    """Say why a stage did not come to its end; the exit code."""
+    from realign.artifacts.command import Interrupted, NodeError, UserError
     from realign.artifacts.manifest import ManifestError
-    from realign.artifacts.store import WorkStore
     from realign.runs.attempts import record_error
-    from realign.runs.frozen import check_frozen
 
-    try:
-        request = read_request(command, arguments)
-        check_frozen(command, request.code)
-        execute(
-            command,
-            request.settings,
-            request.inputs,
-            request.outputs,
-            WorkStore(request.store),
-            arguments.threads or 1,
-            arguments.force,
-            before_work=lambda work: _may_work(name, work, arguments),
-        )
-    except (UserError, ManifestError, FileNotFoundError) as error:
-        _say(name, str(error), arguments.log)
+    if isinstance(error, UserError | ManifestError | FileNotFoundError):
+        _say(name, str(error), log)
         # A file may come late on a shared file system, a hub or a node be out of order for an hour.
         passes = isinstance(error, NodeError) or name.startswith("fetch_")
         if isinstance(error, UserError) and not passes:
-            record_error(arguments.log, str(error))
+            record_error(log, str(error))
         return 1
-    except Interrupted as leaving:
-        _say(name, str(leaving), arguments.log)
+    if isinstance(error, Interrupted):
+        _say(name, str(error), log)
         return Interrupted.exit_code
-    except KeyboardInterrupt:
-        _say(name, "stopped; what was finished is kept. Run it again to go on", arguments.log)
+    if isinstance(error, KeyboardInterrupt):
+        _say(name, "stopped; what was finished is kept. Run it again to go on", log)
         return STOPPED
-    except Exception:
-        logging.getLogger(__name__).exception("%s stopped on an error of its own", name)
-        return 1
-    return 0
+    logging.getLogger(__name__).error("%s stopped on an error of its own", name, exc_info=error)
+    return 1
 
 
 def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:

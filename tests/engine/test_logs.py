@@ -1,17 +1,17 @@
 """A job's log tells the whole of it: every attempt, and what its workers said."""
 
-from realign.engine.logs import Story
+from realign.engine.logs import LogFile
 
 
 def attempt(log, line, done):
     """One attempt, before which Snakemake removes the log."""
     log.unlink(missing_ok=True)
-    story = Story(log)
-    story.go_on()
+    file = LogFile(log)
+    file.go_on()
     with log.open("a") as stream:
         stream.write(line + "\n")
     if done:
-        story.end()
+        file.end()
 
 
 def test_attempts_that_did_not_finish_stay_in_the_log(tmp_path):
@@ -26,6 +26,6 @@ def test_attempts_that_did_not_finish_stay_in_the_log(tmp_path):
 
 
 def test_without_a_log_there_is_nothing_to_tell():
-    story = Story(None)
-    story.go_on()
-    story.end()
+    file = LogFile(None)
+    file.go_on()
+    file.end()

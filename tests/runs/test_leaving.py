@@ -44,7 +44,7 @@ SAVER = """
 import os, sys, time
 from pathlib import Path
 from realign.engine.signals import Leaving
-from realign.runs.supervisor import supervise
+from realign.runs.supervisor import end_child, supervise
 place = Path(sys.argv[1])
 def work():
     with Leaving() as leaving:
@@ -57,7 +57,10 @@ def work():
             time.sleep(0.1)
         (place / "saved").touch()
     return 75
-sys.exit(supervise(work, "train", None))
+code = supervise("train", None)
+if code is None:
+    end_child(work())
+sys.exit(code)
 """
 
 

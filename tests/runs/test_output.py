@@ -14,7 +14,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLogHandlerBase
 
-from realign.engine.logs import LOGS_ONLY, Story
+from realign.engine.logs import LOGS_ONLY, LogFile
 from realign.runs import output
 from realign.runs.cost import Cost
 from realign.runs.dag import PlannedJob
@@ -203,7 +203,7 @@ def test_a_warning_is_shown_once_however_many_jobs_give_it(told, tmp_path):
 
 def test_of_a_group_only_those_that_died_are_told_as_failed(told, tmp_path):
     members = [told.start(number, "pairs", f"{number}.log", dataset=f"d{number}") for number in (1, 2)]
-    Story(tmp_path / "2.log").go_on()
+    LogFile(tmp_path / "2.log").go_on()
     (tmp_path / "2.log").write_text("pairs: raw.jsonl: no such file\n")
     said = told(LogEvent.GROUP_ERROR, level=logging.ERROR, aux_logs=["slurm/7.log"], job_error_info=members)
     assert "slurm/7.log" in said

@@ -17,7 +17,7 @@ import pytest
 import snakemake_executor_plugin_slurm
 
 from realign.artifacts.command import UserError
-from realign.engine.logs import Story
+from realign.engine.logs import LogFile
 from realign.runs import status
 from realign.runs.journal import RunJournal, read_journal
 
@@ -274,9 +274,9 @@ def test_of_a_group_only_the_job_that_died_has_failed(tmp_path, monkeypatch, cap
         journal.emit(logging.makeLogRecord(record))
     for number, words in (("1", ""), ("2", "pairs: d2.jsonl, line 3: not JSON\n")):  # 3 never began
         log = tmp_path / f"{number}.log"
-        Story(log).go_on()
+        LogFile(log).go_on()
         log.write_text(words)
-    Story(tmp_path / "1.log").end()
+    LogFile(tmp_path / "1.log").end()
     assert status.main(["--configfile", "config.yaml"]) == 1
     said = capsys.readouterr().out
     assert rows(said)["pairs"] == [0, 0, 2, 1]

@@ -16,7 +16,7 @@ import os, sys, time
 from pathlib import Path
 from realign.engine.logs import start_logging
 from realign.engine.signals import Leaving
-from realign.runs.supervisor import MemoryGroup, supervise
+from realign.runs.supervisor import MemoryGroup, end_child, supervise
 
 how, place = sys.argv[1], Path(sys.argv[2])
 log = place / "logs/train/base+full+s0.log"
@@ -46,7 +46,10 @@ if how == "memory":
     counts = iter((0, 1))
     MemoryGroup.kills = lambda self: next(counts)
     MemoryGroup.limit_mb = lambda self: 1000
-sys.exit(supervise(work, "train", log))
+code = supervise("train", log)
+if code is None:
+    end_child(work())
+sys.exit(code)
 """
 
 

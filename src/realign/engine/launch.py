@@ -6,6 +6,7 @@ to the workers as a notice file, which reaches other machines as well. How each 
 read from the files they write, because launchers in between lose exit codes.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +75,14 @@ def launch(
     if processes * nodes > 1:
         log.info("%d processes on %d nodes", processes * nodes, nodes)
     log.debug("launching %s", " ".join(command))
-    with Leaving(second=signal.default_int_handler) as leaving:
-        code = _watch(command, path, leaving, _environment(processes, nodes, threads))
+    environment = _environment(processes, nodes, threads)
+    with Leaving(second=signal.default_int_handler) as leaving, _started(command, environment) as process:
+        notice = notice_path(path)
+        while (code := process.poll()) is None:
+            if leaving.asked and not notice.exists():
+                log.info("asked to leave (%s): the workers save after this step", leaving.received)
+                notice.touch()
+            time.sleep(POLL_SECONDS)
     _judge(path, code, processes * nodes)
 
 
@@ -149,25 +156,20 @@ def _environment(processes: int, nodes: int, threads: int | None) -> dict[str, s
     return environment
 
 
-def _watch(command: Sequence[str], spec: Path, leaving: Leaving, environment: Mapping[str, str]) -> int:
+@contextlib.contextmanager
+def _started(command: Sequence[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """The workers' process, which does not outlive the block."""
     # A session of its own: a signal to this process's group reaches the workers once, as a notice.
-    # It is told to leave when this process dies, so that no worker is left without a parent.
+    # It gets SIGTERM when this process dies, so that no worker is left without a parent.
     process = subprocess.Popen(
         command,
         env=environment,
         start_new_session=True,
         preexec_fn=leave_with_parent if sys.platform == "linux" else None,
     )
-    told = False
     last = signal.SIGTERM
     try:
-        while (code := process.poll()) is None:
-            if leaving.asked and not told:
-                log.info("asked to leave (%s): the workers save after this step", leaving.received)
-                notice_path(spec).touch()
-                told = True
-            time.sleep(POLL_SECONDS)
-        return code
+        yield process
     except KeyboardInterrupt:
         last = signal.SIGINT  # which ends a worker in the middle of its step
         raise

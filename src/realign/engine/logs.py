@@ -66,7 +66,7 @@ def _unfinished(log: Path) -> Path:
     return log.with_name(f".{log.name}.unfinished")
 
 
-class Story:
+class LogFile:
     """One log over all attempts of a job, though Snakemake removes a job's log before each.
 
     Until the job is done, what was logged is kept under a second name beside the log.
@@ -90,6 +90,6 @@ class Story:
                 os.link(self._log, self._kept)
 
     def end(self) -> None:
-        """The job is done: its next run is another story."""
+        """The job is done: its next run begins a new log."""
         if self._kept is not None:
             self._kept.unlink(missing_ok=True)

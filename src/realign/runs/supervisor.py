@@ -13,22 +13,26 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from realign.artifacts.command import Interrupted
 from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
-from realign.engine.signals import SIGNALS, heeded, stopping_on_interrupt
+from realign.engine.signals import SIGNALS, heeded
 
 log = logging.getLogger(__name__)
 CGROUPS = Path("/sys/fs/cgroup")
 STOPS: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGHUP: "a terminal that closed"}
 
 
-def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
-    """Do `work` in a child process and return its exit code; tell a death that could not tell itself."""
+def supervise(rule: str, job_log: Path | None) -> int | None:
+    """Go on as a child of this process: None there, and in the parent the child's exit code.
+
+    The child does the work and ends in `end_child`. The parent explains a death that the child could not.
+    """
     memory = MemoryGroup.of_this_process()
     killed_before = memory.kills()
     sys.stdout.flush()
@@ -36,7 +40,12 @@ def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until both know what to do at one
     child = os.fork()
     if child == 0:
-        os._exit(_as_child(work))
+        os.setsid()  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
+        leave_with_parent()
+        # A warning before a time limit is for work that can save and leave; other work uses the time left.
+        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        return None
     received = _pass_signals_to(child)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code in (0, Interrupted.exit_code):
@@ -45,25 +54,16 @@ def supervise(work: Callable[[], int], rule: str, job_log: Path | None) -> int:
         _record(job_log, memory.limit_mb())
     if out_of_memory or code < 0:
         reason = next((n for n in received if n != signal.SIGUSR1), -code)
-        log.error("%s", _obituary(rule, job_log, reason, out_of_memory, memory.limit_mb()))
+        log.error("%s", _cause_of_death(rule, job_log, reason, out_of_memory, memory.limit_mb()))
     return 128 - code if code < 0 else code
 
 
-def _as_child(work: Callable[[], int]) -> int:
-    try:
-        os.setsid()  # a terminal's Ctrl-C reaches the parent alone, which passes it on once
-        leave_with_parent()
-        # A warning before a time limit is for work that can save and leave; other work uses the time left.
-        signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        with stopping_on_interrupt():
-            code = work()
-    except SystemExit as leaving:
-        code = leaving.code if isinstance(leaving.code, int) else 1
+def end_child(code: int) -> NoReturn:
+    """End a child of `supervise` at once: no library's exit handler may change the code of finished work."""
     sys.stdout.flush()
     sys.stderr.flush()
     logging.shutdown()
-    return code
+    os._exit(code)
 
 
 def _pass_signals_to(child: int) -> list[int]:
@@ -81,7 +81,9 @@ def _pass_signals_to(child: int) -> list[int]:
     return received
 
 
-def _obituary(rule: str, job_log: Path | None, number: int, out_of_memory: bool, limit: int | None) -> str:
+def _cause_of_death(
+    rule: str, job_log: Path | None, number: int, out_of_memory: bool, limit: int | None
+) -> str:
     here = f"{rule}, job {_job_name(job_log)}"
     if out_of_memory:
         of = f" of {limit} MB" if limit else ""
