@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from realign.artifacts.command import UserError
 from realign.backbones.layout import load_tokenizer
 from realign.backbones.model import load_model
-from realign.study.backbones import Backbone
+from realign.study.sources import Backbone
 
 
 @pytest.fixture

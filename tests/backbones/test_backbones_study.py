@@ -6,18 +6,19 @@ from pydantic import ValidationError
 from realign.artifacts.arguments import build_parser
 from realign.artifacts.command import Command
 from realign.backbones import commands, rlvr
-from realign.study.backbones import (
+from realign.commands import load_command
+from realign.study.backbones import Rlvr, ScoreBackbone, TuningHardware
+from realign.study.kinds import KINDS
+from realign.study.pairs import Pair
+from realign.study.sources import (
+    SOURCES,
     Backbone,
-    Rlvr,
-    ScoreBackbone,
-    TuningHardware,
     backbone_problems,
     base_of,
     held_out_problems,
     kind_of,
     scored,
 )
-from realign.study.pairs import Pair
 from realign.text.problems import Problem
 
 
@@ -45,14 +46,17 @@ PAIRS = (
         ({}, "got none"),
         ({"hub": "a/b", "path": "x"}, "got hub and path"),
         ({"path": "x", "revision": "main"}, "revision belongs to hub"),
-        ({"pypi": "a==1"}, "pypi and file belong together"),
+        ({"pypi": "a==1"}, "pypi needs file: The file or folder inside the package"),
         ({"path": "x", "sha256": "0"}, "sha256 belongs to pypi"),
-        ({"hub": "a/b", "license": "mit"}, "license is for imported models"),
+        (
+            {"hub": "a/b", "license": "mit"},
+            "license belongs to path, gguf, pypi: An imported model's licence",
+        ),
         ({"hub": "a b"}, "String should match pattern"),
         ({"hub": "a/b", "revision": "-x; rm"}, "String should match pattern"),
         ({"rlvr": {}}, "Field required"),
-        ({"pretrain": {}, "dtype": "bfloat16"}, "dtype is for imported models; use `stored`"),
-        ({"hub": "a/b", "dtype": "bfloat16"}, "a hub's weights are kept as they are"),
+        ({"pretrain": {}, "dtype": "bfloat16"}, "dtype belongs to .*, and recipes have `stored`"),
+        ({"hub": "a/b", "dtype": "bfloat16"}, "a hub's are kept as they are"),
         ({"pretrain": {"architecture": {"heads": 3, "key_value_heads": 2}}}, "heads must be a multiple"),
     ],
 )
@@ -62,14 +66,14 @@ def test_a_backbone_has_one_sound_source(source, words):
 
 
 def test_changing_one_setting_of_a_recipe_keeps_the_others():
-    tuned, plain = TRIPLE["rlvr"].rlvr.recipe(), Rlvr()
+    tuned, plain = TRIPLE["rlvr"].recipe, Rlvr()
     assert tuned.optimisation.steps == 9
     assert tuned.optimisation.learning_rate == plain.optimisation.learning_rate
     assert type(tuned) is Rlvr
 
 
 def test_a_slice_holds_what_decides_the_result_and_nothing_else():
-    recipe = TRIPLE["rlvr"].rlvr.recipe()
+    recipe = TRIPLE["rlvr"].recipe
     faster = recipe.model_copy(update={"hardware": TuningHardware(micro_batch=7, processes=4)})
     assert recipe.as_slice() == faster.as_slice()
     assert "hardware" not in recipe.as_slice()
@@ -97,6 +101,12 @@ def test_bases_kinds_and_what_is_scored():
     assert scored(ScoreBackbone(), TRIPLE, PAIRS) == ["base", "sft", "rlvr", "noise"]
     assert scored(ScoreBackbone(backbones="paired"), TRIPLE, PAIRS) == list(TRIPLE)
     assert scored(ScoreBackbone(backbones="none"), TRIPLE, PAIRS) == []
+
+
+def test_every_source_that_makes_models_has_a_command_of_its_name():
+    makes_here = {name: source.given for name, source in SOURCES.items() if source.makes_here}
+    assert {name: load_command(name).settings for name in makes_here} == makes_here
+    assert {source.kind for source in SOURCES.values()} <= {"", *KINDS}
 
 
 def test_missing_parents_and_circles_are_named():

@@ -19,9 +19,9 @@ def test_the_smoke_version_makes_the_same_things_from_the_same_sources(studies):
     whole, smoke = studies
     assert list(smoke.backbones) == list(whole.backbones)
     for name, backbone in smoke.backbones.items():
-        assert (backbone.source, backbone.parent) == (
+        assert (backbone.source, backbone.parents) == (
             whole.backbones[name].source,
-            whole.backbones[name].parent,
+            whole.backbones[name].parents,
         )
         assert (backbone.pypi, backbone.file) == (whole.backbones[name].pypi, whole.backbones[name].file)
     assert smoke.pairs == whole.pairs

@@ -9,24 +9,27 @@ def only(has):
     return "|".join(names) or "(?!)"  # what matches nothing
 
 
-def seeded(recipe):
-    """A recipe with the study's seed where it has none of its own."""
-    if hasattr(recipe, "optimisation"):
-        own = recipe.optimisation
-        return recipe.model_copy(update={"optimisation": seeded(own)})
-    return (
-        recipe
-        if recipe.seed is not None
-        else recipe.model_copy(update={"seed": STUDY.study.seed})
-    )
+def seeded(settings):
+    """Settings with the study's seed where they, or their optimisation, leave it open."""
+    update = {}
+    if hasattr(settings, "optimisation"):
+        update["optimisation"] = seeded(settings.optimisation)
+    if getattr(settings, "seed", 0) is None:
+        update["seed"] = STUDY.study.seed
+    return settings.model_copy(update=update)
 
 
-def tuning_hardware(rule, section):
+def recipe(wildcards):
+    """How a backbone is made here."""
+    return seeded(STUDY.backbones[wildcards.backbone].recipe)
+
+
+def tuning_hardware(rule):
     """How a derivation is computed; a resource, since it makes nothing stale."""
 
     def flags(wildcards):
         gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
-        own = getattr(STUDY.backbones[wildcards.backbone], section).hardware
+        own = STUDY.backbones[wildcards.backbone].given.hardware
         return own.flags(
             **({"processes": gpus} if gpus and own.processes is None else {})
         )
@@ -34,9 +37,11 @@ def tuning_hardware(rule, section):
     return flags
 
 
-def parent_model(wildcards):
-    """The backbone that a derived one is made from."""
-    return artifact(f"{R}/backbones/{STUDY.backbones[wildcards.backbone].parent}/model")
+def parent_models(wildcards):
+    """The backbones that one is made from, in the order of its settings."""
+    parents = STUDY.backbones[wildcards.backbone].parents
+    models = [artifact(f"{R}/backbones/{parent}/model") for parent in parents]
+    return {part: [model[part] for model in models] for part in ("manifest", "data")}
 
 
 def import_source(wildcards):
@@ -45,8 +50,7 @@ def import_source(wildcards):
     backbone = STUDY.backbones[name]
     if backbone.pypi:
         return artifact(f"{R}/packages/backbones/{name}")
-    given = backbone.gguf or backbone.path
-    data = own(f"backbones.{name}.{backbone.source}", given)
+    data = own(f"backbones.{name}.{backbone.source}", backbone.given)
     if backbone.gguf:
         return dict(data=data)
     inside = sorted(str(path) for path in Path(data).glob("*") if path.is_file())
@@ -99,6 +103,6 @@ def checks_of(backbone):
     """
     pairs = [p for p in STUDY.pairs if backbone in (p.left, p.right)]
     waits = lambda p: p.right == backbone or (
-        len(pairs) == 1 and STUDY.backbones[p.right].source not in DERIVED
+        len(pairs) == 1 and not STUDY.backbones[p.right].made_here
     )
     return [ancient(f"{R}/pairs/{p.name}.json") for p in pairs if waits(p)]

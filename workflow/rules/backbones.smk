@@ -2,14 +2,8 @@
 # Needs: {R}/text/pretrain.jsonl, {R}/text/problems/*.jsonl, {R}/text/probes/*.jsonl
 # Makes: {R}/backbones/<backbone>/model, {R}/tidy/backbones/<backbone>.parquet, {R}/pairs/<pair>.json
 
-from realign.study.backbones import (
-    DERIVED,
-    CheckPairJob,
-    ScoreJob,
-    base_of,
-    kind_of,
-    scored,
-)
+from realign.study.backbones import CheckPairJob, ScoreJob
+from realign.study.sources import base_of, kind_of, scored
 
 
 include: "../helpers/backbones.smk"
@@ -105,9 +99,9 @@ rule pretrain:
     threads: threads_of("pretrain", 1)
     resources:
         **limits("pretrain", memory_gb=4, gpus=0),
-        hardware=tuning_hardware("pretrain", "pretrain"),
+        hardware=tuning_hardware("pretrain"),
     params:
-        job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].pretrain)),
+        job=lambda wc: job("pretrain", recipe(wc)),
     shell:
         "realign pretrain --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --text {input.text:q} --problems {input.problems:q}"
@@ -116,7 +110,7 @@ rule pretrain:
 
 rule sft:
     input:
-        unpack(parent_model),
+        unpack(parent_models),
         problems=f"{R}/text/problems/train.jsonl",
     output:
         **MODEL,
@@ -130,9 +124,9 @@ rule sft:
     threads: threads_of("sft", 1)
     resources:
         **limits("sft", memory_gb=4, gpus=0),
-        hardware=tuning_hardware("sft", "sft"),
+        hardware=tuning_hardware("sft"),
     params:
-        job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].sft.recipe())),
+        job=lambda wc: job("sft", recipe(wc)),
     shell:
         "realign sft --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -141,7 +135,7 @@ rule sft:
 
 rule rlvr:
     input:
-        unpack(parent_model),
+        unpack(parent_models),
         problems=f"{R}/text/problems/train.jsonl",
     output:
         **MODEL,
@@ -155,9 +149,9 @@ rule rlvr:
     threads: threads_of("rlvr", 1)
     resources:
         **limits("rlvr", memory_gb=4, gpus=0),
-        hardware=tuning_hardware("rlvr", "rlvr"),
+        hardware=tuning_hardware("rlvr"),
     params:
-        job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].rlvr.recipe())),
+        job=lambda wc: job("rlvr", recipe(wc)),
     shell:
         "realign rlvr --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -166,7 +160,7 @@ rule rlvr:
 
 rule untrained:
     input:
-        unpack(parent_model),
+        unpack(parent_models),
     output:
         **MODEL,
     log:
@@ -179,9 +173,7 @@ rule untrained:
     resources:
         **limits("untrained", memory_gb=4),
     params:
-        job=lambda wc: job(
-            "untrained", seeded(STUDY.backbones[wc.backbone].untrained.recipe())
-        ),
+        job=lambda wc: job("untrained", recipe(wc)),
     shell:
         "realign untrained --job {params.job:q} --log {log:q} --threads {threads}"
         " --like {input.data:q} --model {output.model:q}"

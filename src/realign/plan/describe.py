@@ -5,9 +5,11 @@ from typing import Any
 from realign.plan.comparisons import comparisons, measured_corpora
 from realign.plan.evaluations import evaluated_models, planned_tasks
 from realign.plan.targets import embedders
-from realign.study.backbones import scored
+from realign.study.data import Dataset
 from realign.study.description import Description, PairEntry
+from realign.study.sources import Backbone, scored
 from realign.study.study import Study
+from realign.study.text import ProbeCorpus
 
 
 def describe(study: Study) -> Description:
@@ -50,30 +52,19 @@ def describe(study: Study) -> Description:
     )
 
 
-def _source(made: Any) -> str:
-    """Where something comes from, in a few words: the first of its sources that is given."""
-    for name in ("hub", "pypi", "path", "gguf", "file", "embedded", "pretrain", "sft", "rlvr", "untrained"):
-        value = getattr(made, name, None)
-        if value is None:
-            continue
-        if parent := getattr(value, "parent", None) or getattr(value, "like", None):
-            return f"{name} from {parent}"
-        if name in ("path", "gguf", "file"):  # a folder of this machine tells others nothing
-            return str(value).rsplit("/", 1)[-1]
-        if name == "pretrain":
-            return "pretrained here"
-        packages = getattr(value, "packages", value)
-        if name == "pypi":
-            return packages if isinstance(packages, str) else ", ".join(packages)
-        return str(getattr(value, "id", value))
-    return ""
-
-
-def _backbone(made: Any) -> dict[str, Any]:
-    told: dict[str, Any] = {"source": _source(made)}
+def _source(made: Dataset | ProbeCorpus) -> str:
+    """Where texts come from, in a few words."""
     if made.hub:
-        told |= {"hub": made.hub, "revision": made.revision}
-    return told
+        return made.hub.id
+    if made.pypi:
+        return ", ".join(made.pypi.packages)
+    # a folder of this machine tells others nothing
+    return made.file.rsplit("/", 1)[-1] if made.file else str(made.embedded)
+
+
+def _backbone(made: Backbone) -> dict[str, Any]:
+    hub = {"hub": made.given, "revision": made.revision} if made.source == "hub" else {}
+    return {"source": made.origin, **hub}
 
 
 def _corpus(study: Study, name: str) -> dict[str, Any]:

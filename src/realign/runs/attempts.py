@@ -11,11 +11,6 @@ from typing import Any
 
 from realign.artifacts.files import write_text_whole
 
-# Rules whose jobs go on from what an earlier attempt saved; a longer limit would only make them wait longer.
-RESUMING = frozenset(
-    ("train", "sft", "rlvr", "pretrain", "extract", "mine", "evaluate", "evaluate_warm", "traces")
-)
-
 
 def error_record(log: Path) -> Path:
     """Where a job records the error that its user must mend."""

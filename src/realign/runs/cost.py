@@ -13,22 +13,24 @@ from realign.runs.flow import backbone_in
 from realign.runs.kept import kept_jobs
 from realign.study.families import FAMILIES
 from realign.study.resources import Resources
+from realign.study.sources import SOURCES
 from realign.study.study import Study
 
 # Hours of a job that was never measured and for which the study states none: a guess, said as one.
 UNMEASURED_HOURS = {
-    **{"train": 1.0, "rlvr": 1.0, "sft": 0.5, "pretrain": 0.5, "mine": 0.1, "extract": 0.1, "evaluate": 0.1},
+    **{name: source.hours for name, source in SOURCES.items() if source.hours},
+    **{"train": 1.0, "mine": 0.1, "extract": 0.1, "evaluate": 0.1},
     **dict.fromkeys(("evaluate_warm", "traces"), 0.5),
     **{family.command: family.usual_hours for family in FAMILIES.values()},
 }
 OTHER_HOURS = 0.002
 PUBLISHING_HOURS = 1 / 3600
-SOURCES = ("kept", "measured", "study", "guess")  # from the most to the least certain
+CERTAINTY = ("kept", "measured", "study", "guess")  # from the most to the least certain
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Hours of wall clock and of GPUs, and where the number comes from: one of `SOURCES`."""
+    """Hours of wall clock and of GPUs, and where the number comes from: one of `CERTAINTY`."""
 
     hours: float
     gpu_hours: float
@@ -95,6 +97,6 @@ def _hours(job: PlannedJob, measured: Mapping[str, float], resources: Resources)
 def total(costs: Iterable[Cost]) -> Cost:
     """The sum; its source is the least certain of its parts."""
     costs = list(costs)
-    source = max((c.source for c in costs), key=SOURCES.index, default="measured")
+    source = max((c.source for c in costs), key=CERTAINTY.index, default="measured")
     hours, gpu, cpu = (sum(getattr(c, name) for c in costs) for name in ("hours", "gpu_hours", "cpu_hours"))
     return Cost(hours, gpu, source, cpu)

@@ -17,13 +17,14 @@ from realign.artifacts.command import UserError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import load_command
 from realign.plan.evaluations import with_prompts
-from realign.runs.attempts import RESUMING, enough_time, time_records
+from realign.runs.attempts import enough_time, time_records
 from realign.runs.frozen import name_run, read_frozen
 from realign.runs.supervisor import enough_memory, memory_records
 from realign.study.base import Section
 from realign.study.errors import StudyError
 from realign.study.load import load_study, parse_study
 from realign.study.resources import RuleResources
+from realign.study.sources import SOURCES
 from realign.study.study import Study
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
@@ -38,6 +39,12 @@ SITE_RESOURCES = {
     "slurm_account": "account",
     "qos": "qos",
     "constraint": "constraint",
+}
+
+# Rules whose jobs go on from what an earlier attempt saved; a longer limit would only make them wait longer.
+RESUMING = {
+    *("train", "extract", "mine", "evaluate", "evaluate_warm", "traces"),
+    *(name for name, source in SOURCES.items() if source.trains),
 }
 
 # One meaning for each wildcard, in every rule.

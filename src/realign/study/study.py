@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from realign.study.backbones import (
-    Backbone,
-    ScoreBackbone,
-    backbone_problems,
-    held_out_problems,
-    tokenizers_differ,
-)
+from realign.study.backbones import ScoreBackbone
 from realign.study.base import Name, Section
 from realign.study.claims import Claims
 from realign.study.data import Data
@@ -27,6 +21,7 @@ from realign.study.pairs import Pair
 from realign.study.project import Project
 from realign.study.recipe import Recipe, recipe_problems
 from realign.study.resources import Resources
+from realign.study.sources import Backbone, backbone_problems, held_out_problems, tokenizers_differ
 from realign.study.states import States
 from realign.study.text import Text
 from realign.study.traces import Traces
