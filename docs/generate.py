@@ -1,14 +1,17 @@
 """What the manual says of the code is made from the code: `python docs/generate.py --write`, or `--check`.
 
 docs/api.md holds the signatures and docstrings of what is meant to be called; the diagram in
-docs/architecture.md holds the rooms and who imports whom. Both are read from the syntax trees: nothing
-is imported, so this costs no time.
+docs/architecture.md holds the rooms and who imports whom. Both are read from the syntax trees. The table of
+measures in docs/hrsa.md is read from `realign.measures`, which imports nothing, so this costs no time.
 """
 
 import ast
 import sys
 from collections.abc import Iterator
+from math import inf, pi
 from pathlib import Path
+
+from realign.measures import MEASURES
 
 ROOT = Path(__file__).resolve().parents[1]
 SRC = ROOT / "src" / "realign"
@@ -102,6 +105,30 @@ def rooms() -> str:
     return "\n".join([*lines, "```", ""])
 
 
+def measures() -> str:
+    """The table of measures: each number that is declared, its range and the meaning of its interval."""
+    lines = [
+        "| family | measure | level | number | range | its interval is about |",
+        "|---|---|---|---|---|---|",
+    ]
+    family = ""
+    for measure in MEASURES.values():
+        first = [measure.family if measure.family != family else "", f"`{measure.name}`", measure.level]
+        family = measure.family
+        for name, statistic in measure.statistics.items():
+            about = statistic.estimand.replace("|", "\\|") or "no interval"
+            lines.append(f"| {' | '.join([*first, f'`{name}`', _range(*statistic.bounds), about])} |")
+            first = ["", "", ""]
+    return "\n".join([*lines, ""])
+
+
+def _range(low: float, high: float) -> str:
+    shown = {pi / 2: "π/2", 0.0: "0", 1.0: "1", -1.0: "−1"}
+    if high == inf:
+        return "" if low == -inf else f"{shown[low]} or more"
+    return f"{shown[high]} or less" if low == -inf else f"{shown[low]} to {shown[high]}"
+
+
 def _imported(room: str) -> set[str]:
     names: set[str] = set()
     for path in (SRC / room).rglob("*.py"):
@@ -119,13 +146,12 @@ def _tree(path: Path) -> ast.Module:
 
 def pages() -> dict[Path, str]:
     """Every page that is made, or holds a part that is, and what it must hold."""
-    architecture = ROOT / "docs" / "architecture.md"
-    before, rest = architecture.read_text(encoding="utf-8").split(MARKS[0])
-    after = rest.split(MARKS[1], 1)[1]
-    return {
-        ROOT / "docs" / "api.md": api(),
-        architecture: before + MARKS[0] + rooms() + MARKS[1] + after,
-    }
+    made = {ROOT / "docs" / "api.md": api()}
+    for name, part in (("architecture.md", rooms()), ("hrsa.md", measures())):
+        page = ROOT / "docs" / name
+        before, rest = page.read_text(encoding="utf-8").split(MARKS[0])
+        made[page] = before + MARKS[0] + part + MARKS[1] + rest.split(MARKS[1], 1)[1]
+    return made
 
 
 def main(words: list[str]) -> int:

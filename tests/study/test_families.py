@@ -1,0 +1,96 @@
+"""Families of comparisons: the guide that adds one, followed to the letter on a copy of the code."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+ROOT = Path(__file__).resolve().parents[2]
+STUDY = """
+study: {name: own}
+backbones: {base: {path: base}, tuned: {path: tuned}}
+pairs: [{left: base, right: tuned, kind: rlvr, embed: false}]
+hrsa: {families: [update]}
+evaluation: {backbones: false}
+claims:
+  own: {moved: {says: It moved., tests: [{statistic: level, measure: relative_update, rule: above, threshold: 0.2}]}}
+"""
+USE = """
+import json
+from pathlib import Path
+from realign.claims.judge import judge
+from realign.plan.comparisons import comparisons
+from realign.plan.describe import describe
+from realign.plan.plates import claims_parts, claims_settings
+from realign.results.tidy import Tidy
+from realign.runs.dag import planned_jobs
+from realign.stages import run
+from realign.study.load import load_study
+
+study = load_study(Path("own.yaml"))
+jobs = planned_jobs(Path("Snakefile").resolve(), Path.cwd(), Path("own.yaml").resolve())
+(comparison,) = comparisons(study)
+(part,) = [part for part in claims_parts(describe(study)) if part.table == "measures"]
+settings = study.hrsa.job("update", comparison.context("own", part.corpus), study.study.seed).as_slice()
+made = run("hrsa_update", left="base", right="tuned", measures=f"tidy/{part.path}", settings=settings)
+(finding,) = judge(claims_settings(describe(study)), Tidy([made["measures"]]))["moved"]
+print(json.dumps({
+    "rules": [job.name for job in jobs if job.rule.startswith(("hrsa", "extract"))],
+    "outputs": [output for job in jobs if job.rule == "hrsa_update" for output in job.outputs],
+    "finding": [finding.what, finding.estimate.value, finding.estimate.error, finding.verdict],
+}))
+"""
+
+
+@pytest.fixture
+def copied(tmp_path):
+    """A copy of the code and of the workflow to which the guide's family was added."""
+    guide = (ROOT / "docs" / "how-to.md").read_text("utf-8").split("## … add a family of comparisons")[1]
+    entry, job, measures, code = re.findall(r"   ```python\n(.*?)   ```", guide, re.DOTALL)[:4]
+    shutil.copytree(ROOT / "src" / "realign", tmp_path / "realign")
+    shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
+    shutil.copy(ROOT / "Snakefile", tmp_path)
+    for file, before, added in (
+        ("study/families.py", "    for family in (\n", entry),
+        ("study/hrsa.py", "JOBS: dict[str, type[ComparingModels]] = {\n", job),
+    ):
+        path = tmp_path / "realign" / file
+        text = path.read_text("utf-8")
+        assert text.count(before) == 1
+        path.write_text(text.replace(before, before + added), "utf-8")
+    with (tmp_path / "realign" / "measures.py").open("a", encoding="utf-8") as file:
+        file.write(measures)
+    (tmp_path / "realign" / "hrsa" / "update.py").write_text(code, "utf-8")
+    return tmp_path
+
+
+def test_a_family_without_a_corpus_is_added_as_the_guide_says(copied):
+    random = np.random.default_rng(0)
+    base = {f"layer{i}": random.standard_normal((3, 4)).astype(np.float32) for i in range(8)}
+    tuned = {name: tensor * np.float32(1.1 + i / 10) for i, (name, tensor) in enumerate(base.items())}
+    for name, tensors in (("base", base), ("tuned", tuned)):
+        (copied / name).mkdir()
+        save_file(tensors, copied / name / "model.safetensors")
+    (copied / "own.yaml").write_text(STUDY)
+    environment = {
+        "PYTHONPATH": str(copied), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
+        "HOME": str(copied), "MPLCONFIGDIR": str(copied),
+    }  # fmt: skip
+    words = [sys.executable, "-c", textwrap.dedent(USE)]
+    done = subprocess.run(words, env=environment, cwd=copied, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["rules"] == ["hrsa_update(comparison=base--vs--tuned)"]  # no states, no corpus, no floors
+    assert told["outputs"] == ["results/own/tidy/measures/base--vs--tuned/update.parquet"]
+    what, value, error, verdict = told["finding"]
+    moved = np.arange(1, 9) / 10
+    assert (what, verdict) == ("Relative update, backbones", "holds")
+    assert value == pytest.approx(moved.mean(), rel=1e-5)
+    assert error == pytest.approx(moved.std(ddof=1) / np.sqrt(8), rel=1e-5)
