@@ -53,12 +53,13 @@ print(json.dumps({
 def copied(tmp_path):
     """A copy of the code and of the workflow to which the guide's family was added."""
     guide = (ROOT / "docs" / "how-to.md").read_text("utf-8").split("## … add a family of comparisons")[1]
-    entry, job, measures, code = re.findall(r"   ```python\n(.*?)   ```", guide, re.DOTALL)[:4]
+    blocks = re.findall(r"   ```python\n(.*?)   ```", guide, re.DOTALL)[:4]
+    entry, job, measures, code = map(textwrap.dedent, blocks)
     shutil.copytree(ROOT / "src" / "realign", tmp_path / "realign")
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     shutil.copy(ROOT / "Snakefile", tmp_path)
     for file, before, added in (
-        ("study/families.py", "    for family in (\n", entry),
+        ("study/families.py", "    for family in (\n", f"{entry.rstrip()},\n"),
         ("study/hrsa.py", "JOBS: dict[str, type[ComparingModels]] = {\n", job),
     ):
         path = tmp_path / "realign" / file
@@ -83,7 +84,7 @@ def test_a_family_without_a_corpus_is_added_as_the_guide_says(copied):
         "PYTHONPATH": str(copied), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
         "HOME": str(copied), "MPLCONFIGDIR": str(copied),
     }  # fmt: skip
-    words = [sys.executable, "-c", textwrap.dedent(USE)]
+    words = [sys.executable, "-c", USE]
     done = subprocess.run(words, env=environment, cwd=copied, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     told = json.loads(done.stdout.splitlines()[-1])

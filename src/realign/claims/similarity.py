@@ -19,7 +19,7 @@ from realign.study.description import PairEntry
 def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """The measure itself, or how far it lies from the floor of the same backbones' other seeds."""
     for pair, attention in _places(evidence, test):
-        about = {"stage": test.stage, "attention": attention, "corpus": evidence.main_corpus}
+        about = {"stage": test.stage, "attention": attention, "corpus": (evidence.main_corpus, "")}
         rows = _rows(evidence, test, pair=pair.name, **about)
         estimate, facts = _read(evidence, test, rows), {}
         if test.rule.endswith("_floor"):
@@ -35,7 +35,7 @@ def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
 def change(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """Embedders minus backbones."""
     for pair, attention in _places(evidence, test):
-        about = {"pair": pair.name, "attention": attention, "corpus": evidence.main_corpus}
+        about = {"pair": pair.name, "attention": attention, "corpus": (evidence.main_corpus, "")}
         before, after = (_rows(evidence, test, stage=s, **about) for s in ("backbone", "embedder"))
         first, last = _read(evidence, test, before), _read(evidence, test, after)
         facts = {"backbones": first.value, "embedders": last.value}
@@ -50,7 +50,7 @@ def progress(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     its top has nowhere to rise, and must not have been lost by the checkpoint.
     """
     for pair, attention in _places(evidence, test):
-        about = {"pair": pair.name, "attention": attention, "corpus": evidence.main_corpus}
+        about = {"pair": pair.name, "attention": attention, "corpus": (evidence.main_corpus, "")}
         rows = _rows(evidence, test, **about)
         between = rows[rows["stage"] == "checkpoint"]
         step = test.by_step or between["step"].min(skipna=True)
@@ -136,10 +136,13 @@ def title_of(test: ClaimTest) -> str:
 
 
 def _places(evidence: Evidence, test: ClaimTest, measure: str = "") -> Iterator[tuple[PairEntry, str]]:
-    """Every selected pair in each attention mode that was measured; embedders have one of their own."""
+    """Every selected pair in each attention mode that was measured; embedders have one of their own.
+
+    A measure of the models themselves has no mode, as it has no corpus: an empty text stands for either.
+    """
     stage = "embedder" if on_embedders(test) else "backbone"
     there = set(pick(evidence.measures, stage=stage, measure=measure or test.measure)["attention"])
-    attentions = [a for a in test.attentions if a in there] or test.attentions[:1]
+    attentions = [a for a in ("", *test.attentions) if a in there] or test.attentions[:1]
     return ((pair, attention) for pair in evidence.pairs(test) for attention in attentions)
 
 
@@ -175,4 +178,5 @@ def _finding(
         if rows["se"].isna().all() and np.isfinite(estimate.error):
             facts["errors"] = "read from shown intervals: these measures were written without errors"
     limit = test.threshold if threshold is None else threshold
+    what = what.removesuffix(", ")  # of a measure without attention modes
     return Finding(pair.name, what, test, estimate, limit, sorted(set(rows["file"].astype(str))), facts)

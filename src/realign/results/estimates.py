@@ -37,6 +37,9 @@ def number_of(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 
         if len(means):
             return moving_together(row_estimates(means, declared.main.bounds))
     rows = readings(frame, measure, preset)
+    whole = rows[rows["layer_left"].isna()]
+    if len(whole):  # a number of the models themselves rather than of their layers
+        return moving_together(row_estimates(whole, declared.main.bounds))
     rows = rows[rows["layer_left"] == rows["layer_right"]]
     last = declared.layers == "final"
     rows = rows[rows["layer_left"] == rows["layer_left"].max()] if last else rows[rows["layer_left"] >= first]
