@@ -2,7 +2,9 @@
 
 HSIC needs only a few sums over pairs of tokens. With many tokens they come from the features
 (D × D products, layer pair by layer pair), with fewer from Gram blocks that all layers share; both
-stream, and both give the sums by group, so that the jackknife costs almost nothing more.
+stream, and both give the sums by group, so that the jackknife costs almost nothing more. For centred X
+(n × p) and Y (n × q), HSIC = ‖XᵀY‖² = Σ_ij (XXᵀ)_ij (YYᵀ)_ij (Kornblith et al. 2019); the formulas of
+CKA itself stand in `kernel_sums`.
 """
 
 import numpy as np
@@ -45,9 +47,10 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
     blocks = groups.blocks(max(16, size))
     starts = np.concatenate([[0], np.cumsum([b.size for b in blocks])])
     count, tokens = groups.count, groups.tokens
+    # Σ K_ij L_ij by the groups of i and j, of the two models' layers and of each layer with itself
     across = np.zeros((count, count, left.layers, right.layers))
     own = [np.zeros((count, count, s.layers)) for s in (left, right)]
-    rows = [np.zeros((s.layers, tokens, count)) for s in (left, right)]
+    rows = [np.zeros((s.layers, tokens, count)) for s in (left, right)]  # Σ_j K_ij by the group of j
     sides = (left, right)
     with Progress("Gram blocks", len(blocks) * (len(blocks) + 1) // 2, "blocks") as progress:
         for i, first in enumerate(blocks):
@@ -56,6 +59,7 @@ def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> Ck
             for j, second in enumerate(blocks[: i + 1]):
                 there = slice(starts[j], starts[j + 1])
                 theirs = mine if i == j else [s.stack(range(s.layers), second) for s in sides]
+                # (layers, rows of the first block, rows of the second)
                 grams = [products.grams(a, b) for a, b in zip(mine, theirs, strict=True)]
                 sums = products.gram_sums(grams[0], grams[1])
                 g, h = first.group, second.group

@@ -1,7 +1,12 @@
 """Dimension-wise correlation: does each coordinate of one model follow the same one of the other?
 
 Pearson's r of every dimension over tokens, for all pairs of layers, from sums by group. A
-dimension that does not vary has no correlation and is left out of means.
+dimension that does not vary has no correlation and is left out of means. For dimension d of layers i and j
+
+    r_d = (E[x_d y_d] − E[x_d] E[y_d]) / (σ(x_d) σ(y_d)),
+
+with every mean over the tokens that remain when a group is left out. Arrays over what is left out have
+1 + g entries for g groups: none, then each in turn.
 """
 
 import numpy as np
@@ -22,12 +27,12 @@ class Correlation:
 
     def __init__(self, left: Side, right: Side, groups: Groups, products: Products):
         self.means = np.full((len(groups.lost), left.layers, right.layers), np.nan)
-        self.final = np.zeros((len(groups.lost), left.width))
+        self.final = np.zeros((len(groups.lost), left.width))  # r by dimension, of the last layers
         squares = [self._squares(side, groups) for side in (left, right)]
         per_layer = 8 * groups.count * right.layers * left.width
         blocks = groups.blocks(rows_at_once(left.width, left.layers))
         for tile in tiles(left.layers, max(1, TILE_BYTES // per_layer)):
-            sums = np.zeros((groups.count, len(tile), right.layers, left.width))
+            sums = np.zeros((groups.count, len(tile), right.layers, left.width))  # Σ x_d y_d by group
             for block in follow(blocks, "correlations", unit="blocks"):
                 x, y = left.stack(tile, block), right.stack(range(right.layers), block)
                 sums[block.group] += products.by_dimension(x, y)
@@ -40,7 +45,7 @@ class Correlation:
 
     @staticmethod
     def _squares(side: Side, groups: Groups) -> Array:
-        sums = np.zeros((groups.count, side.layers, side.width))
+        sums = np.zeros((groups.count, side.layers, side.width))  # Σ x_d² by group
         for layer in range(side.layers):
             for block in groups.blocks(rows_at_once(side.width)):
                 x = side.read(layer, block)
@@ -51,7 +56,7 @@ class Correlation:
     def _pearson(
         left: Side, right: Side, squares: list[Array], sums: Array, i: int, j: int, groups: Groups
     ) -> Array:
-        n = groups.left_out[:, None]
+        n = groups.left_out[:, None]  # tokens that remain: (1 + g, 1); all below is (1 + g, width)
         x, y = groups.leave_out(left.sums[:, i]), groups.leave_out(right.sums[:, j])
         covariance = groups.leave_out(sums) / n - x * y / n**2
         spread_x = np.sqrt(np.maximum(groups.leave_out(squares[0][:, i]) / n - (x / n) ** 2, 0))

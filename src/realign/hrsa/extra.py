@@ -78,7 +78,7 @@ def _without_each(
 
 
 def squared_distances(x: Array) -> Array:
-    """Squared Euclidean distances between all rows."""
+    """Squared Euclidean distances between all rows: |x_i|² + |x_j|² − 2 x_i·x_j, (tokens, tokens)."""
     x = x - x.mean(0)
     products = x @ x.T
     lengths = products.diagonal()[:, None] + products.diagonal()
@@ -92,7 +92,7 @@ def squared_distances(x: Array) -> Array:
 
 
 def rsa(left: Array, right: Array, groups: Groups) -> Array:
-    """Spearman's correlation of the two models' distances, with groups left out.
+    """Spearman's correlation of the two models' distances (Kriegeskorte et al. 2008), with groups left out.
 
     Ranks are those of the whole sample; leaving a group out leaves out its distances.
     """
@@ -117,6 +117,7 @@ def average_ranks(values: Array) -> Array:
 
 
 def _pearson_of_sums(sums: Array) -> Array:
+    # r = (Σab − Σa Σb/n) / √((Σa² − (Σa)²/n)(Σb² − (Σb)²/n)), over the pairs of tokens that remain
     n, a, b, aa, bb, ab = sums.T
     n = np.maximum(n, 1)  # without a lone group there are no pairs
     spread = np.sqrt(np.maximum(aa - a * a / n, 0) * np.maximum(bb - b * b / n, 0))
@@ -126,8 +127,10 @@ def _pearson_of_sums(sums: Array) -> Array:
 def canonical_similarities(x: Array, y: Array, variance: float) -> dict[str, float]:
     """SVCCA and PWCCA: how well directions of the two models' main components can be matched.
 
-    SVCCA is the plain mean of the correlations; PWCCA (Morcos et al. 2018) weighs each by how much
-    of the left model its direction carries.
+    With orthonormal bases U_x and U_y of their main components (tokens × components), the correlations ρ
+    are the singular values of U_xᵀU_y. SVCCA (Raghu et al. 2017) is their plain mean. PWCCA (Morcos et
+    al. 2018) is Σ α_i ρ_i / Σ α_i, where α_i = Σ_j |⟨h_i, x_j⟩| over the dimensions x_j of the left model
+    says how much of it the direction h_i carries.
     """
     (left, scores), (right, _) = (_main_components(v, variance) for v in (x, y))
     if not left.shape[1] or not right.shape[1]:
@@ -149,7 +152,10 @@ def _main_components(x: Array, variance: float) -> tuple[Array, Array]:
 
 
 def rbf_cka(left: Array, right: Array, width: float, groups: Groups) -> Array:
-    """CKA with Gaussian kernels, with groups left out; widths are those of the whole sample."""
+    """CKA with Gaussian kernels, with groups left out; widths are those of the whole sample.
+
+    K_ij = exp(−|x_i − x_j|² / (2σ²)), σ being `width` times the median distance (Kornblith et al. 2019).
+    """
     sums = _kernel_sums(_gaussian(left, width), _gaussian(right, width), groups)
     still = [np.array([not near.any()]) for near in (left, right)]
     return CkaSums(*sums, *still).cka()[:, 0, 0]
@@ -191,6 +197,7 @@ def intrinsic_dimension(near: Array, groups: Groups) -> Array:
 
 
 def _two_nearest_dimension(two: Array) -> float:
+    # log μ = log(r₂/r₁) of each token follows an exponential law of rate d, the dimension
     ratios = np.sort(np.log(two[:, 1] / two[:, 0]))
     kept = ratios[: int(len(ratios) * NEAREST_RATIOS)]
     # the maximum-likelihood estimate of a Pareto law, of which the largest values are not seen
@@ -201,7 +208,7 @@ def _two_nearest_dimension(two: Array) -> float:
 def effective_dimensions(left: Array, right: Array, groups: Groups) -> tuple[Array, Array]:
     """Participation ratio of both models' variances: as many directions of equal variance would give it.
 
-    It is the trace of the covariance, squared, over its squared length, and both follow from the
+    It is (Σλ)²/Σλ² = (tr C)²/tr C² of the covariance C with eigenvalues λ, and both traces follow from the
     distances: a doubly centred matrix of squared distances is the Gram matrix, times minus two.
     """
 
@@ -214,16 +221,20 @@ def effective_dimensions(left: Array, right: Array, groups: Groups) -> tuple[Arr
 
 
 def isotropy(dimension: Array, width: int, groups: Groups) -> Array:
-    """IsoScore's idea without its rotation: how evenly variance fills the width, 0 to 1.
+    """How evenly variance fills the width, 0 to 1: IsoScore's idea (Rudman et al. 2022) without its rotation.
 
-    0 too where nothing varies, 1 where the width leaves no choice.
+    (dimension − 1) / (most − 1), with the effective dimension and the most that width and
+    tokens allow. 0 too where nothing varies, 1 where the width leaves no choice.
     """
     most = np.minimum(width, groups.left_out - 1)
     return np.where(most > 1, np.maximum(dimension - 1, 0) / np.maximum(most - 1, 1), 1.0)
 
 
 def mean_cosine(x: Array, groups: Groups) -> Array:
-    """The mean cosine of two different tokens, with groups left out: 0 when directions are spread evenly."""
+    """The mean cosine of two different tokens, with groups left out: 0 when directions are spread evenly.
+
+    (|Σ u_i|² − Σ |u_i|²) / (n(n − 1)) of the unit vectors u of n tokens (Ethayarajh 2019).
+    """
     lengths = np.linalg.norm(x, axis=1, keepdims=True)
     unit = x / np.where(lengths > 0, lengths, 1)
     of_group = np.eye(groups.count)[groups.of_row]

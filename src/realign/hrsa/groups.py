@@ -134,14 +134,20 @@ class Groups:
         return values[0], values[0] - reach, values[0] + reach
 
     def standard_error(self, values: Array, excess: float = 0.0) -> Array:
-        """The jackknife's standard error of a statistic, given as for `interval`; NaN of one group."""
+        """The jackknife's standard error of a statistic, given as for `interval`; NaN of one group.
+
+        The delete-m_j jackknife (Busing, Meijer and van der Leeden 1999). Group j of g holds the share
+        1/h_j of the texts. With the value θ, θ_j without group j, and θ*_j = h_j θ − (h_j − 1) θ_j:
+
+            θ̂ = g θ − Σ_j (1 − 1/h_j) θ_j,    variance = (1/g) Σ_j (θ*_j − θ̂)² / (h_j − 1)
+        """
         values = np.asarray(values, np.float64)
         whole, without = values[0], values[1:]
         if self.count < 2:
             return np.full_like(whole, np.nan)
         shape = (-1, *[1] * (without.ndim - 1))
         shares = self.shares.reshape(shape)
-        weight = 1 / shares
+        weight = 1 / shares  # h_j
         pseudo = weight * whole - (weight - 1) * without
         estimate = self.count * whole - ((1 - shares) * without).sum(0)
         variance = ((pseudo - estimate) ** 2 / (weight - 1)).mean(0)

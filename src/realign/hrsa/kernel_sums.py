@@ -3,6 +3,14 @@
 HSIC needs only a few sums over two kernels. Held by pairs and triples of groups, they give every
 value with groups left out by subtraction, so that the jackknife costs almost nothing more than the
 value itself.
+
+For n tokens, K = XXᵀ and L = YYᵀ (n × n), and H = I − 11ᵀ/n:
+
+    HSIC(K, L) = tr(KHLH) = Σ_ij K_ij L_ij − (2/n) Σ_i R_i S_i + (Σ_ij K_ij)(Σ_ij L_ij)/n²
+    CKA(K, L)  = HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L))
+
+with the row sums R and S (Gretton et al. 2005; Kornblith et al. 2019). Below, g stands for the number of
+groups, and arrays over what is left out have 1 + g entries: none, then each group in turn.
 """
 
 from collections.abc import Sequence
@@ -16,13 +24,12 @@ from realign.hrsa.reading import Array
 
 @dataclass
 class KernelSums:
-    """Sums over tokens i, j of two kernels K and L; the first axis is what is left out.
+    """Sums over tokens i, j of two kernels K and L, with groups left out: (1 + g, left layers, right layers).
 
-    The other axes are the pairs of layers, or one axis of layers where each meets itself. Row sums
-    are R_i = Σ_j K_ij and S_i = Σ_j L_ij.
+    Where each layer meets itself there is one axis of layers. Row sums are R_i = Σ_j K_ij and S_i = Σ_j L_ij.
     """
 
-    tokens: Array  # how many remain
+    tokens: Array  # how many remain: (1 + g,)
     products: Array  # Σ K_ij L_ij
     rows: Array  # Σ R_i S_i
     totals: Array  # Σ K_ij · Σ L_ij
@@ -52,14 +59,16 @@ class KernelSums:
 class GroupSums:
     """Sums of one pair of layers' kernels by the groups of the tokens."""
 
-    products: Array  # Σ K_ij L_ij, by the groups of i, j
-    rows: Array  # Σ K_ij L_ik, by the groups of i, j, k
-    left: Array  # Σ K_ij, by the groups of i, j
-    right: Array  # Σ L_ij
+    products: Array  # Σ K_ij L_ij, by the groups of i, j: (g, g)
+    rows: Array  # Σ K_ij L_ik, by the groups of i, j, k: (g, g, g)
+    left: Array  # Σ K_ij, by the groups of i, j: (g, g)
+    right: Array  # Σ L_ij: (g, g)
 
 
 def unbiased_hsic(sums: GroupSums, groups: Groups) -> Array:
-    """The mean of K_ij L_ij − 2 K_ij L_ik + K_ij L_kl over tokens of four different groups.
+    """The mean of K_ij L_ij − 2 K_ij L_ik + K_ij L_kl over tokens of four different groups: (1 + g,).
+
+    With each token a group of its own, it is the unbiased estimate of Song et al. (2012).
 
     Tokens of one text resemble each other in any model: where two of the four were of the same
     text, unrelated models would look alike. Groups hold whole texts, so no two of them are. The
@@ -70,11 +79,13 @@ def unbiased_hsic(sums: GroupSums, groups: Groups) -> Array:
     apart = 1 - np.eye(groups.count)
     products = (others * sums.products).sum((1, 2))
 
+    # Σ K_ij L_ik of three different groups, times the tokens that l can then be: all but those of the three
     rows = sums.rows * apart[:, :, None] * apart[:, None, :] * apart
     used = groups.sizes[:, None, None] + groups.sizes[:, None] + groups.sizes
     rows = groups.left_out * groups.leave_out_triples(rows) - groups.leave_out_triples(rows * used)
 
-    # of all pairs of pairs, those that share a group go
+    # Σ K_ij L_kl: of all pairs of pairs, those that share a group go (there are four ways to share one);
+    # those that share both were then taken off twice
     left, right = sums.left * apart, sums.right * apart
     touching = groups.leave_out_pairs(left * right), _shared(left, right)
     totals = groups.leave_out_pairs(left) * groups.leave_out_pairs(right) - 4 * touching[1] + 2 * touching[0]
@@ -106,6 +117,7 @@ class CkaSums:
         across, left, right = (s.unbiased.copy() if debiased else s.hsic() for s in both)
         left[:, self.constant_left], right[:, self.constant_right] = 0, 0
         lengths = np.sqrt(np.maximum(left, 0))[:, :, None] * np.sqrt(np.maximum(right, 0))[:, None, :]
+        # HSIC(K, L) / √(HSIC(K, K) · HSIC(L, L)), layer pair by layer pair
         value = np.divide(across, lengths, out=np.zeros_like(across), where=lengths != 0)
         return np.clip(value, -1.0 if debiased else 0.0, 1.0)
 

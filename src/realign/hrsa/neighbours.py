@@ -93,10 +93,10 @@ MEASURES = ("knn_overlap", "mutual_knn")
 
 @dataclass
 class Overlap:
-    """Sums over each group's tokens (last axis) with each group left out (first axis), by measure.
+    """Sums over each group's tokens (last axis) with each group left out (first axis): (1 + g, g).
 
-    `knn_overlap` is the mean of shared neighbours over all neighbours of either model (Jaccard);
-    `mutual_knn` the mean share of a model's neighbours that the other model has too.
+    With the k nearest tokens N(i) and M(i) of token i in either model, `knn_overlap` is the mean over i of
+    |N ∩ M| / |N ∪ M| (Jaccard) and `mutual_knn` that of |N ∩ M| / k (Huh et al. 2024).
     """
 
     groups: Groups

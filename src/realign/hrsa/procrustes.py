@@ -3,6 +3,10 @@
 Both sides are centred on the means of the texts that the rotation is fitted on, and it is judged
 on texts that it has not seen, centred on those same means. Everything comes from sums by group:
 fitting without a group and judging on it is the held-out residual and the jackknife at once.
+
+For centred X (n × p) and Y (n × q) and the decomposition XᵀY = U S Vᵀ, the rotation O = U Vᵀ minimises
+|XO − Y|² = |X|² + |Y|² − 2 tr S (Schönemann 1966), and the angle between the two configurations is
+arccos(tr S / (|X| |Y|)). For g groups of texts, sums by group have g as their first axis.
 """
 
 from collections.abc import Sequence
@@ -21,25 +25,25 @@ from realign.hrsa.reading import Array
 class LayerSums:
     """One layer's sums by group (first axis), of values that are centred on the whole sample."""
 
-    counts: Array
-    x: Array
-    y: Array
-    xx: Array  # Σ |x|²
-    yy: Array
-    xy: Array  # Σ x yᵀ
+    counts: Array  # tokens: (g,)
+    x: Array  # Σ x: (g, p)
+    y: Array  # Σ y: (g, q)
+    xx: Array  # Σ |x|²: (g,)
+    yy: Array  # Σ |y|²: (g,)
+    xy: Array  # Σ x yᵀ: (g, p, q)
 
 
 @dataclass(frozen=True)
 class Fit:
     """A rotation, what it was centred on, and how well it fits what it was fitted on."""
 
-    rotation: Array
-    factors: tuple[Array, Array, Array]  # the singular value decomposition of XᵀY
-    mean_x: Array
-    mean_y: Array
-    nuclear: float  # Σ singular values of XᵀY
-    xx: float
-    yy: float
+    rotation: Array  # O = U Vᵀ: (p, q)
+    factors: tuple[Array, Array, Array]  # U, the diagonal of S, Vᵀ
+    mean_x: Array  # (p,)
+    mean_y: Array  # (q,)
+    nuclear: float  # tr S, the nuclear norm of XᵀY
+    xx: float  # |X|²
+    yy: float  # |Y|²
     error: float  # singular values that are no larger may be rounding alone
 
     @property
@@ -53,12 +57,13 @@ class Fit:
         length = np.sqrt(self.xx * self.yy)
         if length <= 0:
             return float(np.pi / 2)
-        # half the angle's sine; an arc cosine would round what is left of a small angle once more
+        # sin²(θ/2) = (1 − cos θ)/2 with cos θ = tr S / (|X| |Y|)
+        # an arc cosine would round what is left of a small angle once more
         return float(2 * np.arcsin(np.sqrt(np.clip((length - self.nuclear) / (2 * length), 0, 0.5))))
 
     @property
     def residual(self) -> float:
-        """|XO − Y|² / |Y|² on what the rotation was fitted on."""
+        """|XO − Y|² / |Y|² = (|X|² + |Y|² − 2 tr S) / |Y|² on what the rotation was fitted on."""
         return float(max(self.xx + self.yy - 2 * self.nuclear, 0) / self.yy) if self.yy > 0 else 0.0
 
 
@@ -93,6 +98,7 @@ def fit(sums: LayerSums, lost: Sequence[int] | Array = ()) -> Fit:
         return np.asarray(by_group.sum(0) - by_group[lost].sum(0))
 
     n, x, y = kept(sums.counts), kept(sums.x), kept(sums.y)
+    # Σ (x − x̄)(y − ȳ)ᵀ = Σ x yᵀ − (Σ x)(Σ y)ᵀ/n, over the tokens that are kept; v is Vᵀ
     u, s, v = np.linalg.svd(kept(sums.xy) - np.outer(x, y) / n)
     xx, yy = kept(sums.xx) - x @ x / n, kept(sums.yy) - y @ y / n
     # what rounding leaves in the sums of products of so long vectors
@@ -105,6 +111,7 @@ def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
     n = sums.counts[groups].sum()
     x, y = sums.x[groups].sum(0), sums.y[groups].sum(0)
     mx, my = fitted.mean_x, fitted.mean_y
+    # Σ |x − m|² = Σ |x|² − 2 m·Σ x + n |m|², and |XO − Y|² = |X|² + |Y|² − 2 tr(Oᵀ XᵀY)
     xx = sums.xx[groups].sum() - 2 * x @ mx + n * mx @ mx
     yy = sums.yy[groups].sum() - 2 * y @ my + n * my @ my
     xy = sums.xy[groups].sum(0) - np.outer(mx, y) - np.outer(x, my) + n * np.outer(mx, my)
@@ -170,7 +177,10 @@ def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
 
 
 def haar_inverse_row_entropy(width: int) -> float:
-    """What a rotation drawn evenly from all of them has on average: the floor of the measure."""
+    """What a rotation drawn evenly from all of them has on average: the floor of the measure.
+
+    A squared entry of a random unit vector follows Beta(1/2, (D − 1)/2), so that E[H] = ψ(D/2 + 1) − ψ(3/2).
+    """
     return float(1 - (digamma(width / 2 + 1) - digamma(1.5)) / np.log(width))
 
 
