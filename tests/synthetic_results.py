@@ -115,6 +115,7 @@ def _linear(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]
     for measure, statistic, by, width in (
         ("correlation", "mean", min(1.0, 1.25 * moved), 0.12),
         ("cka", "value", 0.25 * moved**1.5 + 0.45 * max(0.0, moved - 0.7), 0.45),
+        ("cka_debiased", "value", 0.3 * moved**1.5 + 0.5 * max(0.0, moved - 0.7), 0.45),
     ):
         grid = _grid(layers, by, width, noise)
         for (left, right), value in np.ndenumerate(grid):

@@ -120,6 +120,22 @@ def test_published_rows_are_left_aside():
     assert verdict_on(LEVEL, Told(measures=rows)) == HOLDS
 
 
+def test_a_level_is_judged_without_sinks_and_says_what_they_add():
+    rows = [
+        measure(0.99),
+        measure(0.05, preset="without_sinks"),
+        measure(0.95, corpus="d"),  # another comparison, without a sink
+    ]
+    asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert (finding.verdict, finding.estimate.value) == (FAILS, 0.05)
+    assert finding.facts["with_sinks"] == 0.99
+    assert finding.facts["sinks_add"] == pytest.approx(0.94)
+    asked = asked.model_copy(update={"view": View(corpora=("d",))})
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert (finding.verdict, "with_sinks" in finding.facts) == (HOLDS, False)
+
+
 def test_floors_are_compared_with_and_told():
     claim = Claim(
         says="s", tests=(ClaimTest(statistic="level", stage="embedder", measure="cka", rule="below_floor"),)

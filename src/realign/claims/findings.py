@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from realign.results.statistics import Estimate
-from realign.results.tidy import Tidy, of_preset, task_scores
+from realign.results.tidy import Tidy, of_preset, task_scores, without_sinks
 from realign.results.verdicts import UNDECIDED
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
@@ -43,8 +43,12 @@ class Evidence:
 
     @cached_property
     def measures(self) -> pd.DataFrame:
-        """Measures of whole models, or of a layer and its own counterpart."""
-        rows = of_preset(self.tidy.measures, self.asked.view.preset)
+        """Measures of whole models, or of a layer and its own counterpart.
+
+        In our own preset attention sinks are left out: what models share in a few of them is no geometry.
+        """
+        preset = self.asked.view.preset
+        rows = of_preset(self.tidy.measures, preset) if preset else without_sinks(self.tidy.measures)
         return rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_right"])]
 
     @cached_property

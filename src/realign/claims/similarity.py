@@ -163,6 +163,16 @@ def _read(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame) -> Estimate:
     )
 
 
+def _sinks(test: ClaimTest, rows: pd.DataFrame) -> dict[str, Any]:
+    """How far the measure's numbers with attention sinks lie from those without them, where there are any."""
+    final = MEASURES[test.measure].layers == "final" if test.measure else False
+    rows = rows[rows["with_sinks"].notna() & (rows["layer_left"].isna() != final)]
+    if rows.empty:
+        return {}
+    gap = rows["with_sinks"] - rows["value"]
+    return {"with_sinks": float(rows["with_sinks"].mean()), "sinks_add": float(gap.loc[gap.abs().idxmax()])}
+
+
 def _finding(
     test: ClaimTest, pair: PairEntry, what: str, estimate: Estimate, rows: pd.DataFrame,
     facts: dict[str, Any] | None = None, threshold: float | None = None,
@@ -175,6 +185,7 @@ def _finding(
         facts["why"] = "no interval: too few texts or seeds"
     if len(rows):
         facts["texts"] = float(rows["n"].max())
+        facts |= _sinks(test, rows)
         if rows["se"].isna().all() and np.isfinite(estimate.error):
             facts["errors"] = "read from shown intervals: these measures were written without errors"
     limit = test.threshold if threshold is None else threshold

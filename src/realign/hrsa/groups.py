@@ -7,6 +7,7 @@ which would make it its own neighbour, as resampling does. The same groups order
 that sums over a group are sums over blocks.
 """
 
+import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -63,6 +64,15 @@ class Groups:
         self.sizes = np.bincount(self.of_row, minlength=self.count)  # tokens in each group
         self.shares = np.bincount(of_text, minlength=self.count) / self.texts  # of the texts
         self.tokens = len(of_row)
+
+    def of_rows(self, rows: Array) -> "Groups":
+        """Some of the rows, each text in the group that it was dealt into."""
+        some = copy.copy(self)
+        some.__dict__ = {k: v for k, v in vars(self).items() if k not in ("lost", "fours")}
+        some.of_row = self.of_row[rows]
+        some.sizes = np.bincount(some.of_row, minlength=self.count)
+        some.tokens = len(rows)
+        return some
 
     def blocks(self, limit: int) -> list[Block]:
         """All rows, group after group, in blocks of at most `limit` rows."""

@@ -16,7 +16,9 @@ from realign.hrsa.groups import Groups
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.products import NumpyProducts, Precision, Products
 from realign.hrsa.reading import Array
-from realign.hrsa.rows import PUBLISHED, Rows
+from realign.hrsa.rows import Rows
+from realign.hrsa.sinks import add_without_sinks
+from realign.results.columns import PUBLISHED
 from realign.study.hrsa import FEWEST_GROUPS, LinearJob
 
 log = logging.getLogger(__name__)
@@ -48,6 +50,7 @@ def measure(pair: Opened, settings: LinearJob, products: Products | None = None)
     products = products or choose_products(settings.precision)
     left, right = (Side(s, pair.groups, products) for s in (pair.left, pair.right))
     matrices = add_cka(pair.rows, left, right, pair.groups, products)
+    add_without_sinks(pair.rows, left, right, pair.groups, products, settings.sink_length)
     if left.width != right.width:
         log.warning(
             "%s is %d wide and %s %d: without equal dimensions correlation and Procrustes are left out",

@@ -164,6 +164,19 @@ class Picked:
         return result
 
 
+class OneLayer:
+    """A single layer of other states."""
+
+    def __init__(self, states: States, layer: int):
+        self.name, self.layers, self.tokens, self.width = states.name, 1, states.tokens, states.width
+        self.text_index = states.text_index
+        self._states, self._layer = states, layer
+
+    def read(self, _: int, rows: Sequence[slice]) -> Array:
+        """Those rows of the layer, in the order given."""
+        return self._states.read(self._layer, rows)
+
+
 def shuffled(states: States, seed: int) -> Picked:
     """The floor of no correspondence: the same states, each token standing for another one."""
     order = np.random.default_rng(seed).permutation(states.tokens)

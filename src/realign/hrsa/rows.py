@@ -11,14 +11,13 @@ import pyarrow.parquet as pq
 from realign.hrsa.groups import Groups, Interval
 from realign.hrsa.reading import Array, before_norm
 from realign.measures import statistic_of
-from realign.results.columns import COLUMNS, NUMBERS, WHOLE
+from realign.results.columns import COLUMNS, NUMBERS, PUBLISHED, WHOLE
 from realign.study.hrsa import Context
 
 SCHEMA = pa.schema(
     (column, pa.int64() if column in WHOLE else pa.float64() if column in NUMBERS else pa.string())
     for column in COLUMNS["measures"]
 )
-PUBLISHED = "published"  # rows that the authors' code computes in another way than we do
 
 
 class Rows:

@@ -1,5 +1,8 @@
 """The columns of every tidy table, and which of them hold numbers."""
 
+# Presets of measures: rows that the authors' code computes in another way than we do, and rows that are taken
+# without attention sinks. Rows without a preset are ours.
+PUBLISHED, WITHOUT_SINKS = "published", "without_sinks"
 COLUMNS = {
     "measures": [
         "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",

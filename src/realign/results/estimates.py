@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 
 from realign.measures import MEASURES
+from realign.results.columns import PUBLISHED
 from realign.results.statistics import UNKNOWN, Estimate, from_interval
-from realign.results.tidy import PUBLISHED, of_preset, pick, readings
+from realign.results.tidy import of_preset, pick, readings
 
 
 def row_estimates(rows: pd.DataFrame, bounds: tuple[float, float] = (-np.inf, np.inf)) -> list[Estimate]:

@@ -16,9 +16,7 @@ import pyarrow.parquet as pq
 
 from realign.artifacts.command import UserError
 from realign.measures import MEASURES
-from realign.results.columns import COLUMNS, NUMBERS, SINCE_2
-
-PUBLISHED = "published"
+from realign.results.columns import COLUMNS, NUMBERS, PUBLISHED, SINCE_2, WITHOUT_SINKS
 
 
 def _schema(kind: str) -> pa.Schema:
@@ -137,6 +135,26 @@ def of_preset(frame: pd.DataFrame, preset: str) -> pd.DataFrame:
         return pick(frame, preset=preset)
     own = frame[frame["preset"].fillna("") == ""]
     return own if len(own) else frame
+
+
+def without_sinks(measures: pd.DataFrame) -> pd.DataFrame:
+    """The study's own rows; where a comparison was also measured without attention sinks, those rows.
+
+    `with_sinks` holds the number that they replace, and is missing in all other rows.
+    """
+    about = ["study", "stage", "step", "recipe", "pair", "corpus", "attention", "seed_left", "seed_right"]
+    keys = [*about, "measure", "statistic", "layer_left", "layer_right"]
+    own = of_preset(measures, "")
+    free = pick(measures, preset=WITHOUT_SINKS).drop(columns="preset").assign(preset="")
+    own, free = (frame.assign(key=_keys(frame[keys])) for frame in (own, free))
+    replaced = own["key"].isin(free["key"])
+    free = free.merge(own[["key", "value"]].rename(columns={"value": "with_sinks"}), on="key", how="left")
+    return pd.concat([own[~replaced].assign(with_sinks=np.nan), free], ignore_index=True).drop(columns="key")
+
+
+def _keys(frame: pd.DataFrame) -> pd.Series:
+    """One number for each distinct row; what is missing in both is equal."""
+    return pd.util.hash_pandas_object(frame.astype(object).where(frame.notna(), ""), index=False)
 
 
 def readings(frame: pd.DataFrame, measure: str, preset: str = "", **equal: Any) -> pd.DataFrame:

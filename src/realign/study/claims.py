@@ -98,7 +98,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
     "global_geometry_preserved": Claim(
         says="RLVR preserves the global geometry of the representations, and contrastive training keeps it.",
         tests=tuple(
-            ClaimTest(statistic="level", stage=stage, measure="cka", rule="above", threshold=0.9)
+            ClaimTest(statistic="level", stage=stage, measure="cka_debiased", rule="above", threshold=0.9)
             for stage in ("backbone", "embedder")
         ),
     ),
@@ -143,7 +143,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
         says="Supervised fine-tuning restructures the representations at every level.",
         tests=(
             ClaimTest(statistic="level", kind="sft", measure="procrustes", rule="below", threshold=0.3),
-            ClaimTest(statistic="level", kind="sft", measure="cka", rule="below", threshold=0.9),
+            ClaimTest(statistic="level", kind="sft", measure="cka_debiased", rule="below", threshold=0.9),
             ClaimTest(statistic="level", kind="sft", measure="knn_overlap", rule="below", threshold=0.3),
         ),
     ),
@@ -158,7 +158,7 @@ PAPER_CLAIMS: dict[str, Claim] = {
                 tagged=("prolonged",),
                 attentions=("bidirectional",),
             )
-            for measure in ("procrustes", "cka")
+            for measure in ("procrustes", "cka_debiased")
         ),
     ),
 }
@@ -196,7 +196,11 @@ PAPER_TENSIONS: dict[str, Claim] = {
         says="The similarity of backbones does not depend on the attention mode it is measured in.",
         tests=(
             ClaimTest(
-                statistic="attention_gap", kind="any", measure="cka", rule="equivalent", threshold=0.05
+                statistic="attention_gap",
+                kind="any",
+                measure="cka_debiased",
+                rule="equivalent",
+                threshold=0.05,
             ),
         ),
     ),

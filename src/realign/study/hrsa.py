@@ -68,6 +68,12 @@ class Linear(Section):
         "float32",
         "Precision of correlation's and CKA's products; their sums, and all of Procrustes, are in float64.",
     )
+    sink_length: float = setting(
+        5.0,
+        "A token is an attention sink if its distance from the mean exceeds so many times the median one, "
+        "in any layer of either model. Linear measures are also given without such tokens.",
+        gt=1,
+    )
     procrustes_intervals: Literal["final", "all"] = setting(
         "final",
         "Layers whose rotation is fitted again without each group of texts, for intervals; the others are "
