@@ -1,6 +1,9 @@
 """Choosing and freezing a study for a run."""
 
 import json
+import shutil
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +20,7 @@ from realign.runs.flow import (
     backbone_in,
     changes_of,
     choose_study,
+    find_commands,
     open_study,
 )
 from realign.runs.frozen import freeze, hand_on
@@ -247,3 +251,25 @@ def test_jobs_of_different_rules_may_share_a_group(tmp_path):
     flow = Flow(open_study([write(tmp_path / "mine.yaml", backbones={"b": {"path": "x"}})], {}))
     for gpus in (0, None):
         assert all(isinstance(value, int) for value in flow.limits("hrsa_linear", 4, gpus=gpus).values())
+
+
+def test_jobs_call_the_commands_of_the_environment_that_runs(tmp_path, monkeypatch):
+    other, own = tmp_path / "other", tmp_path / "own"
+    for folder in (other, own):
+        folder.mkdir()
+        (folder / "realign").write_text("#!/bin/sh\n")
+        (folder / "realign").chmod(0o755)
+    monkeypatch.setenv("PATH", str(other))
+    monkeypatch.setattr(sys, "executable", str(own / "python"))
+    find_commands()
+    assert shutil.which("realign") == str(own / "realign")
+
+
+def test_the_workflow_catalogue_finds_what_it_reads():
+    root = Path(__file__).resolve().parents[2]
+    usage = yaml.safe_load((root / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert set(usage) == {"mandatory-flags", "software-stack-deployment"}
+    assert set(usage["mandatory-flags"]) == {"desc", "flags"}
+    assert "default_target: True" in (root / "workflow/Snakefile").read_text()
+    assert "realign init" in (root / "config/README.md").read_text()
+    assert not [f for f in ("envs/cpu.yaml", "envs/gpu.yaml", "envs/Dockerfile") if not (root / f).is_file()]

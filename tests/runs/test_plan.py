@@ -312,3 +312,11 @@ def test_a_workflow_that_cannot_be_planned_is_a_clear_error(toy, tmp_path):
     (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nowhere.txt'\n")
     with pytest.raises(UserError, match="can't be planned"):
         planned_jobs(tmp_path / "Snakefile", tmp_path)
+
+
+def test_the_study_can_be_named_as_a_run_names_it(toy, tmp_path, capsys):
+    (tmp_path / "config.yaml").rename(tmp_path / "mine.yaml")
+    assert plan.main(["mine.yaml", "train", "--all", "--snakefile", "Snakefile"]) == 0
+    said = capsys.readouterr().out
+    assert "not made yet" in said
+    assert "figure" not in said

@@ -1,6 +1,7 @@
 """The starter study: it loads, it names every setting, and it leaves nothing behind when it fails."""
 
 import filecmp
+import re
 from pathlib import Path
 
 import pytest
@@ -22,14 +23,12 @@ def test_whatever_its_name_the_starter_loads(tmp_path, name, capsys):
     assert "realign plan" in capsys.readouterr().out
 
 
-def test_every_section_stands_in_it_and_uncommented_it_still_loads(tmp_path):
+def test_it_is_short_names_every_section_and_pins_its_models():
     text = starter("mine.yaml", "mine")
-    for section in Study.model_fields:
-        assert f"{section}:" in text
-    bare = "\n".join(line.removeprefix("# ") for line in text.splitlines() if not line.startswith("# ---"))
-    settings = [line for line in bare.splitlines() if ":" in line and not line.lstrip().startswith("#")]
-    assert len(settings) > 100
-    assert yaml.safe_load(text)["study"]["name"] == "mine"
+    assert len(text.splitlines()) < 70
+    assert all(re.search(rf"^(#  )? ?{section}\b", text, re.M) for section in Study.model_fields)
+    backbones = yaml.safe_load(text)["backbones"].values()
+    assert all(re.fullmatch("[0-9a-f]{40}", backbone["revision"]) for backbone in backbones)
 
 
 def test_its_training_loads_when_the_marks_before_it_are_taken_away(tmp_path):

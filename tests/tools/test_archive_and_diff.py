@@ -65,6 +65,13 @@ def test_what_is_no_archive_is_refused(tmp_path):
         write_archive(tmp_path, tmp_path / "y.zip")
 
 
+@pytest.mark.parametrize("name", ["x.tar.gz", "x.tgz", "x"])
+def test_an_archive_is_never_written_under_the_name_of_another_format(whole, tmp_path, name, capsys):
+    assert realign(["archive", "--results", str(whole), "--out", str(tmp_path / name)]) == 1
+    assert "ends in .zip" in capsys.readouterr().err
+    assert not (tmp_path / name).exists()
+
+
 def test_figures_are_drawn_from_an_archive(whole, drawn, tmp_path):
     write_archive(whole, tmp_path / "a.zip")
     out = tmp_path / "again"

@@ -51,15 +51,16 @@ evaluation: {backbones: false, tasks: {DocsSTS: {type: sts, embedded: DocsSTS, b
 
 def make_up(folder: Path, study: str) -> Path:
     """A working folder in which a study has been 'run' by the stand-in."""
-    shutil.copy(ROOT / "Snakefile", folder / "Snakefile")
+    # The workflow itself finds the commands of its environment first.
+    first = f'\nimport os\nos.environ["PATH"] = "{folder}/bin:" + os.environ["PATH"]\n'
+    (folder / "Snakefile").write_text((ROOT / "Snakefile").read_text() + first)
     (folder / "config.yaml").write_text(study)
     shutil.copytree(ROOT / "workflow", folder / "workflow")
     stand_in = folder / "bin" / "realign"
     stand_in.parent.mkdir()
     stand_in.write_text(STAND_IN)
     stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
-    environment = {**os.environ, "PATH": f"{stand_in.parent}:{os.environ['PATH']}"}
-    environment.pop("REALIGN_RUN", None)
+    environment = {k: v for k, v in os.environ.items() if k != "REALIGN_RUN"}
     words = [sys.executable, "-m", "snakemake", "--cores", "8", "--quiet", "all"]
     done = subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

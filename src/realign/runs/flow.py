@@ -339,7 +339,7 @@ def backbone_in(wildcards: Any) -> str | None:
 
 
 def find_commands() -> None:
-    """Let jobs find the commands beside this Python, where no environment is activated."""
-    if not shutil.which("realign"):
-        places = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
-        os.environ["PATH"] = os.pathsep.join(places)
+    """Let jobs find the commands beside this Python, whichever environment is activated."""
+    beside = Path(sys.executable).parent
+    if (beside / "realign").is_file() and shutil.which("realign") != str(beside / "realign"):
+        os.environ["PATH"] = os.pathsep.join([str(beside), os.environ.get("PATH", "")])

@@ -46,7 +46,12 @@ class RunPlan:
 def main(words: Sequence[str]) -> int:
     """Print the plan of a run."""
     parser = argparse.ArgumentParser("realign plan", description=__doc__, allow_abbrev=False)
-    parser.add_argument("targets", nargs="*", help="rules or files to make (default: everything)")
+    parser.add_argument(
+        "targets",
+        nargs="*",
+        metavar="[STUDY] TARGET",
+        help="a study file; rules or files to make (default: all)",
+    )
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the study")
     parser.add_argument("--snakefile", type=Path, help="the workflow (default: this project's Snakefile)")
@@ -54,6 +59,8 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--jobs", action="store_true", help="that, and also list each job")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     arguments = parser.parse_args(words)
+    if arguments.targets and not arguments.configfile and arguments.targets[0].endswith((".yaml", ".yml")):
+        arguments.configfile = Path(arguments.targets.pop(0))
     snakefile = arguments.snakefile or find_snakefile()
     plan = make_plan(snakefile, arguments.configfile, read_config(arguments.config), arguments.targets)
     if arguments.json:

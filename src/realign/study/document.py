@@ -1,5 +1,7 @@
-"""What is generated from the sections: the JSON schema for editors, the configuration reference,
-and a commented starter study. `--check` fails when a committed file is out of date."""
+"""What is made from the sections: the schema for editors and the configuration reference.
+
+`--check` fails when a committed file is out of date.
+"""
 
 import argparse
 import json
@@ -15,7 +17,6 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from realign.study.errors import models_in
-from realign.study.starter import plain
 from realign.study.study import Study
 
 REFERENCE = Path("docs/configuration.md")
@@ -51,6 +52,11 @@ def reference() -> str:
         else:
             lines += ["", f"A {kind(info.annotation)}; {_default(info)}."]
     return "\n".join(lines) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    """A default's parts as JSON has them."""
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else list(value)
 
 
 def _section(model: type[BaseModel], told: set[type[BaseModel]]) -> Iterator[str]:
@@ -102,7 +108,7 @@ def _default(info: FieldInfo) -> str:
         return "its defaults"
     if value is None:
         return "nothing"
-    text = json.dumps(value, default=plain, ensure_ascii=False)
+    text = json.dumps(value, default=_plain, ensure_ascii=False)
     text = text.replace("|", "\\|")
     return f"`{text}`" if len(text) <= 60 else "see the starter study"
 

@@ -133,6 +133,8 @@ def main(words: Sequence[str]) -> int:
             log.info("%s: every checksum agrees", given.results)
         return 0
     place = given.out or Path(f"{given.results.resolve().name}.zip")
+    if place.suffix != ".zip":
+        raise UserError(f"{place}: an archive is a zip file; give it a name that ends in .zip")
     count = write_archive(given.results, place)
     log.info("%s: %d files, %.1f MB, sha256 %s", place, count, place.stat().st_size / 1e6, hash_file(place))
     return 0

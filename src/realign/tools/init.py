@@ -50,7 +50,7 @@ def main(words: Sequence[str]) -> int:
         PROFILE.parent.mkdir(parents=True, exist_ok=True)
         PROFILE.write_bytes((workflow_folder() / "workflow" / PROFILE).read_bytes())
         print(f"{PROFILE} written: set your account and partition there, then add --workflow-profile slurm")
-    print(f"{file} written; next: realign plan --configfile {file}")
+    print(f"{file} written; next: realign plan {file}")
     return 0
 
 
