@@ -10,7 +10,7 @@ from types import FunctionType
 
 from realign.artifacts.fingerprint import ROOT, _files, reachable
 from realign.commands import STAGES, load_command
-from realign.study.base import Section
+from realign.study.base import Section, setting
 
 SETTINGS = ("realign.study.", "realign.plan.", "realign.runs.", "realign.tools.")
 # Names that stages take from those rooms although they are no settings, with the reason why that is sound.
@@ -89,3 +89,14 @@ def test_no_code_that_fingerprints_leave_out_decides_results():
 def test_every_exception_is_still_needed():
     used = {name for tree in computing_modules().values() for name in left_out_code(tree)}
     assert set(SOUND) <= used
+
+
+def test_a_setting_is_left_out_of_slices_by_its_declaration_alone():
+    class Made(Section):
+        batch: int = setting(8, "A size.", stales=False)
+        rate: float = setting(0.1, "A rate.")
+
+    assert Made(batch=1).as_slice() == Made(batch=2).as_slice() == {"rate": 0.1}
+    settings = {load_command(name).settings for name in STAGES}
+    of_their_own = {s.__name__ for s in settings if "as_slice" in vars(s)}
+    assert of_their_own == {"Train", "Description"}  # one resolves lengths, one leaves out defaults

@@ -99,13 +99,9 @@ class TuningHardware(Section):
 class Derivation(Section):
     """What all derivations have: a way to be computed that is no part of their identity."""
 
-    hardware: TuningHardware = setting(TuningHardware(), "How it is computed; makes nothing stale.")
-
-    def as_slice(self) -> dict[str, Any]:
-        """All that decides the result."""
-        slice_ = super().as_slice()
-        del slice_["hardware"]
-        return slice_
+    hardware: TuningHardware = setting(
+        TuningHardware(), "How it is computed; makes nothing stale.", stales=False
+    )
 
 
 class PretrainOptimisation(Optimisation):

@@ -14,6 +14,7 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # The longest folder is two checkpoints' comparison, with two backbones' and two recipes' names, and file
 # systems allow 255 bytes.
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=48)]
+STALES = "x-stales"  # in the schema: whether a change of the setting makes work stale
 MAX_SEED = 999_999_999  # for the same reason
 MAX_SEEDS = 100  # each is a training of every backbone
 
@@ -41,15 +42,25 @@ class Section(BaseModel):
     )
 
     def as_slice(self) -> dict[str, Any]:
-        """The settings as plain JSON values, which is how a rule hands them to its command."""
-        return self.model_dump(mode="json")
+        """The settings that decide the result, as plain JSON values: all that can make work stale.
+
+        It is how a rule hands them to its command; the others reach it as flags.
+        """
+        return self.model_dump(mode="json", exclude=_undecisive(type(self)))
 
 
-def setting(default: Any, sentence: str, unit: str = "", **limits: Any) -> Any:
+def _undecisive(section: type[Section]) -> set[str]:
+    extras = {name: field.json_schema_extra for name, field in section.model_fields.items()}
+    return {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get(STALES) is False}
+
+
+def setting(default: Any, sentence: str, unit: str = "", stales: bool = True, **limits: Any) -> Any:
     """A setting with its default, its sentence and its unit; all three reach the documentation.
+
+    `stales=False` marks what changes only how the same result is made, and so makes nothing stale.
 
     `setting(..., "The learning rate.")` (a literal Ellipsis) makes it required. A mutable default
     is copied for each section, as pydantic does.
     """
-    extra: dict[str, Any] | None = {"unit": unit} if unit else None
-    return Field(default, description=sentence, json_schema_extra=extra, **limits)
+    extra: dict[str, Any] = ({"unit": unit} if unit else {}) | ({} if stales else {STALES: False})
+    return Field(default, description=sentence, json_schema_extra=extra or None, **limits)

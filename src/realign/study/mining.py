@@ -240,13 +240,9 @@ class Mining(MiningSettings):
 class _Costless(Section):
     """A setting that changes only how fast the same result is made."""
 
-    token_budget: int = setting(16384, "Tokens that go through the teacher at once.", unit="tokens", ge=16)
-
-    def as_slice(self) -> dict[str, Any]:
-        """All that decides the result."""
-        slice_ = super().as_slice()
-        del slice_["token_budget"]
-        return slice_
+    token_budget: int = setting(
+        16384, "Tokens that go through the teacher at once.", unit="tokens", stales=False, ge=16
+    )
 
 
 class MineJob(MiningSettings, _Costless):

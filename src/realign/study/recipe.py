@@ -180,11 +180,14 @@ class Recipe(Section):
     """One way to train an embedder; a study may have several."""
 
     seeds: Seeds = setting(
-        (), "Train with these seeds only; nothing means those of the study. Makes nothing stale."
+        (),
+        "Train with these seeds only; nothing means those of the study. Makes nothing stale.",
+        stales=False,
     )
     backbones: tuple[Name, ...] = setting(
         (),
         "Train these backbones only, of those in pairs with `embed`; nothing means all. Makes nothing stale.",
+        stales=False,
     )
     datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
     batches: Batches = setting(Batches(), "Which samples make a batch.")
@@ -202,7 +205,7 @@ class Recipe(Section):
     deepspeed: str | None = setting(
         None, "A DeepSpeed configuration of your own (JSON file); what it says goes before ours."
     )
-    hardware: Hardware = setting(Hardware(), "How it is computed; makes nothing stale.")
+    hardware: Hardware = setting(Hardware(), "How it is computed; makes nothing stale.", stales=False)
 
     @model_validator(mode="after")
     def _checkpoints_in_order(self) -> "Recipe":
@@ -212,12 +215,6 @@ class Recipe(Section):
         if self.batches.steps is not None and steps and steps[-1] > self.batches.steps:
             raise ValueError(f"checkpoint {steps[-1]} lies beyond the last step, {self.batches.steps}")
         return self
-
-    def as_slice(self) -> dict[str, Any]:
-        """All that decides the result."""
-        slice_ = super().as_slice()
-        del slice_["hardware"], slice_["seeds"], slice_["backbones"]
-        return slice_
 
 
 class Train(Section):

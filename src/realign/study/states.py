@@ -72,7 +72,7 @@ class States(Kept):
     tokens: TokenSelection = Field(TokenSelection(), description="Which tokens are kept.")
     max_tokens: int = setting(131_072, "Texts are cut after this many tokens.", unit="tokens", ge=1)
     corpora: dict[Name, CorpusStates] = Field({}, description="What differs for a probe corpus, by name.")
-    hardware: StatesHardware = Field(StatesHardware(), description="How it is computed.")
+    hardware: StatesHardware = setting(StatesHardware(), "How it is computed.", stales=False)
 
     def selection(self, corpus: str) -> TokenSelection:
         """Which tokens of a corpus are kept."""
@@ -110,10 +110,4 @@ class Extract(Kept):
     seed: int = setting(0, "The seed by which tokens are drawn.", ge=0)
     tokens: TokenSelection = Field(TokenSelection(), description="Which tokens are kept.")
     max_tokens: int = setting(131_072, "Texts are cut after this many tokens.", unit="tokens", ge=1)
-    hardware: StatesHardware = Field(StatesHardware(), description="How it is computed.")
-
-    def as_slice(self) -> dict[str, Any]:
-        """All that decides the result: the hardware does not."""
-        slice_ = super().as_slice()
-        del slice_["hardware"]
-        return slice_
+    hardware: StatesHardware = setting(StatesHardware(), "How it is computed.", stales=False)

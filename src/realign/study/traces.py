@@ -136,13 +136,7 @@ class TraceJob(Section):
     generator: Generator = Field(Generator(), description="Who writes the traces.")
     judge: Judge | None = setting(None, "Who judges them.")
     seed: int = setting(0, "The seed that draws problems and samples a backbone's tokens.", ge=0)
-    at_once: int = setting(8, "Requests at the same time; makes nothing stale.", ge=1)
-
-    def as_slice(self) -> dict[str, Any]:
-        """All that decides the result."""
-        slice_ = super().as_slice()
-        del slice_["at_once"]
-        return slice_
+    at_once: int = setting(8, "Requests at the same time; makes nothing stale.", stales=False, ge=1)
 
 
 class CountJob(Section):
