@@ -58,7 +58,7 @@ class RunJournal(logging.Handler):
             case "job_error":
                 self.write("failed", job=said["jobid"], message=said["rule_msg"], log=said["log"])
             case "group_error":
-                self.write("group_failed", jobs=[told["jobid"] for told in said["job_error_info"]])
+                self.write("group_failed", jobs=[error["jobid"] for error in said["job_error_info"]])
             case "group_info":
                 members = [job.jobid for job in said["jobs"]]
                 self._groups |= {job.uuid(): members for job in said["jobs"]}
@@ -87,7 +87,7 @@ def end_journal(success: bool) -> None:
 
 @dataclass
 class JobStatus:
-    """A job as the journal tells of it."""
+    """How a job stands, by the journal."""
 
     name: str
     rule: str
@@ -104,7 +104,7 @@ class JobStatus:
 
 @dataclass
 class RunStatus:
-    """A run as its journal tells it."""
+    """How a run stands, by its journal."""
 
     began: float = 0.0
     last: float = 0.0
@@ -116,63 +116,63 @@ class RunStatus:
     @property
     def is_done(self) -> bool:
         """Whether all jobs that were begun have ended well."""
-        return bool(self.jobs) and all(told.state == "done" for told in self.jobs.values())
+        return bool(self.jobs) and all(job.state == "done" for job in self.jobs.values())
 
 
 def read_journal(place: Path) -> RunStatus:
-    """What a journal tells so far."""
-    story = RunStatus()
+    """How a run stands by what its journal holds so far."""
+    run = RunStatus()
     for line in _lines(place):
-        story.last = line["time"]
+        run.last = line["time"]
         match line["event"]:
             case "began":
-                story.began, story.planned = line["time"], line["jobs"]
+                run.began, run.planned = line["time"], line["jobs"]
             case "ended":
-                story.success = line["success"]
+                run.success = line["success"]
             case "started":
-                earlier = story.jobs.get(line["job"])
-                told = JobStatus(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
-                told.attempts = earlier.attempts + 1 if earlier else 1
-                story.jobs[line["job"]] = told
+                earlier = run.jobs.get(line["job"])
+                status = JobStatus(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
+                status.attempts = earlier.attempts + 1 if earlier else 1
+                run.jobs[line["job"]] = status
             case "submitted":
-                for job in line["jobs"]:
-                    if job in story.jobs:
-                        story.jobs[job].number = line["number"]
+                for number in line["jobs"]:
+                    if number in run.jobs:
+                        run.jobs[number].number = line["number"]
             case "group_failed":
-                for job in line["jobs"]:
-                    if job in story.jobs:
-                        story.jobs[job].group = tuple(line["jobs"])
-            case "finished" if line["job"] in story.jobs:
-                story.jobs[line["job"]].state = "done"
-            case "failed" if line["job"] in story.jobs:
-                told = story.jobs[line["job"]]
-                told.state, told.message, told.logs = "failed", line["message"] or "", line["log"]
-    _set_free(story)
-    story.alive = story.success is None and _is_locked(place)
-    if not story.alive:
-        _look_after(story)
-    return story
+                for number in line["jobs"]:
+                    if number in run.jobs:
+                        run.jobs[number].group = tuple(line["jobs"])
+            case "finished" if line["job"] in run.jobs:
+                run.jobs[line["job"]].state = "done"
+            case "failed" if line["job"] in run.jobs:
+                status = run.jobs[line["job"]]
+                status.state, status.message, status.logs = "failed", line["message"] or "", line["log"]
+    _set_free(run)
+    run.alive = run.success is None and _is_locked(place)
+    if not run.alive:
+        _look_after(run)
+    return run
 
 
-def _set_free(story: RunStatus) -> None:
+def _set_free(run: RunStatus) -> None:
     """Of a group in which one failed, Snakemake calls all failed: those that did not wait for another try."""
-    for told in story.jobs.values():
-        others = [story.jobs[job] for job in told.group if job in story.jobs]
-        if told.state == "failed" and not _died(told) and any(map(_died, others)):
-            told.state = "waiting"
+    for job in run.jobs.values():
+        others = [run.jobs[number] for number in job.group if number in run.jobs]
+        if job.state == "failed" and not _died(job) and any(map(_died, others)):
+            job.state = "waiting"
 
 
-def _look_after(story: RunStatus) -> None:
+def _look_after(run: RunStatus) -> None:
     """Jobs on a cluster outlive their Snakemake: by their logs, some have ended well since."""
-    for told in story.jobs.values():
-        logs = [Path(log) for log in told.logs if told.state == "running"]
-        if logs and all(log.exists() and log.stat().st_mtime >= told.since - 1 for log in logs):
-            told.state = "running" if any(map(unfinished_since, logs)) else "done"
+    for job in run.jobs.values():
+        logs = [Path(log) for log in job.logs if job.state == "running"]
+        if logs and all(log.exists() and log.stat().st_mtime >= job.since - 1 for log in logs):
+            job.state = "running" if any(map(unfinished_since, logs)) else "done"
 
 
-def _died(told: JobStatus) -> bool:
+def _died(job: JobStatus) -> bool:
     """Whether a job began and did not end well, by its log."""
-    return any((since := unfinished_since(Path(log))) and since >= told.since - 1 for log in told.logs)
+    return any((since := unfinished_since(Path(log))) and since >= job.since - 1 for log in job.logs)
 
 
 def _lines(place: Path) -> Iterator[dict[str, Any]]:

@@ -55,45 +55,45 @@ def main(words: Sequence[str]) -> int:
     journals = sorted((results / ".runs").glob("*.journal.jsonl"))
     if not journals:
         raise UserError(f"no run below {results} yet; realign plan says what one would do")
-    story = read_journal(journals[-1])
+    run = read_journal(journals[-1])
     try:
-        mark_queued(story)
+        mark_queued(run)
     except UserError as error:  # how the run stands is known all the same
-        print(f"{error}; jobs that wait there are told as running", file=sys.stderr)
-    print(as_json(story) if arguments.json else render(results, story))
-    return int(any(told.state == "failed" for told in story.jobs.values()))
+        print(f"{error}; jobs that wait there are shown as running", file=sys.stderr)
+    print(as_json(run) if arguments.json else render(results, run))
+    return int(any(job.state == "failed" for job in run.jobs.values()))
 
 
-def mark_queued(story: RunStatus) -> None:
+def mark_queued(run: RunStatus) -> None:
     """Tell jobs that wait in a cluster's queue from those that run: to Snakemake both have started."""
-    submitted = [told for told in story.jobs.values() if told.state == "running" and told.number]
-    if not (story.alive and submitted):
+    submitted = [job for job in run.jobs.values() if job.state == "running" and job.number]
+    if not (run.alive and submitted):
         return
     if (states := states_in_queue()) is None:
         return
-    for told in submitted:
-        state, why = states.get(told.number, ("COMPLETED", ""))  # the queue forgets ended jobs after a while
+    for job in submitted:
+        state, why = states.get(job.number, ("COMPLETED", ""))  # the queue forgets ended jobs after a while
         if state == "PENDING":
-            told.state, told.waits_for = "queued", WAITS_FOR.get(why, why)
+            job.state, job.waits_for = "queued", WAITS_FOR.get(why, why)
         elif state not in GO_ON:
-            told.state = "ended"  # Snakemake hears of it when it asks the next time
+            job.state = "ended"  # Snakemake hears of it when it asks the next time
 
 
-def render(results: Path, story: RunStatus) -> str:
+def render(results: Path, run: RunStatus) -> str:
     """A run as a person reads it: how it stands, a table by rule, what runs, is queued, failed and why."""
-    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(story.began))
-    lines = [f"{results}: the run that began {began} {_standing(story)}", "", *_table(story)]
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began))
+    lines = [f"{results}: the run that began {began} {_standing(run)}", "", *_table(run)]
     for state, title in (
         ("running", "Running"),
         ("queued", "Waiting in the queue"),
         ("ended", "Ended, and not looked at by Snakemake yet"),
         ("failed", "Failed"),
     ):
-        told = sorted((t for t in story.jobs.values() if t.state == state), key=lambda t: t.since)
-        if told:
-            lines += ["", f"{title if story.alive or state != 'running' else 'Was running'}:"]
-            lines += [line for one in told for line in _job(one, story)]
-    if not story.alive and (left := _left(results / ".runs")):
+        jobs = sorted((job for job in run.jobs.values() if job.state == state), key=lambda job: job.since)
+        if jobs:
+            lines += ["", f"{title if run.alive or state != 'running' else 'Was running'}:"]
+            lines += [line for job in jobs for line in _job(job, run)]
+    if not run.alive and (left := _left(results / ".runs")):
         lines += ["", *left]
     return "\n".join(lines)
 
@@ -106,31 +106,31 @@ def _left(records: Path) -> list[str]:
     return say_left(jobs) if jobs else []
 
 
-def _standing(story: RunStatus) -> str:
-    if not story.alive and not story.success and story.is_done:
+def _standing(run: RunStatus) -> str:
+    if not run.alive and not run.success and run.is_done:
         return "is dead, and the jobs that it left have ended well: run it again for what follows them"
-    if story.success:
-        return f"ended well after {_span(story.last - story.began)}"
-    if story.success is False and not any(told.state == "failed" for told in story.jobs.values()):
-        return f"was interrupted after {_span(story.last - story.began)}; run it again, and it goes on"
-    if story.success is False:
-        return f"ended with failures after {_span(story.last - story.began)}"
-    if story.alive:
-        return f"goes on, since {_span(time.time() - story.began)}"
+    if run.success:
+        return f"ended well after {_span(run.last - run.began)}"
+    if run.success is False and not any(job.state == "failed" for job in run.jobs.values()):
+        return f"was interrupted after {_span(run.last - run.began)}; run it again, and it goes on"
+    if run.success is False:
+        return f"ended with failures after {_span(run.last - run.began)}"
+    if run.alive:
+        return f"goes on, since {_span(time.time() - run.began)}"
     return (
-        f"is dead: its Snakemake was killed or interrupted, {_span(time.time() - story.last)} ago at the "
+        f"is dead: its Snakemake was killed or interrupted, {_span(time.time() - run.last)} ago at the "
         "latest; run it again, and it goes on where it was"
     )
 
 
-def _table(story: RunStatus) -> Iterator[str]:
-    seen = Counter((told.rule, told.state) for told in story.jobs.values())
+def _table(run: RunStatus) -> Iterator[str]:
+    seen = Counter((job.rule, job.state) for job in run.jobs.values())
     yield f"{'rule':<20} {'done':>6} {'running':>8} {'waiting':>8} {'failed':>7}"
     sums: Counter[str] = Counter()
-    for rule in sorted(story.planned, key=order):
+    for rule in sorted(run.planned, key=order):
         counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
         counts["running"] += seen[rule, "ended"]
-        counts["waiting"] = story.planned[rule] - sum(counts.values())
+        counts["waiting"] = run.planned[rule] - sum(counts.values())
         sums.update(counts)
         yield _row(rule, counts)
     yield _row("all", sums)
@@ -142,36 +142,36 @@ def _row(name: str, counts: Counter[str]) -> str:
     )
 
 
-def _job(told: JobStatus, story: RunStatus) -> Iterator[str]:
-    again = f", attempt {told.attempts}" if told.attempts > 1 else ""
-    if told.state in ("running", "queued", "ended"):
-        span = _span((time.time() if story.alive else story.last) - told.since)
+def _job(job: JobStatus, run: RunStatus) -> Iterator[str]:
+    again = f", attempt {job.attempts}" if job.attempts > 1 else ""
+    if job.state in ("running", "queued", "ended"):
+        span = _span((time.time() if run.alive else run.last) - job.since)
         # A queue is not asked when it started a job; so the time is that since it was submitted.
-        since = f"submitted as {told.number}, {span} ago" if told.number else f"for {span}"
-        if told.waits_for:
-            since += f", waits: {told.waits_for}"
-        yield f"  {told.name}  {since}{again}; log: {', '.join(told.logs)}"
+        since = f"submitted as {job.number}, {span} ago" if job.number else f"for {span}"
+        if job.waits_for:
+            since += f", waits: {job.waits_for}"
+        yield f"  {job.name}  {since}{again}; log: {', '.join(job.logs)}"
         return
-    why = reason(told)
-    yield f"  {told.name}{again}"
+    why = reason(job)
+    yield f"  {job.name}{again}"
     yield f"    why: {why}"
-    yield f"    log: {', '.join(told.logs)}"
-    if remedy := remedy_of(told, why):
+    yield f"    log: {', '.join(job.logs)}"
+    if remedy := remedy_of(job, why):
         yield f"    change: {remedy}"
 
 
-def reason(told: JobStatus) -> str:
+def reason(job: JobStatus) -> str:
     """Why a job failed: the last word of its own log, and what the cluster says of it."""
-    logs = [Path(log) for log in told.logs]
+    logs = [Path(log) for log in job.logs]
     # a job that never began still has the log of an earlier run
-    said = [_last_word(log) for log in logs if log.exists() and log.stat().st_mtime >= told.since - 1]
-    words = [*dict.fromkeys(word for word in [*said, _message(told)] if word)]
+    said = [_last_word(log) for log in logs if log.exists() and log.stat().st_mtime >= job.since - 1]
+    words = [*dict.fromkeys(word for word in [*said, _message(job)] if word)]
     return "; ".join(words) or "it died without a word: a kill, perhaps for lack of memory"
 
 
-def _message(told: JobStatus) -> str:
+def _message(job: JobStatus) -> str:
     """What Snakemake or the cluster says of a failed job, without its advice to look into logs."""
-    return " ".join(told.message.split("For further error details")[0].split())
+    return " ".join(job.message.split("For further error details")[0].split())
 
 
 def _last_word(log: Path) -> str:
@@ -186,10 +186,10 @@ def _last_word(log: Path) -> str:
     return " ".join(lines[own[-1] :] if own else lines[-1:])
 
 
-def remedy_of(told: JobStatus, why: str) -> str:
+def remedy_of(job: JobStatus, why: str) -> str:
     """The setting to change, or what else to do, where what was said is known."""
-    backbone = backbone_in(told.wildcards)
-    rule = DONE_BY.get(told.rule, told.rule)
+    backbone = backbone_in(job.wildcards)
+    rule = DONE_BY.get(job.rule, job.rule)
     where = f"resources.backbones.{backbone}.{rule}" if backbone else f"resources.rules.{rule}"
     return next((text.format(where) for pattern, text in REMEDIES if re.search(pattern, why)), "")
 
@@ -203,13 +203,13 @@ def _span(seconds: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02} min"
 
 
-def as_json(story: RunStatus) -> str:
+def as_json(run: RunStatus) -> str:
     """The run for programs."""
     jobs = []
-    for told in story.jobs.values():
-        job = {"name": told.name, "rule": told.rule, "wildcards": told.wildcards, "state": told.state}
-        if told.state == "failed":
-            job |= {"reason": (why := reason(told)), "change": remedy_of(told, why)}
-        jobs.append({**job, "number": told.number, "attempts": told.attempts, "logs": told.logs})
-    run = {"began": story.began, "alive": story.alive, "success": story.success, "planned": story.planned}
-    return json.dumps({**run, "jobs": jobs}, indent=1)
+    for job in run.jobs.values():
+        entry = {"name": job.name, "rule": job.rule, "wildcards": job.wildcards, "state": job.state}
+        if job.state == "failed":
+            entry |= {"reason": (why := reason(job)), "change": remedy_of(job, why)}
+        jobs.append({**entry, "number": job.number, "attempts": job.attempts, "logs": job.logs})
+    facts = {"began": run.began, "alive": run.alive, "success": run.success, "planned": run.planned}
+    return json.dumps({**facts, "jobs": jobs}, indent=1)
