@@ -121,12 +121,12 @@ def probe_rows(random, texts, quantity):
         found[direction] = [tally.scores() for tally in tallies]
     for direction, (here, there) in found.items():
         for statistic, values in here.items():
-            yield (f"probe.{statistic} {direction}", 0), there[statistic][0], *groups.one(values)
+            yield (f"probe.{statistic} {direction}", 0), there[statistic][0], *groups.one(values)[:3]
             if direction in probe.OWN:
                 own = [scores[statistic] for scores in found[probe.OWN[direction]]]
                 change = values - own[0]
                 truth = there[statistic][0] - own[1][0]
-                yield (f"probe.{statistic}_change {direction}", 0), truth, *groups.one(change)
+                yield (f"probe.{statistic}_change {direction}", 0), truth, *groups.one(change)[:3]
 
 
 def simulate(samples, texts, each, width, sink=1.0, seed=0):
