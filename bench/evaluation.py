@@ -25,9 +25,9 @@ from sentence_transformers import SentenceTransformer
 from realign.evaluation import models
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan
-from realign.evaluation.shelf import VectorShelf
 from realign.evaluation.tasks import build_task
 from realign.study.evaluation import EvaluateTask
+from realign.vectors.store import VectorStore
 
 WORDS = "oak wave star root moon tide cloud shore branch wind harbour leaf storm anchor bark comet".split()  # noqa: SIM905
 
@@ -97,12 +97,12 @@ def main():
         folder = Path(temporary)
         tasks = make_tasks(folder, asked.texts)
         for round_ in range(asked.rounds):
-            shelf = VectorShelf(folder / f"shelf{round_}", limit_bytes=1e10)
+            store = VectorStore(folder / f"vectors{round_}")
             for name, (kind, where) in tasks.items():
                 encoders = {
                     "mteb": theirs,
                     "ours": Encoder(ours, "r", PromptPlan("none")),
-                    "ours, shared": Encoder(ours, "r", PromptPlan("none"), shelf),
+                    "ours, shared": Encoder(ours, "r", PromptPlan("none"), store),
                 }
                 scores = {}
                 for label, encoder in encoders.items():

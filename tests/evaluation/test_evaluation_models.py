@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, BertConfig, BertModel
 from realign.evaluation import models
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan
-from realign.evaluation.shelf import VectorShelf
+from realign.vectors.store import VectorStore
 
 
 def texts(count=70):
@@ -116,15 +116,15 @@ def test_nothing_unpickles_and_no_code_of_the_directory_runs(embedder, tmp_path)
 def test_each_distinct_text_is_encoded_once_per_model(embedder, tmp_path):
     model = models.load(embedder, "m")
     asked = [*texts(), *texts()[:30]]
-    shelf = VectorShelf(tmp_path, limit_bytes=1e9)
-    first = Encoder(model, "r", PromptPlan("none"), shelf)
+    store = VectorStore(tmp_path)
+    first = Encoder(model, "r", PromptPlan("none"), store)
     vectors = first.vectors(asked, "")
     assert (first.asked, first.encoded) == (100, len(set(asked)))
     assert np.array_equal(vectors[70:], vectors[:30])
-    second = Encoder(model, "r", PromptPlan("none"), VectorShelf(tmp_path, limit_bytes=1e9))
+    second = Encoder(model, "r", PromptPlan("none"), VectorStore(tmp_path))
     assert np.array_equal(second.vectors([*asked, "new"], "")[:-1], vectors)
     assert second.encoded == 1
-    other = Encoder(model, "r", PromptPlan("none"), VectorShelf(tmp_path, limit_bytes=1e9))
+    other = Encoder(model, "r", PromptPlan("none"), VectorStore(tmp_path))
     other.vectors(asked, "Query: ")
     assert other.encoded == len(set(asked))  # another prompt makes another text
     bare = Encoder(model, "r", PromptPlan("none"))

@@ -214,6 +214,20 @@ def test_vectors_come_back_in_order(tmp_path, monkeypatch):
     np.testing.assert_array_equal(found, np.stack([vectors[t] for t in asked]))
 
 
+def test_a_damaged_vector_is_encoded_again(tmp_path):
+    texts = ["one", "two"]
+    vectors = dict(zip(texts, np.eye(2, dtype=np.float32), strict=True))
+    held = VectorCache(tmp_path, TableTeacher(vectors), "query")
+    held.fill(texts, "job")
+    (file,) = held.folder.glob("*.vectors.npy")
+    content = bytearray(file.read_bytes())
+    content[-2] ^= 1
+    file.write_bytes(content)
+    again = VectorCache(tmp_path, TableTeacher(vectors), "query")
+    assert again.fill(texts, "job") == 2
+    np.testing.assert_array_equal(again.gather(texts, tmp_path / "found.npy"), np.eye(2))
+
+
 def test_another_teacher_prompt_or_code_is_another_cache(tmp_path):
     one = VectorCache(tmp_path, TableTeacher({}, "one"), "query").folder
     assert one == VectorCache(tmp_path, TableTeacher({}, "one"), "query").folder

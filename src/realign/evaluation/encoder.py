@@ -1,4 +1,4 @@
-"""A model as mteb wants to see it, with our prompts, our order of texts, and our shelf of vectors.
+"""A model as mteb wants to see it, with our prompts, our order of texts, and vectors that are kept.
 
 mteb asks for vectors of a data loader's texts. Here they are taken column by column, each distinct
 text is looked up or encoded once, and every prompt that was really prefixed is noted.
@@ -12,14 +12,14 @@ from mteb.models.model_meta import ModelMeta, ScoringFunction
 from realign.artifacts.command import UserError
 from realign.evaluation.models import Model
 from realign.evaluation.prompts import PromptPlan
-from realign.evaluation.shelf import VectorShelf, text_keys
+from realign.vectors.store import VectorStore, text_keys
 
 
 class Encoder:
     """What mteb calls: `encode` and the similarities, for one task's evaluation."""
 
-    def __init__(self, model: Model, revision: str, plan: PromptPlan, shelf: VectorShelf | None = None):
-        self.model, self.plan, self.shelf = model, plan, shelf
+    def __init__(self, model: Model, revision: str, plan: PromptPlan, store: VectorStore | None = None):
+        self.model, self.plan, self.store = model, plan, store
         self.prefixed: dict[str, str] = {}
         self.encoded = self.asked = 0
         self.mteb_model_meta = ModelMeta.create_empty(
@@ -55,26 +55,27 @@ class Encoder:
         index = np.array([places.setdefault(text, len(places)) for text in texts], dtype=np.int64)
         distinct = list(places)
         self.asked += len(texts)
-        kept, keys = self._kept(prompt, distinct)
-        missing = [i for i in range(len(distinct)) if i not in kept]
-        shelf = self.shelf
+        store, keys = self.store, text_keys(distinct, prompt)
+        kept = list(store.find(keys)) if store is not None else []
+        absent = np.ones(len(distinct), bool)
+        for found, _ in kept:
+            absent[found] = False
+        missing = np.flatnonzero(absent)
 
         def keep(part: slice, vectors: np.ndarray) -> None:
             self._check(vectors, [distinct[i] for i in missing[part]], what)
-            if shelf is not None:
-                shelf.put(keys[missing[part]], shelf.round(vectors))
+            if store is not None:
+                store.add(keys[missing[part]], store.round(vectors))
 
         made = self.model.encode([distinct[i] for i in missing], prompt, what, keep)
         self.encoded += len(missing)
-        if shelf is not None and missing:
-            made = shelf.round(made)
+        if store is not None:
+            made = store.round(made)
         if not kept:
             return made[index] if len(index) else made
-        width = next(iter(kept.values())).shape[0]
-        whole = np.empty((len(distinct), width), np.float32)
-        whole[missing] = made.reshape(len(missing), width)
-        for i, vector in kept.items():
-            whole[i] = vector
+        whole = np.empty((len(distinct), kept[0][1].shape[1]), np.float32)
+        for found, vectors in [*kept, (missing, made.reshape(len(missing), whole.shape[1]))]:
+            whole[found] = vectors
         return whole[index]
 
     def _check(self, vectors: np.ndarray, texts: list[str], what: str) -> None:
@@ -85,12 +86,6 @@ class Encoder:
                 f"{what}: {len(broken)} of {len(texts)} vectors of {self.model.name} hold NaN or infinities, "
                 f"that of {texts[broken[0]][:80]!r} first; is the model damaged, or the dtype too narrow?"
             )
-
-    def _kept(self, prompt: str, distinct: list[str]) -> tuple[dict[int, np.ndarray], np.ndarray]:
-        if self.shelf is None:
-            return {}, np.empty((0, 0), np.uint8)
-        keys = text_keys(prompt, distinct)
-        return self.shelf.get(keys), keys
 
     def similarity(self, embeddings1: Any, embeddings2: Any) -> Any:
         """All similarities between two sets of vectors."""

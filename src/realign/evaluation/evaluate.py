@@ -31,9 +31,9 @@ from realign.evaluation.dataset_cache import dataset_cache
 from realign.evaluation.encoder import Encoder
 from realign.evaluation.prompts import PromptPlan, prompt_hash
 from realign.evaluation.queries import QueryScores, write
-from realign.evaluation.shelf import VectorShelf
 from realign.evaluation.tasks import build_task, mteb_task
 from realign.study.evaluation import EvaluateTask
+from realign.vectors.store import VectorStore
 
 log = logging.getLogger(__name__)
 
@@ -51,8 +51,8 @@ def run(job: Job[EvaluateTask]) -> None:
     model = _model(path, identity, asked.model_name, asked.max_length, asked.dtype)
     taught_by = mteb_task(asked.instruction_of).metadata if asked.instruction_of else None
     plan = PromptPlan.of(asked, model.prompts, taught_by, model.default_prompt)
-    shelf = _shelf(job, identity)
-    encoder = Encoder(model, hash_json([identity, asked.as_slice()])[:16], plan, shelf)
+    store = _vectors(job, identity)
+    encoder = Encoder(model, hash_json([identity, asked.as_slice()])[:16], plan, store)
     with Leaving() as model.leaving:
         result, file, by_query = evaluate(encoder, task, job.scratch)
     shutil.copyfile(file, job.output("scores"))
@@ -175,14 +175,14 @@ def _model(path: Path, identity: str, name: str, max_length: int, dtype: str) ->
     return models.load(path, name, max_length, dtype)
 
 
-def _shelf(job: Job[EvaluateTask], identity: str) -> VectorShelf | None:
+def _vectors(job: Job[EvaluateTask], identity: str) -> VectorStore | None:
     """Where the vectors of this model are kept: in the work store, beside all other work."""
     limit = float(os.environ.get(LIMIT_VARIABLE, "20"))
     if not limit:
         return None
     asked = job.settings
     key = hash_json([identity, asked.max_length, asked.dtype, asked.vectors, job.command.code])[:24]
-    return VectorShelf(job.work.folder.parent / f"vectors-{key}", asked.vectors, limit * 1e9)
+    return VectorStore(job.work.folder.parent / f"vectors-{key}", asked.vectors, limit * 1e9)
 
 
 def describe(asked: EvaluateTask, task: Any, encoder: Encoder, result: TaskResult) -> Mapping[str, Any]:

@@ -1,4 +1,4 @@
-"""A teacher's vectors, kept in shards: each distinct text is encoded once, whoever asks for it.
+"""A teacher's vectors, of which each distinct text is encoded once, whoever asks for it.
 
 All jobs of a study that have the same teacher share one folder. A job first writes down, under the
 folder's lock, which texts it will encode, leaving out what is there and what a living job has
@@ -8,7 +8,6 @@ the first missing shard, so the same texts go through the teacher in the same ba
 
 import contextlib
 import fcntl
-import hashlib
 import logging
 import os
 from collections.abc import Iterator, Sequence
@@ -20,22 +19,12 @@ from realign.artifacts.disk import open_array
 from realign.artifacts.files import write_text_whole, write_whole
 from realign.artifacts.hashing import canonical_json, hash_json
 from realign.engine.progress import Progress
-from realign.mining.teachers import Side, Teacher, Vectors
+from realign.mining.teachers import Side, Teacher
+from realign.vectors.store import Keys, VectorStore, text_keys
 
 log = logging.getLogger(__name__)
 
 SHARD_TEXTS = 4096
-KEY = "S32"  # a text's digest, 32 hexadecimal digits
-
-Keys = np.ndarray
-
-
-def text_keys(texts: Sequence[str]) -> Keys:
-    """A digest for each text."""
-    digest = hashlib.blake2b
-    return np.array(
-        [digest(t.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest() for t in texts], KEY
-    )
 
 
 class VectorCache:
@@ -44,6 +33,7 @@ class VectorCache:
     def __init__(self, root: Path, teacher: Teacher, side: Side):
         identity = teacher.identity(side)
         self.folder = root / f"vectors-{hash_json(identity)[:24]}"
+        self.store = VectorStore(self.folder)
         self.teacher, self.side = teacher, side
         (self.folder / "plans").mkdir(parents=True, exist_ok=True)
         about = self.folder / "identity.json"
@@ -61,48 +51,24 @@ class VectorCache:
         while True:
             with self._claim(keys, owner) as plan:
                 encoded += self._encode(plan, place, texts)
-            if not len(self._missing(keys)):
+            if not len(self.store.missing(keys)):
                 return encoded
             self._wait_for_others()
 
     def gather(self, texts: Sequence[str], path: Path) -> np.ndarray:
         """The vectors of texts, one below the other in a file, mapped into memory."""
-        keys = text_keys(texts)
-        order = np.argsort(keys, kind="stable")
-        wanted, target = keys[order], None
-        filled = 0
-        for shard in self._shards():
-            present = np.load(shard)
-            left = np.searchsorted(wanted, present, "left")
-            right = np.searchsorted(wanted, present, "right")
-            most = int((right - left).max())  # a text may be asked for more than once
-            if not most:
-                continue
-            vectors = np.load(_vectors_of(shard), mmap_mode="r")
+        target, found = None, np.zeros(len(texts), bool)
+        beside = path.with_name(f".{path.name}.{os.getpid()}")
+        for places, vectors in self.store.find(text_keys(texts)):
             if target is None:
-                beside = path.with_name(f".{path.name}.{os.getpid()}")
-                shape = (len(texts), vectors.shape[1])
-                target = open_array(beside, np.float32, shape)
-            for asked in range(most):
-                hits = np.flatnonzero(right > left + asked)
-                target[order[left[hits] + asked]] = vectors[hits]
-                filled += len(hits)
-        if target is None or filled < len(texts):
+                target = open_array(beside, np.float32, (len(texts), vectors.shape[1]))
+            target[places], found[places] = vectors, True
+        if target is None or not found.all():
             raise RuntimeError(f"{self.folder} lacks vectors that were just written there")
         target.flush()
         del target
         beside.replace(path)
         return np.load(path, mmap_mode="r")
-
-    def _shards(self) -> list[Path]:
-        return sorted(self.folder.glob("*.keys.npy"))
-
-    def _missing(self, keys: Keys) -> Keys:
-        """The distinct keys that no shard holds, in the order given."""
-        there = [np.load(shard) for shard in self._shards()]
-        distinct, first = np.unique(keys, return_index=True)
-        absent = ~np.isin(distinct, np.concatenate(there)) if there else np.ones(len(distinct), bool)
-        return keys[np.sort(first[absent])]
 
     @contextlib.contextmanager
     def _claim(self, keys: Keys, owner: str) -> Iterator[Keys]:
@@ -112,7 +78,7 @@ class VectorCache:
             with _locked(self.folder / "lock"):
                 stack.enter_context(_locked(_lock_of(plan)))
                 if not plan.is_file():
-                    mine = self._missing(keys)
+                    mine = self.store.missing(keys)
                     claimed = [np.load(p) for p in self._living(plan)]
                     if claimed:
                         mine = mine[~np.isin(mine, np.concatenate(claimed))]
@@ -133,27 +99,16 @@ class VectorCache:
 
     def _encode(self, plan: Keys, place: dict[bytes, int], texts: Sequence[str]) -> int:
         """Work a plan off, shard by shard; what a killed run left there is not done again."""
-        missing = np.isin(plan, self._missing(plan))
+        missing = np.isin(plan, self.store.missing(plan))
         with Progress(f"teacher, {self.side}", len(plan), "texts") as told:
             for start in range(0, len(plan), SHARD_TEXTS):
                 here = slice(start, start + SHARD_TEXTS)
                 keys = plan[here][missing[here]]
                 if len(keys):
                     chosen = [texts[place[key]] for key in keys.tolist()]
-                    self._write(keys, self.teacher.encode(chosen, self.side))
+                    self.store.add(keys, self.teacher.encode(chosen, self.side))
                 told.advance(len(plan[here]))
         return int(missing.sum())
-
-    def _write(self, keys: Keys, vectors: Vectors) -> None:
-        """Write a shard: its vectors first, and its keys, which make it count, last."""
-        name = hashlib.blake2b(keys.tobytes(), digest_size=12).hexdigest()
-        shard = self.folder / f"{name}.keys.npy"
-        write_whole(_vectors_of(shard), lambda stream: np.save(stream, vectors))
-        write_whole(shard, lambda stream: np.save(stream, keys))
-
-
-def _vectors_of(shard: Path) -> Path:
-    return shard.with_name(shard.name.replace(".keys.", ".vectors."))
 
 
 def _lock_of(plan: Path) -> Path:
