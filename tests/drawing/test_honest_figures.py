@@ -4,13 +4,23 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from realign.drawing.figures import composite, dynamics, floors, neighbours, schematic_models
+from realign.drawing.figures import (
+    composite,
+    dynamics,
+    floors,
+    heatmaps,
+    neighbours,
+    probes,
+    schematic_models,
+)
 from realign.drawing.style import styled
 from realign.drawing.tables import datasets, recipe
 from realign.drawing.tabulate import Column
 from realign.plan.plates import plate_parts, plate_settings
+from realign.results.controls import chance_overlap
+from realign.results.probe import with_probe_corpus
 from realign.results.published import as_published, reference_files
-from realign.results.tidy import Tidy, summary
+from realign.results.tidy import Tidy, pick, summary
 
 
 @pytest.fixture
@@ -107,3 +117,62 @@ def test_table_7_has_every_set_and_the_recipes_that_train_on_it(read):
     assert rows["fever-released"]["paper"] == 105893
     assert np.isnan(rows["fever-released"]["pairs_out"])
     assert rows["nli"]["recipes"] == "remined"
+
+
+def as_control(rows, name, **changes):
+    """Rows of a pair as those of a control of that name."""
+    return rows.assign(pair=name, kind="control", **changes)
+
+
+def test_overlap_has_its_floor_and_chance(read):
+    asked, tidy = read("figure_10")
+    own = pick(tidy.measures, pair="base--vs--tuned", stage="backbone")
+    floor = as_control(pick(own, measure="knn_overlap"), "base--vs--untrained", value=0.125)
+    tidy.measures = pd.concat([tidy.measures, floor])
+    with styled(asked.style):
+        drawing = neighbours.draw(asked, tidy, [])
+    floors = drawing.data[drawing.data["kind"] == "floor"]
+    assert set(floors["pair"]) == {"base--vs--tuned", "base--vs--reasoned"}  # the third has another base
+    assert set(floors["value"]) == {0.125}
+    assert {"random weights, k = 10", "chance, k = 10"} <= set(words(drawing.figure))
+
+
+def test_chance_of_an_overlap_is_that_of_sets_drawn_at_random():
+    random = np.random.default_rng(0)
+    sets = [[set(random.choice(99, 10, replace=False)) for _ in range(2)] for _ in range(4000)]
+    drawn = np.mean([len(a & b) / len(a | b) for a, b in sets])
+    assert chance_overlap(10, 100) == pytest.approx(drawn, rel=0.05)
+
+
+def test_probes_have_the_floor_that_random_weights_give(read):
+    asked, tidy = read("figure_12")
+    own = pick(tidy.measures, pair="base--vs--tuned", stage="backbone", measure="probe", direction="left")
+    floor = as_control(own, "base--vs--untrained", value=0.25, direction="native")
+    tidy.measures = pd.concat([tidy.measures, floor])
+    with styled(asked.style):
+        figure = probes.draw(asked, tidy, []).figure
+    assert "probe of random weights" in words(figure)
+    lines = [[set(line.get_ydata()) == {0.25} for line in axes.lines].count(True) for axes in figure.axes]
+    assert lines[:3] == [6, 6, 0]  # a line with a light edge across each split, where the base is the same
+
+
+def test_a_corpus_whose_labels_are_too_easy_is_not_the_one_that_is_shown(read):
+    asked, tidy = read("figure_12")
+    assert with_probe_corpus(asked.view, tidy.measures).probe_corpus == "hard"
+    easy = (tidy.measures["corpus"] == "hard") & (tidy.measures["statistic"] == "accuracy")
+    tidy.measures = tidy.measures.assign(value=tidy.measures["value"].where(~easy, 1.0))
+    assert with_probe_corpus(asked.view, tidy.measures).probe_corpus == "short"
+    with styled(asked.style):
+        assert set(probes.draw(asked, tidy, []).data["corpus"]) == {"short"}
+    named = asked.view.model_copy(update={"probe_corpus": "hard"})
+    assert with_probe_corpus(named, tidy.measures).probe_corpus == "hard"
+
+
+def test_pairs_without_any_number_have_no_panel(read):
+    for name, module in (("figure_8", heatmaps), ("figure_10", neighbours), ("figure_12", probes)):
+        asked, tidy = read(name)
+        tidy.measures = tidy.measures[tidy.measures["pair"] != "base--vs--tuned"]
+        with styled(asked.style):
+            shown = words(module.draw(asked, tidy, []).figure)
+        assert "base vs reasoned" in shown
+        assert not any("base vs tuned" in text or "not measured" in text for text in shown)

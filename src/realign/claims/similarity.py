@@ -9,7 +9,7 @@ import pandas as pd
 from realign.claims.findings import Evidence, Finding, on_embedders
 from realign.measures import MEASURES
 from realign.results.estimates import number_of, row_estimates
-from realign.results.probe import of_probe_corpus
+from realign.results.probe import of_probe_corpus, with_probe_corpus
 from realign.results.statistics import UNKNOWN, Estimate, over_seeds
 from realign.results.tidy import pick
 from realign.study.claims import ClaimTest
@@ -115,12 +115,13 @@ def attention_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
 
 def readout_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """Accuracy of the left model's probe on the right model minus on the left, at the last layer."""
+    view = with_probe_corpus(evidence.asked.view, evidence.measures)
     for pair, attention in _places(evidence, test, "probe"):
         rows = pick(
             evidence.measures, measure="probe", statistic="accuracy_change", direction="right",
             pair=pair.name, stage=test.stage, attention=attention, split=test.split,
         )  # fmt: skip
-        rows = of_probe_corpus(rows, evidence.asked.view)
+        rows = of_probe_corpus(rows, view)
         rows = rows[rows["layer_left"] == rows["layer_left"].max()]
         estimate, facts = over_seeds(row_estimates(rows)), {}
         if estimate.error == 0:  # as happens with a handful of texts; it is no proof of equality

@@ -47,15 +47,57 @@ def sheet(style: Style, height: float, **more: Any) -> Figure:
     return Figure(figsize=(style.width * MM, height * MM), layout="constrained", **more)
 
 
-def stacked(figure: Figure, count: int) -> Sequence[Any]:
-    """Parts of a page, one under the other."""
-    return list(figure.subfigures(count, 1, squeeze=False)[:, 0])
+@dataclass
+class Block:
+    """A corpus's part of a page: a panel for each pair that was measured on it."""
+
+    part: Any
+    corpus: str
+    panels: list[tuple[Axes, PairEntry, pd.DataFrame]]
+
+    @property
+    def axes(self) -> list[Axes]:
+        """The panels alone."""
+        return [axes for axes, _, _ in self.panels]
 
 
-def measured_blocks(corpora: Sequence[str], found: pd.DataFrame) -> tuple[str, ...]:
-    """The corpora that anything was measured on, each a block of panels; one empty block where none was."""
-    there = set(found["corpus"])
-    return tuple(corpus for corpus in corpora if corpus in there) or ("",)
+def blocks_by_corpus(
+    asked: DrawPlate, found: pd.DataFrame, emb: bool, above: float, panel: float, **more: Any
+) -> tuple[Figure, list[Block]]:
+    """A page of one block for each corpus, with titled panels of the pairs that it has numbers of.
+
+    `above` is what a block needs beside its rows of panels, `panel` the height of such a row.
+    Without any number the page has one empty panel and no block.
+    """
+    there = set(zip(found["corpus"], found["pair"], strict=True))
+    measured = {c: [p for p in asked.pairs if (c, p.name) in there] for c in asked.view.corpora}
+    measured = {corpus: pairs for corpus, pairs in measured.items() if pairs}
+    rows = [-(-len(pairs) // columns_for(len(pairs))) for pairs in measured.values()] or [1]
+    heights = [above + panel * count for count in rows]
+    figure = sheet(asked.style, 13 + sum(heights))
+    if not measured:
+        empty(figure.subplots(), "any pair on any corpus")
+        return figure, []
+    parts = figure.subfigures(len(measured), 1, squeeze=False, height_ratios=heights)[:, 0]
+    blocks = []
+    for part, (corpus, pairs) in zip(parts, measured.items(), strict=True):
+        part.suptitle(asked.labels.get(corpus, corpus), fontweight="bold", fontsize="medium")
+        block = Block(part, corpus, [])
+        for axes, pair in zip(panel_grid(part, len(pairs), **more), pairs, strict=True):
+            axes.set_title(pair_label(pair, asked, emb), fontsize="small", pad=3)
+            own = found[(found["pair"] == pair.name) & (found["corpus"] == corpus)]
+            block.panels.append((axes, pair, own))
+        blocks.append(block)
+    return figure, blocks
+
+
+def panel_grid(part: Any, count: int, **more: Any) -> list[Axes]:
+    """So many panels in few and even rows; places without a panel stay blank."""
+    columns = columns_for(count)
+    grid = part.subplots(-(-count // columns), columns, squeeze=False, **more).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return list(grid[:count])
 
 
 def stamp(figure: Figure) -> None:

@@ -5,7 +5,9 @@ from typing import Any
 
 import pandas as pd
 
+from realign.results.controls import random_weights
 from realign.results.tidy import of_preset, over_seeds, pick, readings
+from realign.study.description import PairEntry
 from realign.study.figures import View
 
 SPLITS = ("train", "dev", "test")
@@ -20,6 +22,28 @@ def of_probe_corpus(rows: pd.DataFrame, view: View) -> pd.DataFrame:
     there = list(dict.fromkeys(rows["corpus"]))
     chosen = [view.probe_corpus] if view.probe_corpus else [c for c in view.corpora if c in there] or there
     return rows[rows["corpus"].isin(chosen[:1])]
+
+
+def with_probe_corpus(view: View, measures: pd.DataFrame) -> View:
+    """The view with a corpus whose labels tell models apart: the first on which some pair isn't saturated."""
+    rows = readings(measures, "probe", view.preset, split="test", attention=view.attention)
+    rows = rows[rows["direction"].isin(SIDES) & (rows["kind"] != "control")]
+    if view.probe_corpus or rows.empty:
+        return view
+    last = rows.groupby(["corpus", "pair"])["layer_left"].transform("max")
+    rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == last)]
+    means = over_seeds(rows, "corpus", "pair", "stage", "direction")
+    lowest = means.groupby("corpus", sort=False)["value"].min()
+    there = sorted(lowest.index, key=lambda corpus: (*view.corpora, corpus).index(corpus))
+    telling = [corpus for corpus in there if lowest[corpus] < CEILING]
+    return view.model_copy(update={"probe_corpus": (telling or there)[0]})
+
+
+def untrained_accuracy(measures: pd.DataFrame, view: View, pair: PairEntry) -> pd.DataFrame:
+    """Accuracy by split of a probe fitted on random weights of the base's shape and read from them."""
+    own = random_weights(measures, pair)
+    rows = readings(own, "probe", view.preset, direction="native", attention=view.attention)
+    return over_seeds(_shown(rows, view), "corpus", "split")
 
 
 def probe_accuracy(measures: pd.DataFrame, view: View, pair: str, stage: str) -> pd.DataFrame:

@@ -59,7 +59,7 @@ class View(Section):
     )
     neighbours: tuple[int, ...] = setting((), "Neighbourhood sizes k; none means all that were measured.")
     probe_corpus: str = setting(
-        "", "The corpus whose labels probes are shown for; empty means the first shown one that has labels."
+        "", "The corpus whose labels probes are shown for; empty means the first that tells some pair apart."
     )
     probe_task: str = setting("", "The probe's task; empty means the first that was measured.")
     heat_from: float = setting(

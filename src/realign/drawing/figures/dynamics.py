@@ -21,7 +21,7 @@ from realign.drawing.panels import (
 from realign.drawing.style import role_colour
 from realign.measures import MEASURES
 from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
-from realign.results.probe import readout_gap
+from realign.results.probe import readout_gap, with_probe_corpus
 from realign.results.published import as_published, published_measure
 from realign.results.tidy import Tidy, summary, usual_k
 from realign.study.description import PairEntry
@@ -91,6 +91,7 @@ def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
     """One row per pair × measure × step; the published number where there is one."""
     rows = []
     near = usual_k(tidy.measures, asked.view.neighbours)
+    view = with_probe_corpus(asked.view, tidy.measures)
     given = references if asked.view.paper else []
     main = asked.view.corpora[0] if asked.view.corpora else ""
     for pair in asked.pairs:
@@ -99,7 +100,7 @@ def trace(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
         for stage, step in _steps(own, pair.name):
             for measure in SHOWN:
                 read = (
-                    _readout(own, pair.name, stage, step, asked.view)
+                    _readout(own, pair.name, stage, step, view)
                     if measure == "probe"
                     else _value(corpus, measure, stage, step, near, asked.view)
                 )

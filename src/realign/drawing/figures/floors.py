@@ -21,6 +21,7 @@ from realign.drawing.panels import (
 )
 from realign.drawing.style import FAINT, role_colour
 from realign.measures import MEASURES
+from realign.results.controls import random_weights, two_seeds
 from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.published import as_published, published_measure
 from realign.results.tidy import Tidy, chance, summary, usual_k
@@ -33,7 +34,8 @@ PLATES = (
         "Similarity against its floors",
         "Each measure of each pair beside its floors: two contrastive seeds of one backbone, random weights "
         "of the base's shape, and what chance gives. A copy of the base that is rotated at random is a floor "
-        "of measures that see the basis; to CKA and neighbours it is the same space, hence a ceiling.",
+        "of measures that see the basis; to CKA and neighbours it is the same space, hence a ceiling. Both "
+        "sides of a pair see the same batches and two seeds do not, so a pair may lie above that floor.",
         category="Representations",
         needs=(measures_of("backbone", "embedder", families=(*LINEAR, *NEAR), controls=True),),
         corpora="main",
@@ -88,9 +90,7 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
     corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
     for pair in asked.pairs:
         own = corpus[corpus["pair"] == pair.name]
-        seeds = corpus[
-            (corpus["kind"] == "control") & corpus["pair"].isin([f"{pair.left}-seeds", f"{pair.right}-seeds"])
-        ]
+        seeds, untrained = two_seeds(corpus, pair), random_weights(corpus, pair)
         for measure in SHOWN:
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
@@ -98,8 +98,7 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
             rotated = "ceiling" if measure in BLIND_TO_ROTATION else "rotated"
             for floor, what in (("shuffled", "shuffled"), ("rotated", rotated)):
                 add(pair, measure, what, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
-            random = corpus["pair"].str.startswith(f"{pair.left}--vs--") & (corpus["kind"] == "control")
-            add(pair, measure, "untrained", corpus[random & (corpus["stage"] == "backbone")])
+            add(pair, measure, "untrained", untrained)
             by_chance = chance(own[own["stage"] == "backbone"], measure)
             if np.isfinite(by_chance):
                 rows.append({"pair": pair.name, "kind": pair.kind, "measure": measure, "what": "chance",

@@ -1,6 +1,5 @@
 """Neighbourhood overlap layer by layer, a panel for each pair and corpus, a line for each k."""
 
-import math
 from pathlib import Path
 from typing import Literal
 
@@ -8,23 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from realign.artifacts.command import Job
-from realign.drawing.panels import (
-    Drawing,
-    band,
-    columns_for,
-    empty,
-    layer_ticks,
-    measured_blocks,
-    pair_label,
-    publish,
-    shade,
-    sheet,
-    stack,
-    stacked,
-)
-from realign.drawing.style import role_colour
+from realign.drawing.panels import Drawing, band, blocks_by_corpus, layer_ticks, publish, shade, stack
+from realign.drawing.style import FAINT, role_colour
+from realign.results.controls import chance_overlap, random_weights, two_seeds
 from realign.results.plates import NEAR, Plate, measures_of, named
-from realign.results.tidy import Tidy, by_layer, readings
+from realign.results.tidy import Tidy, by_layer, pick, readings, usual_k
 from realign.study.drawing import DrawPlate
 
 PLATES = (
@@ -32,23 +19,30 @@ PLATES = (
         "figure_10",
         "Neighbourhood overlap of all backbone pairs",
         "Mean overlap (Jaccard) of the k nearest neighbours of each token, layer by layer; E is the "
-        "embedding output. SFT pairs are shaded.",
+        "embedding output. Grey lines are floors: random weights beside the base, and what chance gives. "
+        "SFT pairs are shaded.",
         category="Representations",
-        needs=(measures_of("backbone", families=NEAR),),
+        needs=(measures_of("backbone", families=NEAR, controls=True),),
         stage="backbone",
     ),
     Plate(
         "figure_11",
         "Neighbourhood overlap of all embedding pairs",
         "Mean overlap (Jaccard) of the k nearest neighbours of each token, layer by layer; E is the "
-        "embedding output. SFT pairs are shaded.",
+        "embedding output. Grey lines are floors: two contrastive seeds of one backbone (their "
+        "batches differ, those of a pair do not), and what chance gives. SFT pairs are shaded.",
         category="Representations",
-        needs=(measures_of("embedder", families=NEAR),),
+        needs=(measures_of("embedder", families=NEAR, controls=True),),
         stage="embedder",
     ),
 )
 
-LINES: tuple[Literal["-", "--", ":", "-."], ...] = ("-", "--", ":", "-.")
+Dash = Literal["-", "--", ":", "-."]
+LINES: tuple[Dash, ...] = ("-", "--", ":", "-.")
+FLOORS = {
+    "backbone": (random_weights, "random weights"),
+    "embedder": (two_seeds, "two seeds of one backbone"),
+}
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -58,66 +52,64 @@ def run(job: Job[DrawPlate]) -> None:
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
-    """One block of panels for each corpus, one panel for each pair."""
+    """One block of panels for each corpus, one panel for each pair; floors in grey."""
     plate = named(PLATES, asked.plate)
-    emb = plate.stage == "embedder"
-    columns = columns_for(len(asked.pairs))
-    rows = max(math.ceil(len(asked.pairs) / columns), 1)
     overlap = readings(tidy.measures, "knn_overlap", asked.view.preset, stage=plate.stage)
-    blocks = measured_blocks(asked.view.corpora, overlap)
-    figure = sheet(asked.style, 14 + len(blocks) * (8 + rows * 38))
+    figure, blocks = blocks_by_corpus(
+        asked, overlap, plate.stage == "embedder", above=8, panel=38, sharey=True
+    )
     measured = sorted({int(k) for k in overlap["k"].dropna()})
     sizes = [k for k in asked.view.neighbours if k in measured] or measured
-    drawn = []
-    for part, corpus in zip(stacked(figure, len(blocks)), blocks, strict=True):
-        grid = part.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-        part.suptitle(asked.labels.get(corpus, corpus) or "no corpus", fontweight="bold", fontsize="medium")
-        for axes in grid[len(asked.pairs) :]:
-            axes.set_axis_off()
-        for axes, pair in zip(grid, asked.pairs, strict=False):
-            axes.set_title(pair_label(pair, asked, emb), fontsize="small", pad=3)
+    near = usual_k(tidy.measures, asked.view.neighbours)
+    tokens = pick(tidy.measures, measure="sample", statistic="tokens")["value"].min()
+    floor_of, named_floor = FLOORS[plate.stage]
+    drawn, floors = [], False
+    for block in blocks:
+        for axes, pair, rows in block.panels:
             shade(axes, pair, asked)
-            frame = overlap[(overlap["pair"] == pair.name) & (overlap["corpus"] == corpus)]
-            if frame.empty:
-                empty(axes, f"overlap of this pair on {corpus or 'any corpus'}")
-                continue
+            about = {"pair": pair.name, "kind": pair.kind, "corpus": block.corpus, "stage": plate.stage}
             for index, k in enumerate(sizes):
-                layers = by_layer(frame[frame["k"] == k])
-                if layers.empty:
-                    continue
+                layers = by_layer(rows[rows["k"] == k])
                 colour = role_colour(asked.style, pair.kind)
                 band(axes, layers["layer"], layers["ci_low"], layers["ci_high"], colour)
                 axes.plot(
                     layers["layer"], layers["value"], LINES[index % len(LINES)], color=colour,
                     marker=MARKS[index % len(MARKS)], markevery=max(1, len(layers) // 8), markersize=2.5,
                 )  # fmt: skip
-                drawn.append(
-                    layers.assign(pair=pair.name, kind=pair.kind, corpus=corpus, stage=plate.stage, k=k)
-                )
-            axes.set_ylim(0, 1.02)
-            axes.set_xticks(*layer_ticks(int(frame["layer_left"].max()) + 1))
-        part.supxlabel("Layer (E: embedding output)", fontsize="small")
-        part.supylabel("Mean overlap", fontsize="small")
-    _legend(figure, sizes, asked)
+                drawn.append(layers.assign(**about, k=k))
+            floor = by_layer(pick(floor_of(overlap, pair), corpus=block.corpus, k=near))
+            axes.plot(floor["layer"], floor["value"], color=FAINT, linewidth=0.9)
+            floors |= len(floor) > 0
+            drawn.append(floor.assign(**about | {"kind": "floor"}, k=near))
+            if tokens == tokens:
+                axes.axhline(chance_overlap(near, tokens), color=FAINT, linewidth=0.9, linestyle=":")
+            axes.set_ylim(-0.02, 1.02)
+            axes.set_xticks(*layer_ticks(int(rows["layer_left"].max()) + 1))
+        block.part.supxlabel("Layer (E: embedding output)", fontsize="small")
+        block.part.supylabel("Mean overlap", fontsize="small")
+    grey: dict[str, Dash] = {f"{named_floor}, k = {near}": "-"} if floors else {}
+    grey |= {f"chance, k = {near}": ":"} if blocks and tokens == tokens else {}
+    _legend(figure, sizes, asked, grey)
     return Drawing(figure, stack(drawn))
 
 
-def _legend(figure: Figure, sizes: list[int], asked: DrawPlate) -> None:
+def _legend(figure: Figure, sizes: list[int], asked: DrawPlate, grey: dict[str, Dash]) -> None:
     handles = [
         Line2D(
-            [],
-            [],
-            linestyle=LINES[i % len(LINES)],
-            marker=MARKS[i % len(MARKS)],
-            color=asked.style.palette.base,
-            label=f"k = {k}",
+            [], [], linestyle=LINES[i % len(LINES)], marker=MARKS[i % len(MARKS)],
+            color=asked.style.palette.base, label=f"k = {k}",
         )
         for i, k in enumerate(sizes)
-    ]
-    kinds = dict.fromkeys(p.kind for p in asked.pairs)
+    ]  # fmt: skip
     handles += [
         Line2D([], [], linewidth=4, color=role_colour(asked.style, k), label=asked.kinds[k].label)
-        for k in kinds
+        for k in dict.fromkeys(p.kind for p in asked.pairs)
+    ]
+    handles += [
+        Line2D([], [], linewidth=0.9, color=FAINT, linestyle=line, label=label)
+        for label, line in grey.items()
     ]
     if handles:
-        figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+        figure.legend(
+            handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1, fontsize="small"
+        )

@@ -1,12 +1,12 @@
 """A linear probe fitted on the base model and read from both models of a pair, split by split."""
 
-import math
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from realign.artifacts.command import Job
@@ -15,6 +15,7 @@ from realign.drawing.panels import (
     columns_for,
     empty,
     pair_label,
+    panel_grid,
     publish,
     shade,
     sheet,
@@ -22,23 +23,33 @@ from realign.drawing.panels import (
 )
 from realign.drawing.style import FAINT, INK, minus, role_colour
 from realign.results.plates import PROBE, Plate, measures_of, named
-from realign.results.probe import SATURATED, SPLITS, probe_accuracy, probed, saturated
+from realign.results.probe import (
+    SATURATED,
+    SPLITS,
+    probe_accuracy,
+    probed,
+    saturated,
+    untrained_accuracy,
+    with_probe_corpus,
+)
 from realign.results.tidy import Tidy
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
+from realign.study.figures import View
 
 PROBED = (
     "Whiskers are 95 % intervals: train and dev, which the probe was fitted and chosen on, have none, and "
     "that of an accuracy of 1 has no width."
 )
+FLOOR = "A line across backbones' bars is the floor: a probe fitted on random weights and read from them."
 PLATES = (
     Plate(
         "figure_4",
         "A linear probe moved from one model to the other",
         "Accuracy of a probe fitted on the base model's vectors and read from both models, by split. "
-        f"The difference stands above each pair of bars. {PROBED}",
+        f"The difference stands above each pair of bars. {FLOOR} {PROBED}",
         category="Representations",
-        needs=(measures_of("backbone", "embedder", families=PROBE),),
+        needs=(measures_of("backbone", "embedder", families=PROBE, controls=True),),
         pairs="main",
         corpora="any",
         facts=("corpora", "probe"),
@@ -47,9 +58,9 @@ PLATES = (
         "figure_12",
         "Linear probes of all backbone pairs",
         "Accuracy of a probe fitted on the base backbone and read from both, by split; SFT pairs are shaded. "
-        f"{PROBED}",
+        f"{FLOOR} {PROBED}",
         category="Representations",
-        needs=(measures_of("backbone", families=PROBE),),
+        needs=(measures_of("backbone", families=PROBE, controls=True),),
         corpora="any",
         stage="backbone",
         facts=("corpora", "probe"),
@@ -73,40 +84,42 @@ def run(job: Job[DrawPlate]) -> None:
     publish(job, draw)
 
 
-def _wanted(asked: DrawPlate, probed_stages: set[str]) -> list[tuple[PairEntry, str]]:
-    """A panel for each pair and stage, without stages at which no pair was probed."""
+def _wanted(
+    asked: DrawPlate, view: View, measures: pd.DataFrame
+) -> list[tuple[PairEntry, str, pd.DataFrame]]:
+    """The pairs and stages that were probed, with what the probes found: a panel for each."""
     stage = named(PLATES, asked.plate).stage
-    stages = (
-        (stage,) if stage else [s for s in ("backbone", "embedder") if s in probed_stages] or ["backbone"]
-    )
-    order = sorted(asked.pairs, key=lambda p: not asked.kinds[p.kind].shaded) if not stage else asked.pairs
-    return [(pair, s) for pair in order for s in stages]
+    pairs = list(asked.pairs) if stage else sorted(asked.pairs, key=lambda p: not asked.kinds[p.kind].shaded)
+    found = [
+        (pair, s, probe_accuracy(measures, view, pair.name, s))
+        for pair in pairs
+        for s in ([stage] if stage else ["backbone", "embedder"])
+    ]
+    return [panel for panel in found if len(panel[2])]
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """A panel for each pair and stage; bars by split, the difference above each two."""
-    wanted = _wanted(asked, set(tidy.measures["stage"]))
-    columns = columns_for(len(wanted))
-    rows = max(math.ceil(len(wanted) / columns), 1)
-    figure = sheet(asked.style, 16 + rows * 48)
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
-    for axes in grid[len(wanted) :]:
-        axes.set_axis_off()
-    drawn = []
-    for axes, (pair, stage) in zip(grid, wanted, strict=False):
+    view = with_probe_corpus(asked.view, tidy.measures)
+    wanted = _wanted(asked, view, tidy.measures)
+    figure = sheet(asked.style, 16 + 48 * -(-len(wanted) // columns_for(len(wanted))))
+    grid = panel_grid(figure, max(len(wanted), 1), sharey=True)
+    if not wanted:
+        empty(grid[0], "a probe of any pair")
+    drawn, floors = [], False
+    for axes, (pair, stage, bars) in zip(grid, wanted, strict=False):
         axes.set_title(pair_label(pair, asked, stage == "embedder"), fontsize="small", pad=3)
         shade(axes, pair, asked)
-        bars = probe_accuracy(tidy.measures, asked.view, pair.name, stage)
-        if bars.empty:
-            empty(axes, f"probe of this pair's {stage}s")
-            continue
         _bars(axes, bars, pair, asked)
+        floor = untrained_accuracy(tidy.measures, view, pair) if stage == "backbone" else bars[:0]
+        _floor(axes, bars, floor)
+        floors |= len(floor) > 0
         if saturated(bars):
             axes.set_xlabel(SATURATED, fontsize="small")
         drawn.append(bars.assign(pair=pair.name, kind=pair.kind, stage=stage))
-    for row in range(rows):
-        grid[row * columns].set_ylabel("Accuracy")
-    _legend(figure, asked)
+    for axes in grid[:: columns_for(len(grid))]:
+        axes.set_ylabel("Accuracy")
+    _legend(figure, asked, floors)
     data = stack(drawn)
     if drawn:
         figure.supxlabel(" ".join(probed(data, asked.facts)), fontsize="x-small", color=FAINT)
@@ -137,16 +150,26 @@ def _bars(axes: Axes, bars: pd.DataFrame, pair: PairEntry, asked: DrawPlate) -> 
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
 
 
-def _legend(figure: Figure, asked: DrawPlate) -> None:
-    kinds = dict.fromkeys(p.kind for p in asked.pairs)
-    handles = [Patch(color=role_colour(asked.style, "base"), label="base")]
+def _floor(axes: Axes, bars: pd.DataFrame, floor: pd.DataFrame) -> None:
+    """A line across the bars of each split: what a probe reads from random weights."""
+    splits = [s for s in SPLITS if s in set(bars["split"])]
+    for split, value in floor[["split", "value"]].to_numpy():
+        place = splits.index(split)
+        for colour, width in (("white", 2.6), (INK, 1.1)):  # a light edge, as whiskers have
+            axes.plot(
+                [place - 0.42, place + 0.42], [value, value], color=colour, linewidth=width, linestyle="-"
+            )
+
+
+def _legend(figure: Figure, asked: DrawPlate, floors: bool) -> None:
+    handles: list[Patch | Line2D] = [Patch(color=role_colour(asked.style, "base"), label="base")]
     handles += [
         Patch(
-            facecolor=role_colour(asked.style, k),
-            hatch="////",
-            edgecolor="white",
+            facecolor=role_colour(asked.style, k), hatch="////", edgecolor="white",
             label=f"{asked.kinds[k].label} model",
         )
-        for k in kinds
-    ]
+        for k in dict.fromkeys(p.kind for p in asked.pairs)
+    ]  # fmt: skip
+    if floors:
+        handles.append(Line2D([], [], color=INK, linewidth=1.1, label="probe of random weights"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))

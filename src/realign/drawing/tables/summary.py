@@ -9,7 +9,7 @@ import pandas as pd
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
 from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
-from realign.results.probe import SATURATED, probe_accuracy, probed, saturated
+from realign.results.probe import SATURATED, probe_accuracy, probed, saturated, with_probe_corpus
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy, summary, usual_k
 from realign.study.drawing import DrawPlate
@@ -85,6 +85,7 @@ def _range(found: list[float]) -> str:
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each aspect; this study's range of numbers, then the published wording."""
+    asked = asked.model_copy(update={"view": with_probe_corpus(asked.view, tidy.measures)})
     published = read_reference(references, "summary")
     words = published.set_index("aspect") if published is not None else None
     columns = [Column("aspect", "Aspect"), Column("measure", "Measure")]
