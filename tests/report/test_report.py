@@ -14,7 +14,7 @@ from realign.plan.plates import report_settings
 from realign.report.commands import REPORT
 from realign.report.facts import read_run
 from realign.report.grids import from_markdown, leading_number
-from realign.report.verdicts import answer, cards, numbers
+from realign.report.verdicts import answer, cards, numbers, sink_warnings
 from realign.results.catalogue import PLATES
 from realign.results.tidy import read_table
 from realign.results.verdicts import ALL
@@ -163,6 +163,20 @@ def test_the_main_numbers_are_gains_and_levels_by_pair():
         ["Linear CKA, backbones", "0.900 [−0.100, 1.900]", "–"],
     ]
     assert numbers([]) is None
+
+
+def test_a_similarity_that_sinks_make_is_a_warning_on_the_first_screen(tmp_path, description):
+    statistic = "Linear CKA, debiased, backbones, causal"
+    rows = claim("kept", ("a--vs--b", statistic, 0.05, "fails"), ("a--vs--c", statistic, 0.98, "holds"))
+    for row, gap in zip(rows[1:], (0.94, 0.01), strict=True):
+        row["evidence"] = json.dumps(json.loads(row["evidence"]) | {"with_sinks": 0.99, "sinks_add": gap})
+    told = pd.DataFrame(rows)
+    (warning,) = sink_warnings(cards(told))
+    assert warning.startswith(
+        f"Attention sinks change {statistic} of a vs b: it is 0.05 without them and 0.99"
+    )
+    page = written(tmp_path, description, told)
+    assert page.index(warning.split(":")[0]) < page.index("What this study can and cannot show")
 
 
 def test_claims_that_nothing_was_measured_for_are_neither_counted_nor_missing(tmp_path, description):

@@ -22,6 +22,7 @@ ANSWERS = {
 }
 GAIN = re.compile(r"gain, (.*?)(?: \((?:other tasks|these tasks).*\))?")
 LEVEL = re.compile(r"(.*, (?:backbones|embedders)), \w+")
+SINKS_MATTER = 0.05
 HEADS = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
 TOLD_ELSEWHERE = {"rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files"}
 
@@ -106,6 +107,19 @@ def numbers(tested: Sequence[Card]) -> Grid | None:
     order = sorted(found, key=lambda quantity: not quantity.startswith("Gain"))
     rows = [[Cell(name), *(found[name].get(pair, Cell("–")) for pair in pairs)] for name in order]
     return Grid(["", *map(_pair, pairs)], rows) if rows else None
+
+
+def sink_warnings(tested: Sequence[Card]) -> list[str]:
+    """A sentence for each similarity that a few attention sinks change by more than a twentieth."""
+    found = {}
+    for test in (t for card in tested for t in card.tests):
+        evidence = json.loads(test.evidence)
+        if LEVEL.fullmatch(test.statistic) and abs(evidence.get("sinks_add", 0.0)) > SINKS_MATTER:
+            found[test.pair, test.statistic] = (
+                f"Attention sinks change {test.statistic} of {_pair(test.pair)}: it is {test.value:.2f} "
+                f"without them and {evidence['with_sinks']:.2f} with them. Verdicts use the value without."
+            )
+    return list(found.values())
 
 
 def _quantity(test: Any) -> str:
