@@ -136,6 +136,43 @@ def test_a_level_is_judged_without_sinks_and_says_what_they_add():
     assert (finding.verdict, "with_sinks" in finding.facts) == (HOLDS, False)
 
 
+def test_what_sinks_add_is_told_of_the_measures_own_number_alone():
+    about = {"measure": "procrustes", "layer_left": 2.0, "layer_right": 2.0}
+    entropy, share = {"statistic": "inverse_row_entropy"}, {"statistic": "smear_share"}
+    rows = [
+        measure(0.44, **about, **entropy),
+        measure(0.40, preset="without_sinks", **about, **entropy),
+        measure(0.9, **about, **share),
+        measure(0.2, preset="without_sinks", **about, **share),
+    ]
+    claim = Claim(
+        says="s", tests=(ClaimTest(statistic="level", measure="procrustes", rule="above", threshold=0.3),)
+    )
+    asked = JudgeClaims(study="s", claims={"x": claim}, pairs=(PAIR,), view=View(corpora=("c",)))
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert (finding.estimate.value, finding.facts["with_sinks"]) == (0.40, 0.44)
+    assert finding.facts["sinks_add"] == pytest.approx(0.04)
+
+
+def test_sinks_that_could_not_be_left_out_are_told():
+    def sinks_of(*rows):
+        asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
+        return judge(asked, Told(measures=[measure(0.95), *rows]))["x"][0].facts.get("sinks", "")
+
+    count = {"measure": "sinks", "statistic": "count"}
+    assert "earlier version" in sinks_of()
+    assert sinks_of(measure(0, **count)) == ""
+    assert sinks_of(measure(7, **count)) == "7 tokens, which could not be left out"
+
+
+def test_claims_of_a_preset_read_its_rows():
+    rows = [measure(0.99), measure(0.05, preset="without_sinks"), measure(0.8, preset="published")]
+    view = View(corpora=("c",), preset="published")
+    asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=view)
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert (finding.verdict, finding.estimate.value) == (FAILS, 0.8)
+
+
 def test_floors_are_compared_with_and_told():
     claim = Claim(
         says="s", tests=(ClaimTest(statistic="level", stage="embedder", measure="cka", rule="below_floor"),)

@@ -172,11 +172,9 @@ def test_a_similarity_that_sinks_make_is_a_warning_on_the_first_screen(tmp_path,
         row["evidence"] = json.dumps(json.loads(row["evidence"]) | {"with_sinks": 0.99, "sinks_add": gap})
     told = pd.DataFrame(rows)
     (warning,) = sink_warnings(cards(told))
-    assert warning.startswith(
-        f"Attention sinks change {statistic} of a vs b: it is 0.05 without them and 0.99"
-    )
+    assert warning.startswith(f"a vs b, {statistic}: 0.05 without attention sinks, 0.99 with them.")
     page = written(tmp_path, description, told)
-    assert page.index(warning.split(":")[0]) < page.index("What this study can and cannot show")
+    assert page.index(warning) < page.index("What this study can and cannot show")
 
 
 def test_claims_that_nothing_was_measured_for_are_neither_counted_nor_missing(tmp_path, description):

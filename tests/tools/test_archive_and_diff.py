@@ -91,7 +91,8 @@ def test_figures_say_what_is_wrong_with_a_folder(tmp_path, capsys):
 def rows(values, half=0.01):
     return pd.DataFrame(
         {"pair": "p", "measure": "cka", "layer_left": range(len(values)), "value": values,
-         "ci_low": np.array(values) - half, "ci_high": np.array(values) + half}
+         "ci_low": np.array(values) - half, "ci_high": np.array(values) + half,
+         "se": half / 2.09 * np.array(values), "df": 19.0}  # an error is a number of a run, too
     ).reindex(columns=read_table("measures", []).columns)  # fmt: skip
 
 

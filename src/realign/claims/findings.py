@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from realign.results.statistics import Estimate
@@ -48,8 +49,9 @@ class Evidence:
         In our own preset attention sinks are left out: what models share in a few of them is no geometry.
         """
         preset = self.asked.view.preset
-        rows = of_preset(self.tidy.measures, preset) if preset else without_sinks(self.tidy.measures)
-        return rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_right"])]
+        rows = self.tidy.measures
+        rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_right"])]
+        return of_preset(rows, preset).assign(with_sinks=np.nan) if preset else without_sinks(rows)
 
     @cached_property
     def scores(self) -> pd.DataFrame:

@@ -15,18 +15,21 @@ from realign.results.tidy import pick
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
 
+SUMS_OF_SQUARES = ("linear", "extra")  # families whose measures a few long tokens can decide
+
 
 def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """The measure itself, or how far it lies from the floor of the same backbones' other seeds."""
     for pair, attention in _places(evidence, test):
         about = {"stage": test.stage, "attention": attention, "corpus": (evidence.main_corpus, "")}
         rows = _rows(evidence, test, pair=pair.name, **about)
-        estimate, facts = _read(evidence, test, rows), {}
+        estimate = _read(evidence, test, rows)
+        facts = _sinks(evidence, test, rows, pair=pair.name, **about)
         if test.rule.endswith("_floor"):
             sides = (f"{pair.left}-seeds", f"{pair.right}-seeds")
             floors = _rows(evidence, test, pair=sides, kind="control", **about)
             floor = over_seeds([_read(evidence, test, own) for _, own in floors.groupby("pair", sort=True)])
-            facts = {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
+            facts |= {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
             rows = pd.concat([rows, floors])
             estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
         yield _finding(test, pair, f"{title_of(test)}, {test.stage}s, {attention}", estimate, rows, facts)
@@ -164,14 +167,25 @@ def _read(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame) -> Estimate:
     )
 
 
-def _sinks(test: ClaimTest, rows: pd.DataFrame) -> dict[str, Any]:
-    """How far the measure's numbers with attention sinks lie from those without them, where there are any."""
-    final = MEASURES[test.measure].layers == "final" if test.measure else False
-    rows = rows[rows["with_sinks"].notna() & (rows["layer_left"].isna() != final)]
-    if rows.empty:
+def _sinks(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame, **about: Any) -> dict[str, Any]:
+    """What attention sinks add to a level, or why they could not be left out of it."""
+    declared = MEASURES[test.measure]
+    main = rows[
+        rows["statistic"] == (declared.statistic if declared.layers == "final" else "mean_over_layers")
+    ]
+    main = main[main["with_sinks"].notna()]
+    if len(main):
+        gap = main["with_sinks"] - main["value"]
+        return {
+            "with_sinks": float(main["with_sinks"].mean()),
+            "sinks_add": float(gap.loc[gap.abs().idxmax()]),
+        }
+    if declared.family not in SUMS_OF_SQUARES or rows.empty:
         return {}
-    gap = rows["with_sinks"] - rows["value"]
-    return {"with_sinks": float(rows["with_sinks"].mean()), "sinks_add": float(gap.loc[gap.abs().idxmax()])}
+    counts = pick(evidence.measures, measure="sinks", statistic="count", **about)["value"]
+    if counts.empty:
+        return {"sinks": "not looked for: these measures were written by an earlier version"}
+    return {"sinks": f"{counts.max():g} tokens, which could not be left out"} if counts.max() else {}
 
 
 def _finding(
@@ -186,7 +200,6 @@ def _finding(
         facts["why"] = "no interval: too few texts or seeds"
     if len(rows):
         facts["texts"] = float(rows["n"].max())
-        facts |= _sinks(test, rows)
         if rows["se"].isna().all() and np.isfinite(estimate.error):
             facts["errors"] = "read from shown intervals: these measures were written without errors"
     limit = test.threshold if threshold is None else threshold

@@ -16,7 +16,10 @@ from realign.study.evaluation import SUFFIXES, Columns
 from realign.text.records import read_records
 from realign.text.streams import LineError
 
-BEIR = {"id": "_id", "query": "query-id", "doc": "corpus-id"}  # its columns, where ours are not there
+# BEIR's columns in each of its files, where ours are not there.
+BEIR = {
+    "corpus": {"id": "_id"}, "queries": {"id": "_id"}, "qrels": {"query": "query-id", "doc": "corpus-id"},
+}  # fmt: skip
 ONE_ROW_A_PAIR = 'qrels have one row a pair, such as {"query": "q1", "doc": "d1", "score": 1}'
 
 
@@ -73,7 +76,7 @@ class TaskFile:
         """The column of a row that holds what the task calls `name`."""
         if name in self.columns:
             return self.columns[name]
-        other = BEIR.get(name)
+        other = BEIR.get(self.role, {}).get(name)
         return other if other in row and name not in row else name
 
     def _key(self, name: str) -> str:

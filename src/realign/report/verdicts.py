@@ -21,7 +21,7 @@ ANSWERS = {
     UNDECIDED: "Whether benchmark scores differ is undecided: intervals reach beyond the margin of ± {0:g}.",
 }
 GAIN = re.compile(r"gain, (.*?)(?: \((?:other tasks|these tasks).*\))?")
-LEVEL = re.compile(r"(.*, (?:backbones|embedders)), \w+")
+LEVEL = re.compile(r"(.*, (?:backbones|embedders))(?:, \w+)?")
 SINKS_MATTER = 0.05
 HEADS = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
 TOLD_ELSEWHERE = {"rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files"}
@@ -114,10 +114,10 @@ def sink_warnings(tested: Sequence[Card]) -> list[str]:
     found = {}
     for test in (t for card in tested for t in card.tests):
         evidence = json.loads(test.evidence)
-        if LEVEL.fullmatch(test.statistic) and abs(evidence.get("sinks_add", 0.0)) > SINKS_MATTER:
+        if abs(evidence.get("sinks_add", 0.0)) > SINKS_MATTER and not evidence["rule"].endswith("_floor"):
             found[test.pair, test.statistic] = (
-                f"Attention sinks change {test.statistic} of {_pair(test.pair)}: it is {test.value:.2f} "
-                f"without them and {evidence['with_sinks']:.2f} with them. Verdicts use the value without."
+                f"{_pair(test.pair)}, {test.statistic}: {test.value:.2f} without attention sinks, "
+                f"{evidence['with_sinks']:.2f} with them. Verdicts use the value without."
             )
     return list(found.values())
 

@@ -146,9 +146,12 @@ def without_sinks(measures: pd.DataFrame) -> pd.DataFrame:
     keys = [*about, "measure", "statistic", "layer_left", "layer_right"]
     own = of_preset(measures, "")
     free = pick(measures, preset=WITHOUT_SINKS).drop(columns="preset").assign(preset="")
+    # Published means stay where nothing takes their place: they are what counts layer 0.
+    own = pd.concat([own, pick(measures, preset=PUBLISHED)]) if set(own["preset"]) <= {""} else own
     own, free = (frame.assign(key=_keys(frame[keys])) for frame in (own, free))
     replaced = own["key"].isin(free["key"])
-    free = free.merge(own[["key", "value"]].rename(columns={"value": "with_sinks"}), on="key", how="left")
+    own_values = own.loc[own["preset"] != PUBLISHED, ["key", "value"]]
+    free = free.merge(own_values.rename(columns={"value": "with_sinks"}), on="key", how="left")
     return pd.concat([own[~replaced].assign(with_sinks=np.nan), free], ignore_index=True).drop(columns="key")
 
 

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 # Numbers of a run that are no results of it: they differ from machine to machine.
 INCIDENTAL = {"tokens_per_second", "memory_gb"}
-VALUES = ("value", "ci_low", "ci_high", "n", "evidence", "mteb_version", "file", "study", "tags")
+VALUES = ("value", "ci_low", "ci_high", "se", "df", "n", "evidence", "mteb_version", "file", "study", "tags")
 
 
 def load(results: Path, kind: str) -> pd.DataFrame:

@@ -44,7 +44,7 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """The published table, with the measures that this study's results hold."""
     published = read_reference(references, "levels")
     rows = published.to_dict("records") if published is not None else []
-    there = set(tidy.measures["measure"]) - {"sample"}
+    there = set(tidy.measures["measure"]) - {"sample", "sinks"}
     placed = {m.name for m in MEASURES.values() if m.level in LEVELS.values()}
     for row in rows:
         level = LEVELS.get(row["level"])
