@@ -4,6 +4,7 @@ What a step learns from is the caller's business, given as chunks whose losses a
 All choices of a step follow from its number (see `engine.loop`).
 """
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -95,16 +96,16 @@ def learn(
     steps, rise = settings.steps, warmup_steps(settings, settings.steps)
     loop = Loop(what, steps, site.hardware.checkpoint_every, site.scratch, site.world, site.leaving)
     learner = Learner(model, settings, site.hardware, site.world, loop.saved)
-    log = StepLog(site.scratch / "log.jsonl" if site.world.is_main else None, loop.start)
-    for number in loop.steps_left():
-        began = time.monotonic()
-        rate = learning_rate(settings, number, steps, settings.final_rate, rise)
-        facts = step(learner, number, rate)
-        for name in ("loss", "grad_norm"):
-            stop_unless_finite(number + 1, name, facts[name])
-        shown = {name: facts[name] for name in list(facts)[:3]}
-        facts |= {"learning_rate": rate, "seconds": round(time.monotonic() - began, 4)}
-        log.write(number + 1, **{k: round(v, 6) if abs(v) > 1e-3 else v for k, v in facts.items()})
-        loop.end_step(number + 1, learner.engine, {}, shown)
-    log.close()
+    lines = StepLog(site.scratch / "log.jsonl" if site.world.is_main else None, loop.start)
+    with contextlib.closing(lines) as log, contextlib.closing(loop.steps_left()) as steps_left:
+        for number in steps_left:
+            began = time.monotonic()
+            rate = learning_rate(settings, number, steps, settings.final_rate, rise)
+            facts = step(learner, number, rate)
+            for name in ("loss", "grad_norm"):
+                stop_unless_finite(number + 1, name, facts[name])
+            shown = {name: facts[name] for name in list(facts)[:3]}
+            facts |= {"learning_rate": rate, "seconds": round(time.monotonic() - began, 4)}
+            log.write(number + 1, **{k: round(v, 6) if abs(v) > 1e-3 else v for k, v in facts.items()})
+            loop.end_step(number + 1, learner.engine, {}, shown)
     return learner

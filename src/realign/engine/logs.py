@@ -19,7 +19,8 @@ def start_logging(file: Path | None = None, quiet: bool = False) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
         handlers.append(_File(file, mode="a", encoding="utf-8"))
-    if not prints_into(file):
+    # A worker that srun started prints elsewhere than its job: whatever srun hands back would be there twice.
+    if not (prints_into(file) or (file is not None and LOGS_ONLY in os.environ)):
         handlers.append(logging.StreamHandler(sys.stderr))
     logging.basicConfig(
         format=FORMAT, datefmt="%H:%M:%S", level=logging.WARNING, handlers=handlers, force=True

@@ -8,7 +8,7 @@ processes it goes on.
 
 import logging
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,14 +66,16 @@ class Loop:
         self.checkpoints = Checkpoints(scratch / "checkpoints")
         self.saved = self.checkpoints.agreed(world)
         self.start = self.saved.step if self.saved else 0
-        every = 15.0 if world.is_main else math.inf
-        self.progress = Progress(what, steps, "steps", every, self.start)
 
-    def steps_left(self) -> Iterator[int]:
-        """The numbers of the steps that no checkpoint holds; the caller ends each with `end_step`."""
+    def steps_left(self) -> Generator[int, None, None]:
+        """The numbers of the steps that no checkpoint holds; the caller ends each with `end_step`.
+
+        The caller closes the generator, and with it the progress, also when a step raises.
+        """
         if self.start:
             log.info("%s: going on from step %d of %d", self.what, self.start, self.steps)
-        with self.progress:
+        every = 15.0 if self.world.is_main else math.inf
+        with Progress(self.what, self.steps, "steps", every, self.start) as self.progress:
             yield from range(self.start, self.steps)
 
     def end_step(
@@ -89,4 +91,4 @@ class Loop:
                 self.checkpoints.save(done, tensors, {"optimizer": optimizer, **state})
             self.world.wait()
         if leave:
-            raise Interrupted(f"saved at step {done} of {self.steps}; run it again to continue")
+            raise Interrupted(f"saved at step {done} of {self.steps}")

@@ -127,13 +127,17 @@ class Training:
     def run(self) -> None:
         """All steps that are left; afterwards the embedder lies in the scratch folder."""
         recipe, loop = self.recipe, self.loop
-        with contextlib.closing(self._open_log()) as log, ThreadPoolExecutor(1) as ahead:
+        with (
+            contextlib.closing(self._open_log()) as log,
+            ThreadPoolExecutor(1) as ahead,
+            contextlib.closing(loop.steps_left()) as steps_left,
+        ):
             if loop.start == 0:
                 log.write(0, batch_order=self.batch_order, data=self.data.counts())
                 self._validate(0, log)
             # A step's batch is read and tokenised while the step before it is computed.
             coming = ahead.submit(self.data.batch, min(loop.start, self.steps - 1), self.world)
-            for step in loop.steps_left():
+            for step in steps_left:
                 batch, number = coming.result()
                 coming = ahead.submit(self.data.batch, min(step + 1, self.steps - 1), self.world)
                 facts = self.train_step(step, batch, number)
