@@ -20,9 +20,10 @@ def outputs_of(family):
 def shell_flags(family):
     """The inputs and outputs of a family's command, as a rule's shell names them."""
     command = load_command(family.command)
-    flags = [f"--{name} {{input.{name}:q}}" for name in command.inputs]
+    files = [(name, "input") for name in command.inputs]
+    files += [(name, "output") for name in command.outputs]
     return " ".join(
-        flags + [f"--{name} {{output.{name}:q}}" for name in command.outputs]
+        f"--{name.replace('_', '-')} {{{kind}.{name}:q}}" for name, kind in files
     )
 
 
