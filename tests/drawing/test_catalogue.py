@@ -64,7 +64,7 @@ def test_a_new_plate_is_one_file(copied, results, tmp_path):
     assert "table_mine     A table of mine." in realign("figures", "--list")
     realign("figures", "--results", str(results), "--out", str(tmp_path), "--only", "table_mine", "report")
     assert "forty-two" in (tmp_path / "tables/table_mine.md").read_text()
-    assert "Table mine. A table of mine" in (tmp_path / "report.html").read_text()
+    assert '<h3 id="table_mine">A table of mine.</h3>' in (tmp_path / "report.html").read_text()
 
 
 def test_an_unknown_plate_in_a_study_is_an_error_with_the_nearest():
