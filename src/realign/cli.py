@@ -178,6 +178,7 @@ def _run_stage(name: str, rest: list[str]) -> int:
 def _explain(name: str, error: BaseException, log: Path | None) -> int:
     """Say why a stage did not come to its end; the exit code."""
     from realign.artifacts.command import Interrupted, NodeError, UserError
+    from realign.artifacts.errors import KEPT
     from realign.artifacts.manifest import ManifestError
     from realign.runs.attempts import record_error
 
@@ -189,10 +190,10 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
             record_error(log, str(error))
         return 1
     if isinstance(error, Interrupted):
-        _say(name, str(error), log)
+        _say(name, f"{error}; {KEPT}. Run it again to go on", log)
         return Interrupted.exit_code
     if isinstance(error, KeyboardInterrupt):
-        _say(name, "stopped; what was finished is kept. Run it again to go on", log)
+        _say(name, f"stopped; {KEPT}. Run it again to go on", log)
         return STOPPED
     logging.getLogger(__name__).error("%s stopped on an error of its own", name, exc_info=error)
     return 1

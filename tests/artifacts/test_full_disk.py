@@ -60,7 +60,7 @@ def small_files():
 def test_every_way_to_say_it_becomes_one_sentence(error, words, tmp_path):
     sentence = explain_full_disk(error, tmp_path)
     assert words in sentence
-    assert "run it again: what was finished is kept" in sentence
+    assert "run it again: finished work is not lost" in sentence
     assert "\n" not in sentence
 
 

@@ -257,7 +257,7 @@ def test_a_job_told_to_leave_keeps_its_vectors_and_continues(embedder, tasks, tm
 
     monkeypatch.setattr(models, "WINDOW", 32)
     monkeypatch.setattr(models.Model, "_window", leave_at_the_second)
-    with pytest.raises(Interrupted, match="run it again to continue"):
+    with pytest.raises(Interrupted, match="asked to leave"):
         run(embedder, tmp_path, settings, [tasks / "clustering"])
     assert not (tmp_path / "out").exists()
     assert windows == [32, 32]

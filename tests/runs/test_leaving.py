@@ -96,6 +96,7 @@ def test_one_ctrl_c_lets_the_command_save_and_the_run_end(run, tmp_path):
     assert terminal.wait(20) == 0
     assert (tmp_path / "saved").exists()
     assert "stopped 75" in terminal.said
+    assert "\r\x1b[KStopping: running jobs save their work." in terminal.said  # over the line of what runs
     assert "Press Ctrl-C again to stop at once" in terminal.said
 
 

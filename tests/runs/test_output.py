@@ -10,10 +10,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 from snakemake_interface_logger_plugins.tests import MockOutputSettings, TestLogHandlerBase
 
+from realign.artifacts.errors import Interrupted
+from realign.cli import _explain
 from realign.engine.logs import LOGS_ONLY, LogFile
 from realign.runs import output
 from realign.runs.cost import Cost
@@ -172,6 +175,10 @@ def test_a_run_begins_with_its_plan_and_gives_a_reason_where_they_differ(told, m
     told.start(1, "train")
     assert " 1/2 " in (line := told(LogEvent.JOB_FINISHED, job_id=1))
     assert "train · an input changed" in line
+    told.start(2, "mine")
+    assert "running: mine" in told.handler._state()
+    told.handler.expect(jobs, STUDY, submits=True)
+    assert "submitted: mine" in told.handler._state()
 
 
 def test_the_time_left_follows_what_jobs_took_and_is_not_told_while_it_is_a_guess():
@@ -216,11 +223,42 @@ def test_of_a_group_only_those_that_died_are_told_as_failed(told, tmp_path):
 def test_a_job_that_was_asked_to_stop_has_not_failed(told, tmp_path):
     told.handler._total = 2
     about = told.start(1, "train", "1.log")
-    (tmp_path / "1.log").write_text("train: stopped; what was finished is kept. Run it again to go on\n")
+    assert _explain("train", Interrupted("saved at step 12 of 400"), tmp_path / "1.log") == 75
     assert "Stopped train" in told(LogEvent.JOB_ERROR, level=logging.ERROR, **about)
     ended = told(text="Complete log(s): /x/y.snakemake.log")
     assert "failed" not in ended
     assert "run the same command again to go on" in ended
+
+
+def test_a_restart_without_an_event_of_its_failure_is_shown(told):
+    told.start(1, "train", seed="0")  # an output of it is missing, of which there is no event
+    assert told(text="Trying to restart job 1.") == "train(seed=0) is tried again, attempt 2\n"
+    told.start(1, "train", seed="0")
+    assert told(text="Trying to restart job 1.") == "train(seed=0) is tried again, attempt 3\n"
+    assert told(text="Trying to restart job 1f3e-22.") == "A group of jobs is tried again\n"
+
+
+def test_a_job_of_a_group_that_does_better_at_another_try_has_not_failed(told, tmp_path):
+    about = told.start(1, "train")
+    assert "FAILED train" in told(LogEvent.JOB_ERROR, level=logging.ERROR, **about)
+    told(text="Trying to restart job c0ffee-22.")
+    told.start(1, "train")
+    assert "attempt 2" in told(LogEvent.JOB_FINISHED, job_id=1)
+    assert "failed" not in told(text="Complete log(s): /x/y.snakemake.log")
+
+
+def test_a_run_that_is_quiet_about_its_jobs_does_not_count_them():
+    settings = MockOutputSettings()
+    settings.quiet = {Quietness.RULES}
+    handler = output.RunOutput(settings, None)
+    handler._stream = screen = io.StringIO()
+    handler.handle(logging.LogRecord("snakemake", logging.INFO, "", 1, "Complete log(s): /x", (), None))
+    handler.close()
+    assert screen.getvalue() == ""
+
+
+def test_a_record_without_a_message_is_not_printed(told):
+    assert told(LogEvent.DEBUG_DAG, text=None, level=logging.DEBUG, status="candidate", job="train") == ""
 
 
 def test_a_long_silence_in_a_file_is_broken_by_how_the_run_stands(told, monkeypatch):

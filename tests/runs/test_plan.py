@@ -204,10 +204,21 @@ def test_going_back_to_settings_whose_work_is_sealed_costs_seconds_all_the_way_d
 
 
 @pytest.mark.parametrize(
-    ("hours", "said"), [(1e-7, "under 1 s"), (0.01, "36 s"), (0.5, "30 min"), (2, "2 h")]
+    ("hours", "said"),
+    [(1e-7, "under 1 s"), (0.01, "36 s"), (99.7 / 3600, "1.7 min"), (0.5, "30 min"), (2, "2 h")],
 )
 def test_times_are_said_as_people_say_them(hours, said):
     assert plan.span(hours) == said
+
+
+def test_a_study_is_told_from_a_target(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made = tmp_path / "results/toy/report.html"
+    made.parent.mkdir(parents=True)
+    for file in (tmp_path / "mine", made):
+        file.touch()
+    words = ["mine", "gone.yaml", "train", "results/toy/report.html"]
+    assert [plan._is_study(word) for word in words] == [True, True, False, False]
 
 
 def test_costs_come_from_measurements_then_the_study_then_a_guess(toy, tmp_path):

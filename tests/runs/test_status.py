@@ -158,6 +158,15 @@ def test_the_last_error_of_a_log_is_told_whole_also_of_a_command_that_is_not_nam
     assert status.reason(told) == f"{command}: the settings are not usable: - a: missing - b: missing"
 
 
+def test_a_crash_is_not_explained_by_what_an_earlier_attempt_said_last(tmp_path):
+    stopped = "train: saved at step 12 of 400; what was finished is kept. Run it again to go on\n"
+    crashed = "10:00:00 E realign.cli: train stopped on an error of its own\nTraceback\nKeyError: 'loss'\n"
+    (told,) = failed(tmp_path, stopped + crashed, None).jobs.values()
+    assert status.reason(told) == "KeyError: 'loss'"
+    (told,) = failed(tmp_path, crashed + stopped, None).jobs.values()
+    assert status.reason(told) == stopped.strip()
+
+
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
     failed(tmp_path, "", None)
     place = tmp_path / "run.journal.jsonl"

@@ -81,7 +81,7 @@ def explain_full_disk(error: BaseException | None, folder: Path) -> str:
             more = f" ({', '.join(facts)})" if facts else ""
             return (
                 f"{place}: {_WHY[number]}{more}. {_WHAT_TO_DO[number]}, and run it again: "
-                "what was finished is kept"
+                "finished work is not lost"
             )
         error = error.__cause__ or error.__context__
     return ""

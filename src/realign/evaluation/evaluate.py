@@ -103,9 +103,7 @@ def _scored(encoder: Encoder, task: Any, store: mteb.ResultCache) -> TaskResult:
                 raise_error=True,
             )
         except Interrupted as leaving:
-            raise Interrupted(
-                f"{task.metadata.name}: {leaving}; what is encoded is kept, run it again to continue"
-            ) from None
+            raise Interrupted(f"{task.metadata.name}: {leaving}") from None
     return results.task_results[0]
 
 

@@ -53,10 +53,11 @@ def _hand_on(reads: int, stop: Callable[[], None] | None) -> None:
             again = number == signal.SIGINT and stopped
             if stop and not stopped and number != signal.SIGUSR1:
                 stopped = True
+                over_what_runs = "\r\033[K" if sys.stderr.isatty() else ""  # a terminal's last line shows it
                 with contextlib.suppress(OSError):  # the terminal may be gone
                     print(
-                        "Stopping: running jobs save their work. Press Ctrl-C again to stop at once. "
-                        "Run the same command again to go on.",
+                        f"{over_what_runs}Stopping: running jobs save their work. "
+                        "Press Ctrl-C again to stop at once. Run the same command again to go on.",
                         file=sys.stderr,
                         flush=True,
                     )

@@ -21,6 +21,7 @@ from typing import Any
 
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
+from realign.artifacts.errors import KEPT
 from realign.engine.logs import LOGS_ONLY, WARNED, unfinished_since
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of
@@ -42,9 +43,8 @@ SILENT = {"group_info", "job_started", "progress", "resources_info", "rulegraph"
 # Said by Snakemake of failures that are shown with their reasons; of a shell's, without any.
 REPEATS = re.compile(r"Exiting because a job execution failed|At least one job did not complete success")
 OF_A_SHELL = re.compile(r"RuleException:\nCalledProcessError ")
-AGAIN = re.compile(r"Trying to restart job (\d+)")
+AGAIN = re.compile(r"Trying to restart job (\S+)\.")  # its number; of a group no number
 FULL_TEXT = "Complete log(s): "
-KEPT = "what was finished is kept"  # in the last words of a job that was stopped
 
 TAIL = 20  # lines of a failed job's log
 SAMPLE = 3  # running jobs that are named
@@ -114,13 +114,14 @@ class RunOutput(LogHandlerBase):
         self._stream = sys.stdout if settings.dryrun else sys.stderr
         screen = self._stream.isatty() and os.environ.get("TERM") != "dumb" and not settings.dryrun
         quiet = {str(word) for word in settings.quiet or ()}
-        self._quiet = bool({"all", "progress"} & quiet)
+        self._quiet = bool({"all", "progress", "rules"} & quiet)
         self._live = screen and not self._quiet  # whether the last line shows what runs
         self._color = screen and not settings.nocolor
         self._guarded = self.lock or threading.RLock()  # logging holds it around `emit`
         self._jobs: dict[int, Job] = {}
         self._tries: dict[int, int] = {}  # how often jobs that failed were tried
         self._unharmed: set[int] = set()  # of a group in which another job failed
+        self._submits = False  # whether jobs go to a queue first, so that nobody knows which of them run
         self._whys: dict[str, str] = {}
         self._failed: dict[int, str] = {}  # the names of jobs that are not tried again
         self._warned: set[str] = set()
@@ -131,11 +132,11 @@ class RunOutput(LogHandlerBase):
         self._over = threading.Event()
         self._clock: threading.Thread | None = None
 
-    def expect(self, jobs: Sequence[PlannedJob], study: Study) -> None:
+    def expect(self, jobs: Sequence[PlannedJob], study: Study, submits: bool = False) -> None:
         """Show the plan of the run that begins, by which its pace is judged."""
         costs = costs_of(jobs, study)
         with self._guarded:
-            self._total = len(jobs)
+            self._total, self._submits = len(jobs), submits
             self._pace = Pace(jobs, costs)
             whys = {job.name: why for job in jobs if (why := own_cause(explain(job))) != FOLLOW}
             self._whys = (
@@ -169,12 +170,13 @@ class RunOutput(LogHandlerBase):
                 if self.common_settings.dryrun and not self._total:  # a dry-run says it twice
                     self._say(record.getMessage())
                 self._total = self._total or said["stats"].get("total", 0) - said["stats"].get("all", 0)
-            case event if event not in SILENT:
+            case event if event not in SILENT and record.msg is not None:
                 self._pass_on(record)
 
     def _start(self, number: int, job: Job) -> None:
         job.attempts = self._tries.get(number, 0) + 1
         self._jobs[number] = job
+        self._failed.pop(number, None)
         if self._clock is None:
             self._clock = threading.Thread(target=self._tick, name="output", daemon=True)
             self._clock.start()
@@ -224,14 +226,14 @@ class RunOutput(LogHandlerBase):
         died = {number for number, job in members.items() if job and _died(job)}
         if died:
             self._unharmed |= members.keys() - died
-        self._say(f"In one job of the cluster; its log: {', '.join(said['aux_logs']) or 'none'}", RED)
+        logs = ", ".join(said["aux_logs"])
+        self._say(f"These jobs shared one SLURM job{f', whose log is {logs}' if logs else ''}", RED)
 
     def _pass_on(self, record: LogRecord) -> None:
         """A message that is of no job: shown in full unless nobody needs it."""
         text = record.getMessage()
         if again := AGAIN.match(text):
-            number = int(again[1])
-            self._say(f"{self._failed.pop(number, 'It')} is tried again, attempt {self._tries[number] + 1}")
+            self._try_again(again[1])
         elif text.startswith(FULL_TEXT):
             self._end(text.removeprefix(FULL_TEXT))
         elif record.levelno == INFO and CHATTER.match(text):
@@ -241,6 +243,16 @@ class RunOutput(LogHandlerBase):
             self._say(
                 text, RED if level > WARNING else YELLOW if level == WARNING else DIM * (level <= DEBUG)
             )
+
+    def _try_again(self, what: str) -> None:
+        if not what.isdigit():
+            self._say("A group of jobs is tried again")
+            return
+        number = int(what)
+        name = self._failed.pop(number, "It")
+        if job := self._jobs.pop(number, None):  # its failure was no event: an output is missing
+            name, self._tries[number] = job.name, job.attempts
+        self._say(f"{name} is tried again, attempt {self._tries.setdefault(number, 1) + 1}")
 
     def _end(self, log: str) -> None:
         """How the run ended, and where Snakemake's own text is."""
@@ -263,7 +275,8 @@ class RunOutput(LogHandlerBase):
         now = time.time()
         names = [f"{job.name} {_span(now - job.since)}" for job in jobs[:SAMPLE]]
         more = f" and {len(jobs) - SAMPLE} more" if len(jobs) > SAMPLE else ""
-        parts = [f"{self._done}/{self._total} done", self._left(), f"running: {', '.join(names)}{more}"]
+        what = "submitted" if self._submits else "running"
+        parts = [f"{self._done}/{self._total} done", self._left(), f"{what}: {', '.join(names)}{more}"]
         return " · ".join(filter(None, parts)) if jobs else ""
 
     def _tick(self) -> None:
@@ -319,7 +332,7 @@ def show_plan(workflow: Any, jobs: Sequence[PlannedJob], study: Study) -> None:
     for handler in workflow.logger_manager.get_log_handlers():
         if isinstance(handler, RunOutput):
             os.environ[LOGS_ONLY] = "1"
-            handler.expect(jobs, study)
+            handler.expect(jobs, study, submits=not workflow.local_exec)
 
 
 def _job(said: Mapping[str, Any], now: float) -> Job:

@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--jobs", action="store_true", help="that, and also list each job")
     parser.add_argument("--json", action="store_true", help="print the plan as JSON")
     arguments = parser.parse_args(words)
-    if arguments.targets and not arguments.configfile and arguments.targets[0].endswith((".yaml", ".yml")):
+    if arguments.targets and not arguments.configfile and _is_study(arguments.targets[0]):
         arguments.configfile = Path(arguments.targets.pop(0))
     snakefile = arguments.snakefile or find_snakefile()
     plan = make_plan(snakefile, arguments.configfile, read_config(arguments.config), arguments.targets)
@@ -68,6 +68,12 @@ def main(words: Sequence[str]) -> int:
     else:
         print(render(plan, each_rule=arguments.all, each_job=arguments.jobs))
     return 0
+
+
+def _is_study(word: str) -> bool:
+    """Whether a word names a study rather than a target: a rule, or a file below the results."""
+    path = Path(word)
+    return path.suffix in (".yaml", ".yml") or (path.is_file() and path.parts[0] != "results")
 
 
 def make_plan(
@@ -202,7 +208,7 @@ def span(hours: float) -> str:
     seconds = hours * 3600
     if seconds < 1:
         return "under 1 s"
-    if seconds < 100:
+    if seconds < 99.5:  # what would be rounded to 100 is said in minutes
         return f"{seconds:.2g} s"
     return f"{_figure(hours)} h" if hours >= 1 else f"{hours * 60:.2g} min"
 

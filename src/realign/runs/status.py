@@ -40,6 +40,7 @@ WAITS_FOR = {
     "ReqNodeNotAvail": "nodes are down or reserved (ReqNodeNotAvail)",
 }
 GO_ON = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "RESIZING", "SIGNALING", "STOPPED"}
+CRASHED = re.compile(r"\d\d:\d\d:\d\d E realign\.")  # a line of our own log, after which a traceback may come
 TAIL_BYTES = 20_000  # of a log, in which its reason stands
 
 
@@ -175,15 +176,19 @@ def _message(job: JobStatus) -> str:
 
 
 def _last_word(log: Path) -> str:
-    """The error that a log ends with; our commands' own begin with their name and may span lines."""
+    """The error that a log ends with; our commands' own begin with their name and may span lines.
+
+    A log holds earlier attempts too, whose last words are none of an attempt that crashed after them.
+    """
     if not log.is_file():
         return ""
     with log.open("rb") as stream:
         stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
         lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
     lines = [line for line in lines if line]
-    own = [i for i, line in enumerate(lines) if line.split(": ")[0] in STAGES]
-    return " ".join(lines[own[-1] :] if own else lines[-1:])
+    own = max((i for i, line in enumerate(lines) if line.split(": ")[0] in STAGES), default=None)
+    crashed = own is None or any(map(CRASHED.match, lines[own:]))
+    return " ".join(lines[-1:] if crashed else lines[own:])
 
 
 def remedy_of(job: JobStatus, why: str) -> str:

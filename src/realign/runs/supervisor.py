@@ -19,6 +19,7 @@ from types import FrameType
 from typing import NoReturn
 
 from realign.artifacts.command import Interrupted
+from realign.artifacts.errors import KEPT
 from realign.artifacts.files import write_text_whole
 from realign.engine.launch import leave_with_parent
 from realign.engine.signals import SIGNALS, heeded
@@ -92,11 +93,11 @@ def _cause_of_death(
             f"Set resources.rules.{rule}.memory_gb in the study (or backbones.NAME.{rule}.memory_gb there)"
         )
     if number in STOPS:
-        return f"{here}: stopped by {STOPS[number]}; what was finished is kept. Run it again to go on"
+        return f"{here}: stopped by {STOPS[number]}; {KEPT}. Run it again to go on"
     name = signal.Signals(number).name
     if number in SIGNALS:
         return (
-            f"{here}: ended by {name}: a time limit, a preemption or scancel; what was finished is kept. "
+            f"{here}: ended by {name}: a time limit, a preemption or scancel; {KEPT}. "
             f"If it was the time limit, set resources.rules.{rule}.hours in the study"
         )
     return f"{here}: ended by {name}; if the machine ran out of memory, set resources.rules.{rule}.memory_gb"

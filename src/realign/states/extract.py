@@ -94,9 +94,7 @@ def make_shards(
     with Progress(f"extract {settings.model_name} {settings.corpus_name}", tokens, "tokens") as progress:
         for index in mine:
             if leaving.asked:
-                raise Interrupted(
-                    f"left after {leaving.received}; whole shards are kept, run again to continue"
-                )
+                raise Interrupted(f"left after {leaving.received} with whole shards")
             writer.write(index, progress.advance)
 
 

@@ -18,6 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from realign.artifacts.command import Interrupted, UserError, execute
+from realign.artifacts.errors import KEPT
 from realign.artifacts.store import WorkStore
 from realign.engine.logs import start_logging
 from realign.evaluation.commands import EVALUATE
@@ -199,7 +200,7 @@ def evaluate_all(
             threads = asked.threads or _cores()
             execute(EVALUATE, settings, inputs, places, WorkStore(asked.store), threads, asked.force)
         except Interrupted as leaving:
-            print(f"realign evaluate: {leaving}", file=sys.stderr)
+            print(f"realign evaluate: {leaving}; {KEPT}. Run it again to go on", file=sys.stderr)
             sys.exit(Interrupted.exit_code)
         except Exception as error:
             for place in places.values():

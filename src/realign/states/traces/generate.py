@@ -187,4 +187,4 @@ def _work_off(rows: list[Row], tracer: Tracer, kept: TraceLog, at_once: int) -> 
     if failure is not None:
         raise failure
     if any(row["id"] not in kept.done for row in rows):
-        raise Interrupted(f"left after {leaving.received}; {len(kept.done)} traces are kept")
+        raise Interrupted(f"left after {leaving.received} with {len(kept.done)} traces")
