@@ -41,7 +41,7 @@ class VectorStore:
 
     def __init__(self, folder: Path, dtype: str = "float32", limit_bytes: float = math.inf):
         self.folder, self.dtype, self.limit = folder, np.dtype(dtype), limit_bytes
-        self._keys: dict[str, Keys] = {}  # of each whole segment by its name
+        self._keys: dict[str, tuple[Keys, np.ndarray]] = {}  # of whole segments: sorted keys, their rows
         self._full = False
 
     def round(self, vectors: np.ndarray) -> np.ndarray:
@@ -74,31 +74,38 @@ class VectorStore:
 
     def missing(self, keys: Keys) -> Keys:
         """The distinct keys that are not there, in the order given."""
-        there = list(self._segments().values())
-        distinct, first = np.unique(keys, return_index=True)
-        absent = ~np.isin(distinct, np.concatenate(there)) if there else np.ones(len(distinct), bool)
-        return keys[np.sort(first[absent])]
+        absent = np.ones(len(keys), bool)
+        for _, places, _ in self._hits(keys):
+            absent[places] = False
+        first = np.unique(keys, return_index=True)[1]
+        return keys[np.sort(first[absent[first]])]
 
     def find(self, keys: Keys) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """What is there of these keys: places among them, with the vectors (places, width) in float32."""
-        order = np.argsort(keys, kind="stable")
-        wanted = keys[order]
-        for name, present in self._segments().items():
-            left, right = (np.searchsorted(wanted, present, side) for side in ("left", "right"))
-            most = int((right - left).max(initial=0))  # a key may be asked for more than once
-            if not most:
-                continue
+        for name, places, rows in self._hits(keys):
             vectors = np.load(self.folder / f"{name}{VECTORS}", mmap_mode="r")
-            for turn in range(most):
-                hits = np.flatnonzero(right > left + turn)
-                yield order[left[hits] + turn], vectors[hits].astype(np.float32)
+            yield places, vectors[rows].astype(np.float32)
 
-    def _segments(self) -> dict[str, Keys]:
-        """The segments' keys by name; those that were added since, by any process, are read and checked."""
+    def _hits(self, keys: Keys) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+        """Each segment that has some of the keys: their places among them, by the rows that hold them."""
+        for name, (present, rows) in self._segments().items():
+            at = np.minimum(np.searchsorted(present, keys), len(present) - 1)
+            places = np.flatnonzero(present[at] == keys)
+            if len(places):
+                order = np.argsort(rows[at[places]], kind="stable")  # read from front to back
+                yield name, places[order], rows[at[places[order]]]
+
+    def _segments(self) -> dict[str, tuple[Keys, np.ndarray]]:
+        """The segments' sorted keys and their rows, by name.
+
+        Those that were added since, by any process, are read and checked.
+        """
         for path in sorted(self.folder.glob(f"*{KEYS}")):
             name = path.name.removesuffix(KEYS)
             if name not in self._keys and (keys := self._checked(name)) is not None:
-                self._keys[name] = keys  # a damaged one may be made again, under the same name
+                rows = np.argsort(keys, kind="stable")
+                # A damaged one may be made again, under the same name.
+                self._keys[name] = keys[rows], rows
         return self._keys
 
     def _checked(self, name: str) -> Keys | None:
