@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo slurm-demo run plan test test-slow test-slurm test-slurm-long test-gpu check format docs figure lock bench clean help
+.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-slurm test-slurm-long test-gpu check format docs figure lock bench clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
@@ -55,6 +55,11 @@ run: setup
 
 plan: setup
 	@$(BIN)/realign plan --configfile $(STUDY)
+
+# Its build finds torch in the environment that it is built for, so pip must not isolate it from there.
+flash-attn:
+	$(BIN)/python -m pip install --quiet -c envs/gpu.lock wheel
+	MAX_JOBS=4 $(BIN)/python -m pip install --no-build-isolation -c envs/gpu.lock flash-attn
 
 test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope
