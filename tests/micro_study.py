@@ -154,6 +154,11 @@ class Place:
         path = self.folder / "said.txt"
         return path.read_text() if path.exists() else ""
 
+    def submitted(self) -> int:
+        """How many jobs all runs here have submitted; Snakemake's own logs tell, its output for people doesn't."""
+        logs = (self.folder / ".snakemake" / "log").glob("*.snakemake.log")
+        return sum(log.read_text().count("has been submitted with SLURM jobid") for log in logs)
+
     def logs_since(self, moment: float) -> set[str]:
         """The rules whose jobs have written to their logs since then."""
         logs = self.results / "logs"

@@ -18,7 +18,7 @@ def test_submissions_wait_where_the_site_has_no_room_and_fail_at_once_where_it_r
         *THROUGH_SLURM, "--default-resources", "slurm_account=nobody", "--", "all_train", well=False
     )
     assert "SLURM refuses this job" in said
-    assert "Trying to restart" not in said
+    assert "is tried again" not in said
     assert "change resources.rules." in said
     assert "base64" not in there.status()
 
@@ -28,7 +28,7 @@ def test_submissions_wait_where_the_site_has_no_room_and_fail_at_once_where_it_r
     wrong = place("wrong", study)
     said = wrong.run(*THROUGH_SLURM, "--", "all_train", well=False)
     assert "resources.rules.train: no partition 'gpuu' (cpu, gpu)" in said
-    assert "has been submitted" not in said
+    assert wrong.submitted() == 0
 
     # Refused for now: two jobs at a time and a controller that is away. All is made, and no attempt spent.
     limited.limit_jobs(2)
