@@ -1,12 +1,16 @@
+import hashlib
+import json
 import shutil
 import subprocess
 import zipfile
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from realign.artifacts.command import UserError
+from realign.artifacts.manifest import Manifest
 from realign.cli import main as realign
 from realign.results.tidy import read_table
 from realign.tools.archive import check, opened, write_archive
@@ -55,6 +59,131 @@ def test_checksums_are_those_of_sha256sum(whole, tmp_path):
         (inside / "tidy/study.json").write_text("{}")
         with pytest.raises(UserError, match=r"tidy/study\.json"):
             check(inside)
+
+
+def record(command, made, seconds=5.0, settings=None, **inputs):
+    given = {name: [{"path": path, "hash": sha}] for name, (path, sha) in inputs.items()}
+    return {
+        "command": command, "settings": settings or {}, "inputs": given, "key": command, "code": "c0de",
+        "libraries": {"python": "3.11.7", "realign": "0.1.0", "torch": "2.13.0+cpu"}, "seconds": seconds,
+        "made": made,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def crate(tmp_path):
+    """The metadata of an archive of four jobs: two outside files, a model that stays out, two results."""
+    folder = tmp_path / "moved"
+    write = {
+        "tidy/study.json": json.dumps({"name": "mine", "title": "", "question": "Does it last?"}),
+        "tidy/claims.parquet": "verdicts",
+        "figures/figure 1.svg": "<svg/>",
+        "backbones/base/model.manifest.json": Manifest("feed", {"model.safetensors": (3, "beef")}).dump(),
+    }
+    records = {
+        "backbones/base/model": record("import_path", "2026-01-01T10:00:00Z", model=("/weights/base", "feed")),
+        "provenance/study.json": record("describe_study", "2026-01-01T10:01:00Z"),
+        "provenance/claims.parquet": record(
+            "claims", "2026-01-01T10:02:00Z", 90, {"level": 0.05}, model=("results/mine/backbones/base/model", "feed")
+        ),
+        "figures/figure 1.svg": record(
+            "figure_1", "2026-01-01T10:03:00Z",
+            now=("up/results/mine/tidy/claims.parquet", hashlib.sha256(b"verdicts").hexdigest()),
+            before=("results/mine/tidy/study.json", "0ld5ta7e0ld5ta7e"),
+        ),
+    }  # fmt: skip
+    write |= {f"{place}.provenance.json": json.dumps(told) for place, told in records.items()}
+    for place, text in write.items():
+        (folder / place).parent.mkdir(parents=True, exist_ok=True)
+        (folder / place).write_text(text)
+    study = tmp_path / "config.yaml"
+    study.write_text("study: {name: mine}")
+    write_archive(folder, tmp_path / "a.zip", study, "https://creativecommons.org/licenses/by/4.0/")
+    with zipfile.ZipFile(tmp_path / "a.zip") as archive:
+        told = json.loads(archive.read("mine/ro-crate-metadata.json"))
+        names = {name.removeprefix("mine/"): archive.read(name) for name in archive.namelist()}
+    return {entity["@id"]: entity for entity in told["@graph"]}, names
+
+
+def action_of(entities, command):
+    return next(
+        e for e in entities.values() if e["@type"] == "CreateAction" and e["name"].startswith(command)
+    )
+
+
+def test_an_archive_is_a_workflow_run_crate(crate):
+    entities, names = crate
+    root, workflow = entities["./"], entities["workflow/Snakefile"]
+    assert entities["ro-crate-metadata.json"]["about"] == {"@id": "./"}
+    assert {"@id": "https://w3id.org/ro/wfrun/workflow/0.5"} in root["conformsTo"]
+    assert root["mainEntity"] == {"@id": "workflow/Snakefile"}
+    assert root["description"] == "Does it last?"
+    assert root["datePublished"] == "2026-01-01T10:03:00Z"
+    assert root["license"] == "https://creativecommons.org/licenses/by/4.0/"
+    assert set(workflow["@type"]) == {"File", "SoftwareSourceCode", "ComputationalWorkflow"}
+    assert entities[workflow["programmingLanguage"]["@id"]]["name"] == "Snakemake"
+    assert {"workflow/rules/train.smk", "study.yaml"} <= names.keys()
+    assert entities[workflow["input"]["@id"]]["workExample"] == {"@id": "study.yaml"}
+    run = entities["#run"]
+    assert (run["startTime"], run["endTime"]) == ("2026-01-01T09:59:55+00:00", "2026-01-01T10:03:00+00:00")
+    assert run["instrument"] == root["mainEntity"]
+    actions = {e["@id"] for e in entities.values() if e["@type"] == "CreateAction"}
+    assert {mention["@id"] for mention in root["mentions"]} == actions
+    assert len(actions) == 5
+
+
+def test_every_file_of_an_archive_has_its_checksum_in_the_crate(crate):
+    entities, names = crate
+    listed = {unquote(part["@id"]): entities[part["@id"]] for part in entities["./"]["hasPart"]}
+    assert listed.keys() == names.keys() - {"ro-crate-metadata.json", "SHA256SUMS"}
+    for name, entity in listed.items():
+        assert entity["sha256"] == hashlib.sha256(names[name]).hexdigest(), name
+        assert entity["contentSize"] == str(len(names[name]))
+
+
+def test_a_job_is_an_action_with_its_software_settings_inputs_outputs_and_times(crate):
+    entities, _ = crate
+    claims = action_of(entities, "claims")
+    assert (claims["startTime"], claims["endTime"]) == (
+        "2026-01-01T10:00:30+00:00",
+        "2026-01-01T10:02:00+00:00",
+    )
+    assert claims["result"] == {"@id": "tidy/claims.parquet"}
+    settings, model = (entities[e["@id"]] for e in claims["object"])
+    assert json.loads(settings["value"]) == {"level": 0.05}
+    assert (model["@type"], model["name"]) == ("CreativeWork", "backbones/base/model")
+    assert action_of(entities, "import_path")["result"] == {"@id": model["@id"]}  # the same model
+    tool = entities[claims["instrument"]["@id"]]
+    assert tool["name"] == "realign claims"
+    libraries = {
+        entities[e["@id"]]["name"]: entities[e["@id"]]["softwareVersion"]
+        for e in tool["softwareRequirements"]
+    }
+    assert libraries["torch"] == "2.13.0+cpu"
+    assert entities[action_of(entities, "import_path")["object"][1]["@id"]]["name"] == "/weights/base"
+
+
+def test_an_input_that_was_made_anew_since_is_not_taken_for_the_file_in_the_archive(crate):
+    entities, _ = crate
+    figure = action_of(entities, "figure_1")
+    assert figure["result"] == {"@id": "figures/figure%201.svg"}
+    _, now, before = (e["@id"] for e in figure["object"])
+    assert now == "tidy/claims.parquet"
+    assert before != "tidy/study.json"
+    assert entities[before]["description"].startswith("An earlier state")
+
+
+def test_all_that_a_crate_refers_to_is_described(crate):
+    entities, _ = crate
+    outside = ("https://w3id.org/ro/crate/", "https://bioschemas.org/", "https://snakemake.github.io")
+
+    def references(value):
+        if isinstance(value, list):
+            return [r for v in value for r in references(v)]
+        return [value["@id"]] if isinstance(value, dict) else []
+
+    named = {r for entity in entities.values() for value in entity.values() for r in references(value)}
+    assert {r for r in named - entities.keys() if not r.startswith(outside)} == set()
 
 
 def test_what_is_no_archive_is_refused(tmp_path):
