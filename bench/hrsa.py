@@ -23,13 +23,15 @@ from pathlib import Path
 
 from measured import measured
 
+from realign.study.families import FAMILIES
+
 SIZES = {  # tokens, layers, width, texts
     "tiny": (600, 4, 64, 30),
     "small": (3000, 9, 256, 60),
     "medium": (8000, 13, 512, 100),
     "full": (20_000, 25, 896, 200),
 }
-FAMILIES = ("linear", "neighbours", "extra", "probe")
+OF_STATES = [family.name for family in FAMILIES.values() if family.reads != "models"]
 
 
 def write_states(path, tokens, layers, width, texts, seed, base=None):
@@ -77,11 +79,12 @@ print(json.dumps({"code": code, "seconds": seconds, "cpu": cpu, "mb": used.ru_ma
 
 def run_family(family, folder, threads, name="", settings=None):
     """One family's command in a process of its own: seconds and peak megabytes."""
-    kind = "pooled-" if family == "probe" else ""
+    kind = "pooled-" if FAMILIES[family].reads == "pooled" else ""
     words = [f"hrsa_{family}", "--threads", str(threads), "--store", str(folder / "store"), "--force"]
     words += ["--left", str(folder / f"{name}{kind}a.h5"), "--right", str(folder / f"{name}{kind}b.h5")]
     words += ["--measures", str(folder / f"{family}.parquet")]
-    words += ["--matrices", str(folder / "matrices.h5")] if family == "linear" else []
+    for output in FAMILIES[family].outputs:
+        words += [f"--{output}", str(folder / f"{output}.h5")]
     words += ["--settings", json.dumps(settings)] if settings else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     child = subprocess.run(
@@ -285,7 +288,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--families", nargs="*", choices=FAMILIES, default=FAMILIES)
+    parser.add_argument("--families", nargs="*", choices=OF_STATES, default=OF_STATES)
     parser.add_argument("--flat", action="store_true")
     parser.add_argument("--baseline", action="store_true")
     asked = parser.parse_args()

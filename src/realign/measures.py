@@ -37,6 +37,7 @@ class Measure:
     title: str
     statistics: dict[str, Statistic]
     layers: Literal["mean", "final"] = "mean"  # the layers that its one number is read from
+    sums_squares: bool = False  # whether a few very long tokens (attention sinks) can decide it
 
     @property
     def statistic(self) -> str:
@@ -83,14 +84,17 @@ for declared in (
     Measure(
         "correlation", "linear", "coordinates", "Dimension-wise correlation",
         {"mean": Statistic("the mean over dimensions of Pearson's r", COSINE)},
+        sums_squares=True,
     ),
     Measure(
         "cka", "linear", "geometry", "Linear CKA",
         {"value": Statistic("biased CKA, as published, that so many tokens give", SHARE)},
+        sums_squares=True,
     ),
     Measure(
         "cka_debiased", "linear", "geometry", "Linear CKA, debiased",
         {"value": Statistic("CKA of the population, from tokens of different groups of texts", COSINE)},
+        sums_squares=True,
     ),
     Measure(
         "procrustes", "linear", "coordinates", "Inverse row entropy",
@@ -110,6 +114,7 @@ for declared in (
             ),
         },
         layers="final",
+        sums_squares=True,
     ),
     Measure("knn_overlap", "neighbours", "geometry", "k-NN overlap", {"mean": Statistic(POOL, SHARE)}),
     Measure("mutual_knn", "neighbours", "geometry", "Mutual k-NN", {"mean": Statistic(POOL, SHARE)}),
@@ -124,10 +129,12 @@ for declared in (
     Measure(
         "rsa", "extra", "geometry", "RSA",
         {"spearman": Statistic("Spearman's r of distances, ranks of the whole sample", COSINE)},
+        sums_squares=True,
     ),
     Measure(
         "cka_rbf", "extra", "geometry", "RBF CKA",
         {"value": Statistic("biased CKA with Gaussian kernels of the whole sample's widths", SHARE)},
+        sums_squares=True,
     ),
     Measure("svcca", "extra", "geometry", "SVCCA", {"mean": Statistic()}),
     Measure("pwcca", "extra", "geometry", "PWCCA", {"mean": Statistic()}),

@@ -19,9 +19,11 @@ from realign.plan.plates import (
     report_settings,
 )
 from realign.results.catalogue import FIGURES, PLATES, TABLES
-from realign.study.description import Description
+from realign.study.description import Comparison, Description
+from realign.study.families import FAMILIES, Family
 from realign.study.figures import Figures, Palette, Style
 from realign.study.load import parse_study
+from small_study import PAIRS, small_description
 from synthetic_results import paper_shaped
 
 
@@ -72,6 +74,16 @@ def test_a_label_of_one_backbone_touches_only_what_shows_it(description):
     assert "claims" not in touched
     assert not {"figure_mining", "table_5", "table_7"} & touched
     assert "figure_8" in touched
+
+
+def test_the_table_of_levels_reads_each_family_of_the_study(monkeypatch):
+    monkeypatch.setitem(FAMILIES, "own", Family("own", help="", run="", reads="models", corpus=False))
+    pair = PAIRS[0]
+    about = {"left": pair.left, "right": pair.right, "pair": pair.name, "kind": pair.kind}
+    own = Comparison(stage="backbone", files=("own",), **about)
+    study = small_description()
+    study = study.model_copy(update={"compared": (*study.compared, own)})
+    assert {p.family for p in plate_parts(study, "table_8")} == {"linear", "neighbours", "probe", "own"}
 
 
 def test_a_claim_judges_and_draws_nothing(description):

@@ -8,14 +8,13 @@ import pandas as pd
 
 from realign.claims.findings import Evidence, Finding, on_embedders
 from realign.measures import MEASURES
+from realign.results.controls import two_seeds
 from realign.results.estimates import number_of, row_estimates
 from realign.results.probe import of_probe_corpus, with_probe_corpus
 from realign.results.statistics import UNKNOWN, Estimate, over_seeds
 from realign.results.tidy import pick
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
-
-SUMS_OF_SQUARES = ("linear", "extra")  # families whose measures a few long tokens can decide
 
 
 def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
@@ -26,8 +25,7 @@ def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
         estimate = _read(evidence, test, rows)
         facts = _sinks(evidence, test, rows, pair=pair.name, **about)
         if test.rule.endswith("_floor"):
-            sides = (f"{pair.left}-seeds", f"{pair.right}-seeds")
-            floors = _rows(evidence, test, pair=sides, kind="control", **about)
+            floors = two_seeds(_rows(evidence, test, **about), pair)
             floor = over_seeds([_read(evidence, test, own) for _, own in floors.groupby("pair", sort=True)])
             facts |= {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
             rows = pd.concat([rows, floors])
@@ -180,7 +178,7 @@ def _sinks(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame, **about: Any
             "with_sinks": float(main["with_sinks"].mean()),
             "sinks_add": float(gap.loc[gap.abs().idxmax()]),
         }
-    if declared.family not in SUMS_OF_SQUARES or rows.empty:
+    if not declared.sums_squares or rows.empty:
         return {}
     counts = pick(evidence.measures, measure="sinks", statistic="count", **about)["value"]
     if counts.empty:

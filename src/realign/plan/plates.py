@@ -115,7 +115,7 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
     if part.table == "measures":
         return (
             part.stage in needs.stages
-            and part.family in needs.families
+            and (not needs.families or part.family in needs.families)
             and part.attention in ("", view.attention)
             and (_is_of_labels(part) or plate.corpora == "any" or part.corpus in ("", *view.corpora))
             and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))

@@ -28,7 +28,7 @@ class Needs:
     required: bool = True  # whether without any of these there is nothing to show
 
 
-def measures_of(*stages: str, families: tuple[str, ...], controls: bool = False) -> Needs:
+def measures_of(*stages: str, families: tuple[str, ...] = (), controls: bool = False) -> Needs:
     """Measures of pairs of backbones, of embedders, or of checkpoints."""
     return Needs("measures", stages, families, controls)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
 from realign.measures import MEASURES
-from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
+from realign.results.plates import Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
@@ -17,7 +17,7 @@ PLATES = (
         "What each level must and must not forgive, its default measures and what could stand in for them; "
         "the last column says what this study measured.",
         category="The question",
-        needs=(measures_of("backbone", families=(*LINEAR, *NEAR, *PROBE, "extra")),),
+        needs=(measures_of("backbone"),),
         corpora="main",
         references=("levels",),
     ),
