@@ -14,12 +14,7 @@ import pytest
 SRC = Path(__file__).resolve().parents[2] / "src" / "realign"
 ARCHITECTURE = SRC.parents[1] / "docs" / "architecture.md"
 SHARED = {"study", "artifacts", "results", "text", "engine", "vectors", "embedder"}
-BESIDE = {
-    "seeds",
-    "names",
-    "measures",
-    "commands",
-}  # modules that lie beside the rooms and that all may import
+BESIDE = {"seeds", "names", "measures", "commands"}  # what all may import, beside the shared rooms
 HEAVY = ("torch", "transformers", "deepspeed", "mteb", "sentence_transformers")
 MODULES = sorted(p for p in SRC.rglob("*.py"))
 
@@ -61,7 +56,7 @@ def test_rooms_import_what_the_manual_says_and_nothing_else():
     for door in ("cli", "stages", "tools"):
         assert [str(p) for p in MODULES if door in imported_rooms(p) and room_of(p) != door] == []
     beside = {path.stem: imported_rooms(path) for path in SRC.glob("*.py") if path.stem in BESIDE}
-    names = {"seeds": set(), "names": set(), "measures": set(), "commands": {"results", "study"}}
+    names = {"seeds": set(), "names": set(), "commands": {"results", "study"}}
     assert beside == names  # the tables of figures and families
 
 

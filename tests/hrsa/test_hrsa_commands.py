@@ -1,13 +1,17 @@
 """The commands: files in, tidy rows out, the same bytes again, and clear words when files do not fit."""
 
+import shutil
+
 import h5py
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from realign.artifacts.fingerprint import ROOT, fingerprint, forget
 from realign.cli import main
 from realign.hrsa.rows import SCHEMA
 from realign.results.columns import COLUMNS
+from realign.study.families import FAMILIES
 
 
 @pytest.fixture
@@ -186,3 +190,24 @@ def test_one_familys_code_is_no_part_of_anothers_identity():
         strangers = set().union(*(own[f] for f in own if f != family)) - own[family]
         assert reached & strangers == set(), family
         assert family in reached
+
+
+def test_a_comparison_is_stale_by_declarations_of_its_own_family_alone(tmp_path):
+    copy = tmp_path / "realign"
+    shutil.copytree(ROOT, copy)
+
+    def stale_after(family, old, new):
+        codes = [{name: fingerprint(f.run.split(":")[0], copy) for name, f in FAMILIES.items()}]
+        declared = copy / "measures" / f"{family}.py"
+        text = declared.read_text("utf-8")
+        assert text.count(old) == 1
+        declared.write_text(text.replace(old, new), "utf-8")
+        forget()
+        codes.append({name: fingerprint(f.run.split(":")[0], copy) for name, f in FAMILIES.items()})
+        return {name for name in FAMILIES if codes[0][name] != codes[1][name]}
+
+    new = 'register(\n    Measure("own", "extra", "geometry", "Own", {"mean": Statistic()}),'
+    assert stale_after("extra", "register(\n", new + "\n") == {"extra"}
+    assert stale_after("linear", "(0.0, pi / 2)", "(0.0, pi)") == {"linear"}
+    assert stale_after("probe", "the score of these probes", "scores of these probes") == {"probe"}
+    forget()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from realign.measures import MEAN, MEASURES, statistic_of
+from realign.measures.registry import MEAN, statistic_of
+from realign.measures.table import MEASURES
 
 PAGE = (Path(__file__).parents[2] / "docs/hrsa.md").read_text()
 

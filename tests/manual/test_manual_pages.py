@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realign import measures
 from realign.claims.judge import judge
 from realign.hrsa import compare, extra
+from realign.measures import extra as declared
+from realign.measures import registry
 from realign.results.tidy import Tidy
 from realign.study.claims import Claim, ClaimTest
 from realign.study.description import PairEntry
@@ -72,9 +73,9 @@ def test_the_measure_of_ones_own_in_the_how_to_works(monkeypatch, tmp_path):
     monkeypatch.setattr(extra, "DESCRIPTIONS", dict(extra.DESCRIPTIONS))
     monkeypatch.setattr(extra, "SIMILARITIES", {})
     for name in ("anisotropy", "row_cosine"):
-        monkeypatch.setitem(measures.MEASURES, name, None)
-        del measures.MEASURES[name]
-    exec(code, {"np": np, "Array": np.ndarray, **vars(extra), **vars(measures)})
+        monkeypatch.setitem(registry.DECLARED, name, None)
+        del registry.DECLARED[name]
+    exec(code, {"np": np, "Array": np.ndarray, **vars(extra), **vars(registry), **vars(declared)})
     random = np.random.default_rng(0)
     flat = random.standard_normal((80, 6))
     long = flat * [10, 1, 1, 1, 1, 1]

@@ -61,13 +61,13 @@ def copied(tmp_path):
     for file, before, added in (
         ("study/families.py", "    for family in (\n", f"{entry.rstrip()},\n"),
         ("study/hrsa.py", "JOBS: dict[str, type[ComparingModels]] = {\n", job),
+        ("measures/table.py", "from realign.measures import ", "update, "),
     ):
         path = tmp_path / "realign" / file
         text = path.read_text("utf-8")
         assert text.count(before) == 1
         path.write_text(text.replace(before, before + added), "utf-8")
-    with (tmp_path / "realign" / "measures.py").open("a", encoding="utf-8") as file:
-        file.write(measures)
+    (tmp_path / "realign" / "measures" / "update.py").write_text(measures, "utf-8")
     (tmp_path / "realign" / "hrsa" / "update.py").write_text(code, "utf-8")
     return tmp_path
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from realign.claims.findings import Evidence, Finding, on_embedders
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.controls import two_seeds
 from realign.results.estimates import number_of, row_estimates
 from realign.results.probe import of_probe_corpus, with_probe_corpus

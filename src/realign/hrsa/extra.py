@@ -9,20 +9,21 @@ from collections.abc import Callable
 
 import numpy as np
 
+import realign.measures.extra  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job
 from realign.engine.progress import follow
 from realign.hrsa.groups import Groups, first_order
 from realign.hrsa.kernel_sums import CkaSums, KernelSums, sums_of_grams
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
-from realign.measures import MEASURES
+from realign.measures.registry import DECLARED
 from realign.study.hrsa import ExtraJob
 
 TWINS = 1e-12  # rows whose squared distance is below this share of their lengths are equal
 NEAREST_RATIOS = 0.9  # share of the ratios of neighbour distances that TwoNN keeps, as its authors do
 
 # Measures for which no sums by group are known: each is computed anew without each group of texts.
-# The place for one of your own, once it is declared in `realign.measures`.
+# The place for one of your own, once it is declared in `realign.measures.extra`.
 DESCRIPTIONS: dict[str, Callable[[Array, Array], float]] = {}  # of one model's states and squared distances
 SIMILARITIES: dict[str, Callable[[Array, Array], float]] = {}  # of two models' states
 
@@ -51,7 +52,7 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
             similarity = rbf_cka(near[0], near[1], settings.rbf, groups)
             rows.add_jackknifed("cka_rbf", "value", similarity, layer)
         for name, compare in SIMILARITIES.items():
-            rows.add_jackknifed(name, MEASURES[name].statistic, _without_each(compare, x, y, groups), layer)
+            rows.add_jackknifed(name, DECLARED[name].statistic, _without_each(compare, x, y, groups), layer)
         dimensions = effective_dimensions(near[0], near[1], groups)
         for side, values, distances, dimension in zip(
             ("left", "right"), (x, y), near, dimensions, strict=True

@@ -6,6 +6,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+import realign.measures.linear  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job
 from realign.engine.progress import follow
 from realign.hrsa import procrustes

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+import realign.measures.neighbours  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job, UserError
 from realign.engine.progress import follow
 from realign.hrsa.groups import Groups

@@ -16,6 +16,7 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression, Ridge
 
+import realign.measures.probe  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job, UserError
 from realign.engine.progress import Progress
 from realign.hrsa.groups import Groups

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from realign.hrsa.groups import Groups, Interval
 from realign.hrsa.reading import Array, before_norm
-from realign.measures import statistic_of
+from realign.measures.registry import statistic_of
 from realign.results.columns import COLUMNS, NUMBERS, PUBLISHED, WHOLE
 from realign.study.hrsa import Context
 

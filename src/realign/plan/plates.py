@@ -6,7 +6,7 @@ and the other from an archive.
 
 from collections.abc import Iterable
 
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.names import EmbedderId, is_embedder
 from realign.results.catalogue import PLATES
 from realign.results.plates import Needs, Plate

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.columns import PUBLISHED
 from realign.results.statistics import UNKNOWN, Estimate, from_interval
 from realign.results.tidy import of_preset, pick, readings

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from realign.artifacts.command import UserError
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.columns import COLUMNS, NUMBERS, PUBLISHED, SINCE_2, WITHOUT_SINKS
 
 

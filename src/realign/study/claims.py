@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import model_validator
 
-from realign.measures import MEASURES, claimable
+from realign.measures.table import MEASURES, claimable
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
 from realign.study.kinds import AnyKind

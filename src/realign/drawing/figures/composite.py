@@ -17,7 +17,7 @@ from realign.drawing.panels import (
     shorten,
     stack,
 )
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of
 from realign.results.tidy import Tidy, matrix, pick, readings
 from realign.study.description import PairEntry

@@ -19,7 +19,7 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import role_colour
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
 from realign.results.probe import readout_gap, with_probe_corpus
 from realign.results.published import as_published, published_measure

@@ -20,7 +20,7 @@ from realign.drawing.panels import (
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.controls import random_weights, two_seeds
 from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.published import as_published, published_measure

@@ -13,7 +13,7 @@ from realign.drawing.panels import (
     publish,
     stack,
 )
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
 from realign.results.tidy import Tidy, matrix, readings
 from realign.study.drawing import DrawPlate

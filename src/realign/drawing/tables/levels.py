@@ -4,7 +4,7 @@ from pathlib import Path
 
 from realign.artifacts.command import Job
 from realign.drawing.tabulate import Column, Table, publish
-from realign.measures import MEASURES
+from realign.measures.table import MEASURES
 from realign.results.plates import Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
