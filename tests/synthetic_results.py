@@ -5,6 +5,7 @@ page drawn from them says so. Run `python -m synthetic_results DIR` for 9 pairs,
 up to 36 layers, then `realign figures --results DIR`.
 """
 
+import itertools
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from realign.results.statistics import random_rotation_entropy
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
+from realign.study.families import parts_of_file
 
 SEEDS = (0, 1, 2)
 STEPS = (200, 400, 600)
@@ -155,7 +157,40 @@ def _extra(_: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
     yield _row("rsa", "spearman", 0.8 + 0.05 * noise.standard_normal(), 0.02)
 
 
-FAMILIES = {"linear": _linear, "neighbours": _neighbours, "probe": _probe, "extra": _extra}
+def _weights(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    """The whole model, and each layer's kinds."""
+    places = [("", None), *itertools.product(("attention", "mlp", "norm"), range(1, shape.layers + 1))]
+    for part, layer in (*places, ("embedding", 0), ("head", None)):
+        about = {"part": part, "layer_left": layer, "layer_right": layer}
+        for measure, statistic, value in (
+            ("update_norm", "norm", 0.05 * shape.moved),
+            ("update_sparsity", "bf16", 1 - 0.8 * shape.moved),
+            ("update_rank", "share", 0.4),
+            ("update_on_largest", "share", 0.08),
+            ("principal_energy", "times_chance", 0.6 + shape.moved),
+            ("singular_values", "change", 0.01 * shape.moved),
+            ("subspace_angles", "mean", 0.2 * shape.moved),
+        ):
+            if part == "norm" and measure not in ("update_norm", "update_sparsity"):
+                continue
+            yield _row(measure, statistic, value * (1 + 0.1 * noise.standard_normal()), 0.1 * value, **about)
+
+
+def _survival(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    for layer in (None, *range(shape.layers + 1)):
+        about = {"part": "", "layer_left": layer, "layer_right": layer}
+        kept = 0.9 - 0.3 * shape.moved + 0.02 * noise.standard_normal()
+        yield _row("survival", "coefficient", kept, 0.05, **about)
+        yield _row("survival", "explained", 0.4 * kept, 0.05, **about)
+        yield _row("survival", "floor", 0.02 * noise.standard_normal(), 0.03, **about)
+        yield _row("update_cosine", "training", 0.6, 0.05, **about)
+        yield _row("update_cosine", "seeds", 0.5, 0.05, **about)
+
+
+FAMILIES = {
+    "linear": _linear, "neighbours": _neighbours, "probe": _probe, "extra": _extra, "weights": _weights,
+    "survival": _survival,
+}  # fmt: skip
 
 
 def _about(model: str) -> tuple[str, int | None, int | None]:
@@ -182,8 +217,7 @@ def _moved(description: Description, compared: Comparison) -> float:
 
 def measure_rows(description: Description, compared: Comparison, file: str) -> list[dict[str, Any]]:
     """The rows of one file of measures."""
-    states, family = file.rsplit(".", 1)
-    corpus, attention = states.split("+")
+    corpus, attention, family = parts_of_file(file)
     backbone, seed_left, step = _about(compared.left)
     facts = description.backbones.get(backbone, {})
     scale = 0.35 if "mmlu" in corpus and compared.kind != "control" else 1.0

@@ -45,7 +45,8 @@ def test_checkpoints_and_controls_use_the_main_corpus():
     for about in ({"stage": "checkpoint"}, {"kind": "control"}):
         found = files(s, **about)
         assert found
-        assert {(u.corpus, u.attention) for u in found} == {("docs", "bidirectional")}
+        of_states = {(u.corpus, u.attention) for u in found if u.family != "weights"}
+        assert of_states == {("docs", "bidirectional")}
 
 
 def test_every_floor_is_there():
@@ -74,7 +75,23 @@ def test_families_can_be_chosen_and_probes_need_labels():
     assert {u.family for u in files(study(hrsa={"families": ["linear"]}))} == {"linear"}
     assert files(study(hrsa={"families": []})) == []
     plain = {"probes": {"mine": {"file": "texts.jsonl"}}}
-    assert {u.family for u in files(study(text=plain))} == {"linear", "neighbours", "extra"}
+    weights = {"weights", "survival"}  # which have no corpus
+    assert {u.family for u in files(study(text=plain))} == {"linear", "neighbours", "extra"} | weights
+
+
+def test_survival_reads_both_origins_and_another_seed():
+    made = comparisons(study())
+    survivals = {c.name: c.other_seed for c in made if "survival" in c.files}
+    assert survivals == {
+        "base+full+s0--vs--rl+full+s0": "base+full+s1",
+        "base+full+s1--vs--rl+full+s1": "base+full+s0",
+    }
+    one_seed = study(study={"name": "made", "seeds": [0]})
+    assert [c.other_seed for c in comparisons(one_seed) if "survival" in c.files] == [""]
+    weights = {(c.stage, c.kind) for c in made if "weights" in c.files}
+    assert weights == {
+        ("backbone", "rlvr"), ("backbone", "control"), ("embedder", "rlvr"), ("embedder", "control"),
+    }  # fmt: skip
 
 
 def test_a_corpus_without_tokens_serves_probes_alone():

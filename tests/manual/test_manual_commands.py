@@ -290,6 +290,9 @@ def test_stage_commands_of_the_manual_run(models, here):
         shutil.copy("a.pooled.h5", f"{name}.pooled.h5")
     reading = [w for w in wanted if w[0].startswith("hrsa_") or w[0] == "states"]
     mining = [w for w in wanted if w[0] == "mine" and "--lexical" in w]
+    folders = {word for words in reading for word in words if word.startswith("path/to/")}
+    for folder in folders:  # of models: the families of weights
+        shutil.copytree("path/to/model", folder, dirs_exist_ok=True)
     assert len(extracting) >= 2
     assert len(reading) >= 6
     assert mining

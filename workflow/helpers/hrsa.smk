@@ -47,6 +47,19 @@ def compare_job(family):
     return of
 
 
+def origins_of(comparison):
+    """The backbones of both embedders, and the left embedder of another seed where there is one."""
+    further = dict(
+        left_origin=EmbedderId.parse(comparison.left).backbone,
+        right_origin=EmbedderId.parse(comparison.right).backbone,
+        left_other=comparison.other_seed,
+    )
+    folders = {name: folder_of(model) for name, model in further.items() if model}
+    manifests = [f"{folder}.manifest.json" for folder in folders.values()]
+    given = {name: ancient(folder) for name, folder in folders.items()}
+    return {"left_other": [], **given, "origin_manifests": manifests}
+
+
 def sides_of(family):
     """What a family reads of both models: their manifests decide, their data must be there."""
 
@@ -65,6 +78,8 @@ def sides_of(family):
         )
         if family.reads == "models" and family.corpus:
             inputs["corpus"] = f"{R}/text/probes/{wc.corpus}.jsonl"
+        if family.origins:
+            inputs |= origins_of(comparison_of(wc, family))
         return inputs
 
     return of

@@ -5,6 +5,7 @@
 # family the matrices worth keeping: {R}/matrices/{left}--vs--{right}/{corpus}+{attention}.h5.
 
 from realign.commands import load_command
+from realign.names import EmbedderId
 from realign.plan.comparisons import comparisons
 from realign.study.families import FAMILIES
 

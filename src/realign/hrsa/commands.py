@@ -14,12 +14,19 @@ SIDES = {
     ),
     "models": ("The left model's directory.", "The right model's directory."),
 }
+ORIGINS = {
+    "left_origin": "The backbone that the left embedder was trained from.",
+    "right_origin": "The backbone that the right embedder was trained from.",
+}
 
 
 def _command(family: Family) -> Command[Any]:
     inputs = {side: Input(text) for side, text in zip(("left", "right"), SIDES[family.reads], strict=True)}
     if family.reads == "models" and family.corpus:
         inputs["corpus"] = Input("The corpus, JSONL.")
+    if family.origins:
+        inputs |= {name: Input(text) for name, text in ORIGINS.items()}
+        inputs["left_other"] = Input("The left embedder of another seed, for the floor.", required=False)
     further = {name: Output(text, manifest=True) for name, text in family.outputs.items()}
     return Command(
         name=family.command,

@@ -54,6 +54,8 @@ def _serves(study: Study, family: Family, comparison: Comparison, corpus: str) -
     """Whether a family can compare these two on a corpus: probes need labels, and others of states tokens."""
     if comparison.stage not in family.stages or (family.corpus and not corpus):
         return False
+    if family.origins and is_control(comparison.kind):
+        return False  # two seeds have one backbone, and no update lies between it and itself
     if family.reads == "states":
         return study.states.selection(corpus).count != 0
     if family.reads == "pooled":
@@ -82,7 +84,11 @@ def _floors(study: Study) -> Iterator[Comparison]:
 
 def _embedders(study: Study) -> Iterator[Comparison]:
     """Each pair's embedders, seed by seed."""
-    yield from (_trained(*run) for run in _trainings(study))
+    for pair, recipe, seed in _trainings(study):
+        seeds = seeds_of(study, recipe)
+        other = seeds[(seeds.index(seed) + 1) % len(seeds)]
+        left = str(EmbedderId(pair.left, recipe, other)) if other != seed else ""
+        yield _trained(pair, recipe, seed).model_copy(update={"other_seed": left})
 
 
 def _checkpoints(study: Study) -> Iterator[Comparison]:

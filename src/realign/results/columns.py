@@ -6,8 +6,8 @@ PUBLISHED, WITHOUT_SINKS = "published", "without_sinks"
 COLUMNS = {
     "measures": [
         "study", "stage", "step", "recipe", "pair", "kind", "tags", "corpus", "token_rule", "attention",
-        "preset", "seed_left", "seed_right", "measure", "layer_left", "layer_right", "k", "task", "split",
-        "direction", "statistic", "value", "ci_low", "ci_high", "se", "df", "n",
+        "preset", "seed_left", "seed_right", "measure", "part", "layer_left", "layer_right", "k", "task",
+        "split", "direction", "statistic", "value", "ci_low", "ci_high", "se", "df", "n",
     ],
     "scores": [
         "study", "embedder", "backbone", "recipe", "seed", "step", "preset", "benchmark", "task",
@@ -30,4 +30,4 @@ NUMBERS = {
     "ci_high", "se", "df", "n", "threshold",
 }  # fmt: skip
 WHOLE = {"step", "seed_left", "seed_right", "layer_left", "layer_right", "k", "n"}  # as measures are written
-SINCE_2 = {"se", "df"}  # columns that measures of format 1 lack
+LATER = {"se", "df", "part"}  # columns that measures of earlier versions lack

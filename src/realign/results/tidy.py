@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from realign.artifacts.command import UserError
 from realign.measures.table import MEASURES
-from realign.results.columns import COLUMNS, NUMBERS, PUBLISHED, SINCE_2, WITHOUT_SINKS
+from realign.results.columns import COLUMNS, LATER, NUMBERS, PUBLISHED, WITHOUT_SINKS
 
 
 def _schema(kind: str) -> pa.Schema:
@@ -29,8 +29,8 @@ def read_table(kind: str, paths: Iterable[Path]) -> pd.DataFrame:
     for path in paths:
         table = pq.read_table(path)
         if kind == "measures":
-            for column in sorted(SINCE_2 - set(table.column_names)):
-                table = table.append_column(column, pa.nulls(len(table), pa.float64()))
+            for column in sorted(LATER - set(table.column_names)):
+                table = table.append_column(column, pa.nulls(len(table), _schema(kind).field(column).type))
         missing = [c for c in COLUMNS[kind] if c not in table.column_names]
         if missing:
             raise UserError(f"{path}: no column '{missing[0]}'; tidy {kind} need {', '.join(COLUMNS[kind])}")
@@ -143,7 +143,7 @@ def without_sinks(measures: pd.DataFrame) -> pd.DataFrame:
     `with_sinks` holds the number that they replace, and is missing in all other rows.
     """
     about = ["study", "stage", "step", "recipe", "pair", "corpus", "attention", "seed_left", "seed_right"]
-    keys = [*about, "measure", "statistic", "layer_left", "layer_right"]
+    keys = [*about, "measure", "statistic", "part", "layer_left", "layer_right"]
     own = of_preset(measures, "")
     free = pick(measures, preset=WITHOUT_SINKS).drop(columns="preset").assign(preset="")
     # Published means stay where nothing takes their place: they are what counts layer 0.
@@ -161,9 +161,9 @@ def _keys(frame: pd.DataFrame) -> pd.Series:
 
 
 def readings(frame: pd.DataFrame, measure: str, preset: str = "", **equal: Any) -> pd.DataFrame:
-    """The rows that hold a measure's number (its interval beside it)."""
-    statistic = MEASURES[measure].statistic
-    return of_preset(pick(frame, measure=measure, statistic=statistic, **equal), preset)
+    """The rows that hold a measure's number (its interval beside it), of whole models and layers."""
+    whole = frame[frame["part"].fillna("") == ""] if "part" in frame else frame
+    return of_preset(pick(whole, measure=measure, statistic=MEASURES[measure].statistic, **equal), preset)
 
 
 def over_seeds(frame: pd.DataFrame, *keys: str) -> pd.DataFrame:

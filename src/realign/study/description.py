@@ -49,6 +49,7 @@ class Comparison(Section):
     step: int | None = setting(None, "The step of contrastive training, for checkpoints.", exclude=True)
     seed_left: int | None = setting(None, "The left embedder's contrastive seed.", exclude=True)
     seed_right: int | None = setting(None, "The right embedder's contrastive seed.", exclude=True)
+    other_seed: str = setting("", "The left embedder of another seed.", exclude=True)
     floor: Floor | None = setting(None, "How the right side is made of the left model.", exclude=True)
 
     @property

@@ -22,6 +22,7 @@ class Family:
     run: str  # the function that does the work, as `module:function`
     reads: Reads = "states"
     corpus: bool = True  # whether it compares over a corpus, as all that read states do
+    origins: bool = False  # whether it also reads what both embedders were trained from, and another seed's
     stages: tuple[str, ...] = ("backbone", "embedder", "checkpoint")  # the models that it can compare
     outputs: Mapping[str, str] = field(default_factory=dict)  # HDF5 files beside the measures, described
     formats: Mapping[str, int] = field(default_factory=lambda: {"measures": 1})
@@ -89,6 +90,25 @@ FAMILIES: dict[str, Family] = {
             formats={"measures": 2},
             gpus=True,
             hours=2,
+        ),
+        Family(
+            "weights",
+            help="Compare two models' weights: size, sparsity, rank and directions of the update.",
+            run="realign.hrsa.weights:run",
+            reads="models",
+            corpus=False,
+            stages=("backbone", "embedder"),
+            gpus=True,
+            memory_gb=8,
+        ),
+        Family(
+            "survival",
+            help="Compare two embedders' weights: how much is left of the update between their backbones.",
+            run="realign.hrsa.survival:run",
+            reads="models",
+            corpus=False,
+            origins=True,
+            stages=("embedder",),
         ),
     )
 }

@@ -139,6 +139,25 @@ class Extra(Section):
     )
 
 
+class Weights(Section):
+    """The update between two models' weights, tensor by tensor."""
+
+    top: int = setting(
+        32,
+        "Principal directions of a matrix; of a small one a quarter of its shorter side at most.",
+        unit="directions",
+        ge=1,
+    )
+    tolerance: float = setting(1e-5, "A weight that moves by no more counts as the same.", ge=0)
+    largest: float = setting(0.1, "The share of a tensor's weights that counts as its largest.", gt=0, lt=1)
+    exact: int = setting(
+        512,
+        "Matrices whose shorter side is no longer are decomposed exactly, others by a random sketch.",
+        unit="weights",
+        ge=1,
+    )
+
+
 class LinearJob(Comparing, Linear):
     """One comparison's linear measures."""
 
@@ -155,12 +174,18 @@ class ExtraJob(Comparing, Extra):
     """One comparison's further measures."""
 
 
+class WeightsJob(ComparingModels, Weights):
+    """One comparison's weights."""
+
+
 # The settings of each family's jobs: its own, and those that it shares with others.
 JOBS: dict[str, type[ComparingModels]] = {
     "linear": LinearJob,
     "neighbours": NeighboursJob,
     "probe": ProbeJob,
     "extra": ExtraJob,
+    "weights": WeightsJob,
+    "survival": ComparingModels,
 }
 
 
@@ -188,6 +213,7 @@ class Hrsa(Section):
     neighbours: Neighbours = Field(Neighbours(), description="Overlap of nearest neighbours.")
     probe: Probe = Field(Probe(), description="Linear probes.")
     extra: Extra = Field(Extra(), description="Further measures.")
+    weights: Weights = Field(Weights(), description="The update between two models' weights.")
 
     def job(self, family: str, context: Context, seed: int) -> ComparingModels:
         """The settings slice of one comparison's job: what all share, and the family's own section."""
