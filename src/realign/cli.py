@@ -187,7 +187,8 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
         # A file may come late on a shared file system, a hub or a node be out of order for an hour.
         passes = isinstance(error, NodeError) or name.startswith("fetch_")
         if isinstance(error, UserError) and not passes:
-            record_error(log, str(error))
+            with contextlib.suppress(OSError):  # on a full disk; it is then tried again, which is no harm
+                record_error(log, str(error))
         return 1
     if isinstance(error, Interrupted):
         _say(name, f"{error}; {KEPT}. Run it again to go on", log)

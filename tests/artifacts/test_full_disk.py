@@ -97,6 +97,17 @@ def test_a_mapped_array_that_has_no_room_is_refused_before_any_work(tmp_path, mo
     assert "400.1 kB needed for one file" in explain_full_disk(caught.value, tmp_path)
 
 
+def test_a_file_that_has_no_room_is_refused_before_it_is_begun(tmp_path, small_files):
+    with pytest.raises(OSError, match="2097152 bytes needed") as caught:
+        disk.check_room(tmp_path / "x.h5", 2 * MB)
+    assert (
+        "2.1 MB needed for one file" in explain_full_disk(caught.value, tmp_path)
+        or caught.value.errno == errno.EFBIG
+    )
+    disk.check_room(tmp_path / "x.h5", MB)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_without_room_leaves_nothing_half_made_and_goes_on_with_more(tmp_path, small_files):
     store, places = WorkStore(tmp_path / "store"), {n: tmp_path / n for n in ("data", "more")}
     with pytest.raises(UserError, match=r"ulimit -f\) is reached"):

@@ -43,16 +43,35 @@ def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
     import numpy as np
 
     array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    size = path.stat().st_size
     try:
-        if hasattr(os, "posix_fallocate"):  # not on macOS
-            with path.open("r+b") as stream:
-                os.posix_fallocate(stream.fileno(), 0, size)
-    except OSError as error:
+        _reserve(path, path.stat().st_size)
+    except OSError:
         del array
         path.unlink()
-        raise OSError(error.errno, f"{size} bytes needed", str(path)) from None
+        raise
     return array
+
+
+def check_room(path: Path, size: int) -> None:
+    """Raise an error that says how much is needed where there is no room for a file of that size.
+
+    For HDF5 files: the library can't close one that it has no room for, and may die at the process's end.
+    """
+    try:
+        path.touch()
+        _reserve(path, size)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _reserve(path: Path, size: int) -> None:
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    try:
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, size)
+    except OSError as error:
+        raise OSError(error.errno, f"{size} bytes needed", str(path)) from None
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ import numpy as np
 
 import realign.measures.linear  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job
+from realign.artifacts.disk import check_room
 from realign.engine.progress import follow
 from realign.hrsa import procrustes
 from realign.hrsa.centred import Side, rows_at_once
@@ -236,6 +237,7 @@ def _add_published(
 
 def write_matrices(path: Path, matrices: Matrices) -> None:
     """The matrices worth keeping, in one HDF5 file whose bytes depend on them alone."""
+    check_room(path, sum(matrix.nbytes for matrix in matrices.values()) + (1 << 16))
     with h5py.File(path, "w", track_order=False) as file:
         file.attrs["format"], file.attrs["version"] = "realign-matrices", 1
         for name in sorted(matrices):

@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from realign.artifacts.disk import check_room
 from realign.artifacts.hashing import canonical_json
 from realign.states.plan import Corpus, Plan
 from realign.states.shards import STORED, shard_folder
@@ -36,6 +37,7 @@ def write_states(
     rows = plan.texts if pooled else plan.rows
     storage = "float32" if pooled else str(attributes["storage"])
     kind = STORED[storage]
+    check_room(path, len(layers) * rows * width * kind.itemsize + (1 << 20) + 64 * rows)
     with h5py.File(path, "w", rdcc_nbytes=4 * CHUNK_BYTES) as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         for name, value in attributes.items():
