@@ -230,12 +230,53 @@ def test_a_job_that_was_asked_to_stop_has_not_failed(told, tmp_path):
     assert "run the same command again to go on" in ended
 
 
+LACKS_OUTPUT = (
+    "MissingOutputException:\nJob 1  completed successfully, but some output files are missing. b.txt"
+)
+
+
 def test_a_restart_without_an_event_of_its_failure_is_shown(told):
     told.start(1, "train", seed="0")  # an output of it is missing, of which there is no event
+    assert "FAILED train(seed=0)" in told(text=LACKS_OUTPUT, level=logging.ERROR)
     assert told(text="Trying to restart job 1.") == "train(seed=0) is tried again, attempt 2\n"
     told.start(1, "train", seed="0")
+    told(text=LACKS_OUTPUT, level=logging.ERROR)
     assert told(text="Trying to restart job 1.") == "train(seed=0) is tried again, attempt 3\n"
     assert told(text="Trying to restart job 1f3e-22.") == "A group of jobs is tried again\n"
+
+
+def test_a_job_that_lacks_an_output_has_failed(tmp_path):
+    """In a real run, since Snakemake has no event for it."""
+    (tmp_path / "Snakefile").write_text("rule bad:\n    output: 'a.txt', 'b.txt'\n    shell: 'touch a.txt'\n")
+    words = [sys.executable, "-m", "snakemake", "-c1", "--logger", "realign", "--latency-wait", "0"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1
+    said = without_times(done.stderr)
+    assert "T FAILED bad: it ended well without its outputs" in said
+    assert any("b.txt" in line for line in said)
+    assert said[-2] == "0 of 1 jobs done in T; 1 failed: bad"
+
+
+def test_a_burst_of_submissions_is_one_line(told, monkeypatch):
+    monkeypatch.setattr(output, "SETTLED", 0.3)
+
+    def submit(*numbers):
+        said, end = "", time.monotonic() + 5
+        for number in numbers:
+            told.start(number, "train", seed=str(number))
+            said += told(
+                text=f"Job {number} has been submitted with SLURM jobid 7{number} (log: /x/{number}.log)."
+            )
+        assert said == ""
+        while not said and time.monotonic() < end:
+            time.sleep(0.05)
+            said += told.look()
+        return said
+
+    assert submit(1, 2, 3).endswith(" 3 jobs submitted to SLURM\n")
+    told(LogEvent.JOB_FINISHED, job_id=1)
+    assert submit(4) == ""  # one takes another's place
+    assert submit(5, 6).endswith(" 2 jobs submitted to SLURM\n")
 
 
 def test_a_job_of_a_group_that_does_better_at_another_try_has_not_failed(told, tmp_path):

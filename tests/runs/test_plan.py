@@ -277,13 +277,31 @@ def test_what_costs_next_to_nothing_shares_a_line_with_what_made_it_stale():
     assert rendered(*STEPS) == [
         "rule jobs cost why",
         "problems 1 6 s (guessed) settings: train 10 → 20",
-        "train 3 1.5 h (stated) not made yet; follows mine",
+        "train 3 1.5 h (stated) not made yet",
         "train 1 10 min it has other inputs than before",
         "report 1 under 1 s (guessed) follows claims",
         "small ones 31 3.7 min (guessed) not made yet: 30 figures and tables, claims",
         "all 37 1.73 h of jobs, one after the other (87 % stated, 4 % guessed)",
         "(realign plan --all: a line for each rule)",
     ]
+
+
+def test_a_rule_has_one_line_for_a_cause_whatever_its_jobs_follow():
+    steps = (
+        step("extract", "not made yet; follows check_pair, import_path", 30, jobs=2),
+        step("extract", "not made yet; follows check_pair, train", 30, jobs=3),
+        step("hrsa_linear", "follows extract", 30),
+        step("hrsa_linear", "follows import_path", 30),
+        step("claims", "follows hrsa_linear", 30),
+    )
+    assert rendered(*steps)[1:] == [
+        "extract 5 1 h (guessed) not made yet",
+        "hrsa_linear 2 1 h (guessed) follows what runs before it",
+        "claims 1 30 min (guessed) follows hrsa_linear",
+        "all 8 2.5 h of jobs, one after the other (100 % guessed)",
+        "(realign plan --all: a line for each rule)",
+    ]
+    assert rendered(*steps, each_rule=True)[2].endswith("not made yet; follows check_pair, train")
 
 
 def test_each_rule_has_its_line_where_that_is_asked_for():

@@ -36,19 +36,22 @@ CHATTER = re.compile(
     r"Assuming unrestricted|Building DAG|Using shell|Group jobs: inactive|(Singularity|Conda) .*: ignored"
     r"|Select jobs|Shutting down|Elapsed time|Will exit after|Processed \d+ potential|Job rate limit"
     r"|Removing (output files of failed|temporary output)|Touching output|Write-protecting|Cleaning up SLURM"
-    r"|SLURM run ID|Falling back to 'sacct'|'sacct' unavailable|Submitted array|Job \S+ has been submitted"
+    r"|SLURM run ID|Falling back to 'sacct'|'sacct' unavailable|Submitted array"
     r"|Storing output|DAG of jobs will be updated|Updating (checkpoint|jobs with queue)"
 )
 SILENT = {"group_info", "job_started", "progress", "resources_info", "rulegraph", "workflow_started"}
 # Said by Snakemake of failures that are shown with their reasons; of a shell's, without any.
 REPEATS = re.compile(r"Exiting because a job execution failed|At least one job did not complete success")
 OF_A_SHELL = re.compile(r"RuleException:\nCalledProcessError ")
+SUBMITTED = re.compile(r"(Group job|Job) \S+ has been submitted")
+NOT_MADE = re.compile(r"Job (\d+) +completed successfully, but some output files are missing")
 AGAIN = re.compile(r"Trying to restart job (\S+)\.")  # its number; of a group no number
 FULL_TEXT = "Complete log(s): "
 
 TAIL = 20  # lines of a failed job's log
 SAMPLE = 3  # running jobs that are named
 SIGN_OF_LIFE = 300.0  # seconds without a line after which a run that is no terminal's says how it stands
+SETTLED = 2.0  # seconds without another submission after which a burst of them is told
 GUESSED = 0.1  # of the work that is left: where more of it is a guess, the time left is not told
 NEARLY = 5.0  # seconds, of which nobody needs to hear that they are left
 RED, YELLOW, DIM = 31, 33, 2
@@ -121,6 +124,7 @@ class RunOutput(LogHandlerBase):
         self._jobs: dict[int, Job] = {}
         self._tries: dict[int, int] = {}  # how often jobs that failed were tried
         self._unharmed: set[int] = set()  # of a group in which another job failed
+        self._burst: list[float] = []  # when jobs were submitted of which no line tells yet
         self._submits = False  # whether jobs go to a queue first, so that nobody knows which of them run
         self._whys: dict[str, str] = {}
         self._failed: dict[int, str] = {}  # the names of jobs that are not tried again
@@ -234,10 +238,16 @@ class RunOutput(LogHandlerBase):
         text = record.getMessage()
         if again := AGAIN.match(text):
             self._try_again(again[1])
+        elif SUBMITTED.match(text):
+            self._burst.append(record.created)
         elif text.startswith(FULL_TEXT):
             self._end(text.removeprefix(FULL_TEXT))
         elif record.levelno == INFO and CHATTER.match(text):
             pass
+        elif (lacking := NOT_MADE.search(text)) and (job := self._jobs.pop(int(lacking[1]), None)):
+            self._failed[int(lacking[1])], self._tries[int(lacking[1])] = job.name, job.attempts
+            self._say(f"{_clock(record.created)} FAILED {job.name}: it ended well without its outputs", RED)
+            self._say(text, RED)
         elif text and not (self._failed and REPEATS.search(text)) and not OF_A_SHELL.match(text):
             level = record.levelno
             self._say(
@@ -250,8 +260,6 @@ class RunOutput(LogHandlerBase):
             return
         number = int(what)
         name = self._failed.pop(number, "It")
-        if job := self._jobs.pop(number, None):  # its failure was no event: an output is missing
-            name, self._tries[number] = job.name, job.attempts
         self._say(f"{name} is tried again, attempt {self._tries.setdefault(number, 1) + 1}")
 
     def _end(self, log: str) -> None:
@@ -283,6 +291,7 @@ class RunOutput(LogHandlerBase):
         """Keep the last line of a terminal up to date; elsewhere give a sign of life now and then."""
         while not self._over.wait(1.0):
             with self._guarded:
+                self._tell_submitted()
                 if self._live:
                     self._show()
                 elif (
@@ -291,6 +300,14 @@ class RunOutput(LogHandlerBase):
                     and (now := self._state())
                 ):
                     self._say(f"{_clock(time.time())} {now}")
+
+    def _tell_submitted(self) -> None:
+        """A line once a burst of submissions is over; single jobs that follow others need none."""
+        if self._burst and time.time() - self._burst[-1] > SETTLED:
+            count, self._burst = len(self._burst), []
+            if (count > 1 or not self._done) and not self._quiet:
+                jobs = "1 job" if count == 1 else f"{count} jobs"
+                self._say(f"{_clock(time.time())} {jobs} submitted to SLURM")
 
     def _show(self) -> None:
         """Draw what runs anew on a terminal's last line."""

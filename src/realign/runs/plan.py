@@ -118,10 +118,11 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
     """The plan as a person reads it; what costs next to nothing shares a line unless each is asked for."""
     if not plan.steps:
         return "Nothing to be done."
-    rows = [[step] for step in plan.steps] if each_rule or each_job else _rows(plan.steps)
+    detailed = each_rule or each_job
+    rows = [[step] for step in plan.steps] if detailed else _rows(plan.steps)
     lines = [f"{'rule':<18} {'jobs':>6}  {'cost':<32} why"]
     for row in rows:
-        lines.append(_row(row))
+        lines.append(_row(row, detailed))
         if each_job:
             lines += [f"    {job.name}" for step in row for job in step.jobs]
     lines.append(_line("all", plan.steps, _say_sum(plan.steps)))
@@ -135,13 +136,13 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
 
 
 def _rows(steps: Sequence[Step]) -> list[list[Step]]:
-    """A row for each step; then one for small rules' steps that the same made stale."""
+    """A row for each rule and cause; then one for small rules' steps that the same made stale."""
     small = _small_rules(steps)
     groups: dict[tuple[str, str, bool], list[Step]] = {}
     for step in steps:
-        what = ("", own_cause(step.why)) if step.rule in small else (step.rule, step.why)
-        groups.setdefault((*what, step.cost.source == "kept"), []).append(step)
-    return sorted(groups.values(), key=lambda row: len(row) > 1)
+        rule = "" if step.rule in small else step.rule
+        groups.setdefault((rule, own_cause(step.why), step.cost.source == "kept"), []).append(step)
+    return sorted(groups.values(), key=lambda row: len({step.rule for step in row}) > 1)
 
 
 def _small_rules(steps: Sequence[Step]) -> set[str]:
@@ -158,11 +159,16 @@ def own_cause(why: str) -> str:
     return re.sub(r"(^|; )follows .*", "", why) or FOLLOW
 
 
-def _row(row: Sequence[Step]) -> str:
-    if len(row) == 1:
-        return _line(row[0].rule, row, _say(row[0].cost), row[0].why)
-    why = f"{own_cause(row[0].why)}: {_names(row)}"
-    return _line("small ones", row, _say(total(step.cost for step in row)), why)
+def _row(row: Sequence[Step], detailed: bool) -> str:
+    cost = _say(total(step.cost for step in row))
+    if len({step.rule for step in row}) > 1:
+        return _line("small ones", row, cost, f"{own_cause(row[0].why)}: {_names(row)}")
+    whys, cause = {step.why for step in row}, own_cause(row[0].why)
+    if cause == FOLLOW and len(whys) > 1:
+        cause = "follows what runs before it"
+    elif detailed or cause == FOLLOW:
+        (cause,) = whys
+    return _line(row[0].rule, row, cost, cause)
 
 
 def _line(name: str, steps: Iterable[Step], cost: str, why: str = "") -> str:
