@@ -38,12 +38,9 @@ class TaskFile:
         return LineError(self.path, line, reason)
 
     def rows(
-        self, wanted: Mapping[str, Any], optional: Sequence[str] = ()
+        self, wanted: Mapping[str, Any], optional: Sequence[str] = (), may_be_empty: Sequence[str] = ()
     ) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Each row's line and its columns: those wanted are of the right type, and no text is empty.
-
-        A row whose text is empty has a title, where titles are optional.
-        """
+        """Each row's line and its columns: those wanted are of the right type, and their texts not empty."""
         empty = True
         absent = {name for name in optional if name in self.columns}
         for line, row in self._lines():
@@ -58,11 +55,7 @@ class TaskFile:
                 if column not in row:
                     raise self.error(line, self._no_column(name, column, row))
                 clean[name] = value = self._value(line, column, row[column], kind)
-                if (
-                    isinstance(value, str)
-                    and not value.strip()
-                    and not (name == "text" and clean.get("title"))
-                ):
+                if isinstance(value, str) and not value.strip() and name not in may_be_empty:
                     raise self.error(line, f"'{column}' is empty; fill it or leave the row out")
             yield line, clean
         if empty:

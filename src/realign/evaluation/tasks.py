@@ -129,8 +129,14 @@ LABEL = (str, int)
 
 
 def _retrieval(files: Mapping[str, TaskFile]) -> Any:
-    corpus = _with_own_ids(files["corpus"], {"id": str, "text": str}, optional=["title"])
-    queries = _with_own_ids(files["queries"], {"id": str, "text": str})
+    wanted = {"id": str, "text": str}
+    corpus = _with_own_ids(files["corpus"], wanted, optional=["title"], may_be_empty=["text"])
+    if bare := [row["id"] for row in corpus.values() if not f"{row['title']}{row['text']}".strip()]:
+        log.info(
+            "%s: %d of %d passages have neither text nor title and are kept, as in mteb ('%s' first)",
+            files["corpus"].path, len(bare), len(corpus), bare[0],
+        )  # fmt: skip
+    queries = _with_own_ids(files["queries"], wanted)
     known = {"query": ("queries", queries), "doc": ("corpus", corpus)}
     qrels = files["qrels"]
     relevant: dict[str, dict[str, int]] = defaultdict(dict)
@@ -150,10 +156,10 @@ def _retrieval(files: Mapping[str, TaskFile]) -> Any:
     return _retrieval_data(list(corpus.values()), judged, dict(relevant), None)
 
 
-def _with_own_ids(file: TaskFile, wanted: Mapping[str, Any], optional: Sequence[str] = ()) -> dict[str, Row]:
+def _with_own_ids(file: TaskFile, wanted: Mapping[str, Any], **which: Sequence[str]) -> dict[str, Row]:
     """A file's rows by their ids, which no two rows share."""
     rows: dict[str, Row] = {}
-    for line, row in file.rows(wanted, optional):
+    for line, row in file.rows(wanted, **which):
         if rows.setdefault(row["id"], row) is not row:
             raise file.error(line, f"the id '{row['id']}' stands twice; give each row an id of its own")
     return rows
