@@ -1,5 +1,6 @@
 """A rank that fails ends at once and says why, although NCCL's shutdown would wait for its peers."""
 
+import os
 import time
 
 import pytest
@@ -56,6 +57,7 @@ def one_of_two(monkeypatch):
     calls = []
     monkeypatch.setattr(distributed, "_place", lambda: World(0, 2, 0, torch.device("cpu")))
     monkeypatch.setattr(distributed.dist, "init_process_group", lambda *_, **__: calls.append("init"))
+    monkeypatch.setattr(distributed.dist, "new_group", lambda **_: None)
     monkeypatch.setattr(distributed.dist, "is_initialized", lambda: "init" in calls)
     monkeypatch.setattr(distributed.dist, "destroy_process_group", lambda: calls.append("destroy"))
     return calls
@@ -90,3 +92,33 @@ def test_all_ranks_leave_within_seconds_when_one_fails(tmp_path, monkeypatch, st
     with pytest.raises(error, match=words):
         launch("failing_worker", {"stage": stage, "how": how}, tmp_path / "spec.json", 2, threads=1)
     assert time.monotonic() - began < 120  # imports and start included; a blocked rank waits ten minutes
+
+
+PATIENT = """
+import time
+from realign.engine.distributed import joined
+from realign.engine.worker import work
+
+
+def main(spec, path):
+    with joined(timeout_seconds=2, deepspeed=False) as world:
+        world.gather_objects(world.rank)
+        if world.is_main:
+            time.sleep(5)
+        world.wait()
+        (path.parent / f"past-{world.rank}").touch()
+        world.wait()
+
+
+if __name__ == "__main__":
+    work(main)
+"""
+
+
+@pytest.mark.slow
+def test_processes_wait_for_one_that_writes_longer_than_a_collective_may_take(tmp_path, monkeypatch):
+    (tmp_path / "patient_worker.py").write_text(PATIENT)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    launch("patient_worker", {}, tmp_path / "spec.json", 2, threads=1)
+    assert (tmp_path / "past-0").exists()
+    assert (tmp_path / "past-1").exists()

@@ -8,7 +8,7 @@ import atexit
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +16,8 @@ import torch
 import torch.distributed as dist
 
 from realign.engine.devices import need_promised_gpus
+
+PATIENCE = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class World:
     size: int
     local_rank: int
     device: torch.device
+    patient: Any = None  # a group of all processes for waits that may outlast a collective's limit
 
     @property
     def is_main(self) -> bool:
@@ -68,9 +71,9 @@ class World:
         return things
 
     def wait(self) -> None:
-        """Go on when all processes have come here."""
+        """Go on when all processes have come here, however long one of them writes or reads before."""
         if self.size > 1:
-            dist.barrier()
+            dist.barrier(self.patient)
 
     def _reduce(self, number: float, how: Any) -> float:
         if self.size == 1:
@@ -104,6 +107,10 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
             atexit.register(_part)
         else:
             dist.init_process_group(backend, timeout=waiting)
+    if world.size > 1:
+        # While the first process writes a large checkpoint, the others would run into NCCL's time limit,
+        # which is there to find processes that hang. A process that dies ends this wait in any case.
+        world = replace(world, patient=dist.new_group(backend="gloo", timeout=PATIENCE))
     if deepspeed:
         _introduce_deepspeed(world)
     yield world

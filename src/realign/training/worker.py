@@ -162,7 +162,6 @@ class Training:
                     save=declared,
                 )
             self._write(self.scratch / "model", self.steps)
-        self.world.wait()
 
     def train_step(self, step: int, batch: LocalBatch, number: int) -> dict[str, Any]:
         """One step on this process's part of a batch, which all processes know by the same `number`."""
@@ -206,8 +205,11 @@ class Training:
     def _write(self, folder: Path, done: int) -> None:
         """Write the embedder as it is; the first process does, and all must call it together."""
         parameters = parameter_tensors(self.engine)
-        if not self.world.is_main:
-            return
+        if self.world.is_main:
+            self._write_here(folder, done, parameters)
+        self.world.wait()
+
+    def _write_here(self, folder: Path, done: int, parameters: Mapping[str, torch.Tensor]) -> None:
         for name, tensor in parameters.items():
             stop_unless_finite(done, f"sum of {name}", float(tensor.sum()))
         facts = {
