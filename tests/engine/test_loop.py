@@ -32,7 +32,7 @@ def test_progress_begins_with_the_steps_and_ends_with_a_step_that_raises(tmp_pat
     seen.clear()
     alone = World(0, 1, 0, torch.device("cpu"))
     with Leaving() as leaving:
-        training = loop.Loop("train", 3, 10, tmp_path, alone, leaving)
+        training = loop.Loop("train", 3, 10, 30.0, tmp_path, alone, leaving)
     assert not seen  # what is set up before the first step takes none of its time
 
     def fail():
@@ -44,3 +44,44 @@ def test_progress_begins_with_the_steps_and_ends_with_a_step_that_raises(tmp_pat
         fail()
     assert held.traceback  # its frames keep the generator, which therefore nobody else closes
     assert [shown.open for shown in seen] == [False]
+
+
+@pytest.fixture
+def timed(tmp_path, monkeypatch):
+    """Runs steps of a training that take so many seconds each; gives the steps that were saved."""
+
+    def run(seconds, save_minutes=30.0, save_every=100, saving=0.0):
+        clock, saved = [0.0], []
+
+        def tensors(engine):
+            clock[0] += saving
+            return {}, {}
+
+        monkeypatch.setattr(loop, "training_tensors", tensors)
+        monkeypatch.setattr(loop.time, "monotonic", lambda: clock[0])
+        alone = World(0, 1, 0, torch.device("cpu"))
+        with Leaving() as leaving:
+            training = loop.Loop("train", 8, save_every, save_minutes, tmp_path, alone, leaving)
+        monkeypatch.setattr(training.checkpoints, "save", lambda step, *_: saved.append(step))
+        with contextlib.closing(training.steps_left()) as steps:
+            for step in steps:
+                clock[0] += seconds
+                training.end_step(step + 1, None, {}, {})
+        return saved
+
+    return run
+
+
+def test_a_checkpoint_is_written_when_the_last_is_too_old_though_few_steps_are_done(timed):
+    assert timed(seconds=600) == [3, 6]
+    assert timed(seconds=600, save_minutes=50) == [5]
+    assert timed(seconds=1) == []
+    assert timed(seconds=600, save_every=4) == [3, 4, 7]  # each is the last one's age anew
+
+
+def test_the_log_tells_when_a_warning_of_five_minutes_is_too_short(timed, caplog):
+    timed(seconds=200, save_minutes=10, saving=50)
+    assert not caplog.records
+    timed(seconds=200, save_minutes=10, saving=150)
+    assert "a step and its save take 350 s" in caplog.text
+    assert "warning_seconds" in caplog.text

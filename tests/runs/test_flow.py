@@ -26,6 +26,7 @@ from realign.runs.flow import (
 from realign.runs.frozen import freeze, hand_on
 from realign.runs.supervisor import memory_record
 from realign.study.errors import StudyError
+from realign.study.load import parse_study
 
 STUDY = {"study": {"name": "mine"}, "backbones": {}}
 
@@ -273,3 +274,13 @@ def test_the_workflow_catalogue_finds_what_it_reads():
     assert "default_target: True" in (root / "workflow/Snakefile").read_text()
     assert "realign init" in (root / "config/README.md").read_text()
     assert not [f for f in ("envs/cpu.yaml", "envs/gpu.yaml", "envs/Dockerfile") if not (root / f).is_file()]
+
+
+def test_a_longer_warning_goes_over_that_of_the_profile():
+    """SLURM takes the last of two equal options."""
+    study = parse_study(
+        {**STUDY, "resources": {"rules": {"train": {"warning_seconds": 900, "exclusive": True}}}}, "test"
+    )
+    profile = {"slurm_extra": SimpleNamespace(raw="'--signal=USR1@300'")}
+    extra = Flow(study, defaults=profile).limits("train", memory_gb=4, gpus=0)["slurm_extra"]
+    assert extra == "--signal=USR1@300 --exclusive --signal=USR1@900"

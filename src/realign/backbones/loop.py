@@ -94,8 +94,17 @@ def learn(
     was interrupted.
     """
     steps, rise = settings.steps, warmup_steps(settings, settings.steps)
-    loop = Loop(what, steps, site.hardware.checkpoint_every, site.scratch, site.world, site.leaving)
-    learner = Learner(model, settings, site.hardware, site.world, loop.saved)
+    hardware = site.hardware
+    loop = Loop(
+        what,
+        steps,
+        hardware.checkpoint_every,
+        hardware.checkpoint_minutes,
+        site.scratch,
+        site.world,
+        site.leaving,
+    )
+    learner = Learner(model, settings, hardware, site.world, loop.saved)
     lines = StepLog(site.scratch / "log.jsonl" if site.world.is_main else None, loop.start)
     with contextlib.closing(lines) as log, contextlib.closing(loop.steps_left()) as steps_left:
         for number in steps_left:

@@ -8,6 +8,7 @@ processes it goes on.
 
 import logging
 import math
+import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from realign.study.backbones import Optimisation
 from realign.study.recipe import Optimizer
 
 log = logging.getLogger(__name__)
+WARNED_SECONDS = 300  # how long before a time limit the profile for SLURM lets a job know
 
 
 class TrainingStopped(UserError):
@@ -60,12 +62,23 @@ def learning_rate(
 class Loop:
     """The steps that are left of a training; all processes go through them together."""
 
-    def __init__(self, what: str, steps: int, save_every: int, scratch: Path, world: World, leaving: Leaving):
-        self.what, self.steps, self.save_every = what, steps, save_every
+    def __init__(
+        self,
+        what: str,
+        steps: int,
+        save_every: int,
+        save_minutes: float,
+        scratch: Path,
+        world: World,
+        leaving: Leaving,
+    ):
+        self.what, self.steps, self.save_every, self.save_minutes = what, steps, save_every, save_minutes
         self.world, self.leaving = world, leaving
         self.checkpoints = Checkpoints(scratch / "checkpoints")
         self.saved = self.checkpoints.agreed(world)
         self.start = self.saved.step if self.saved else 0
+        self._saved_at = time.monotonic()
+        self._step_began, self._slowest_step = math.inf, 0.0
 
     def steps_left(self) -> Generator[int, None, None]:
         """The numbers of the steps that no checkpoint holds; the caller ends each with `end_step`.
@@ -76,19 +89,42 @@ class Loop:
             log.info("%s: going on from step %d of %d", self.what, self.start, self.steps)
         every = 15.0 if self.world.is_main else math.inf
         with Progress(self.what, self.steps, "steps", every, self.start) as self.progress:
-            yield from range(self.start, self.steps)
+            for step in range(self.start, self.steps):
+                self._step_began = time.monotonic()
+                yield step
 
     def end_step(
         self, done: int, engine: Any, state: Mapping[str, Any], shown: Mapping[str, Any], save: bool = False
     ) -> None:
         """Save where a checkpoint is due or `save` asks for one; leave where a process was asked to."""
         self.progress.advance(1, **shown)
+        now = time.monotonic()
+        self._slowest_step = max(self._slowest_step, now - self._step_began)
         last = done == self.steps  # its weights are written out next, as the result
-        leave = self.world.any(self.leaving.asked) and not last
-        if leave or save or (done % self.save_every == 0 and not last):
-            tensors, optimizer = training_tensors(engine)
-            if self.world.is_main:
-                self.checkpoints.save(done, tensors, {"optimizer": optimizer, **state})
-            self.world.wait()
+        late = self.world.is_main and now - self._saved_at >= 60 * self.save_minutes
+        # One number for both questions, so that a step has one collective for them.
+        word = self.world.largest(2.0 if self.leaving.asked else float(late))
+        leave, due = word > 1 and not last, word > 0 or done % self.save_every == 0
+        if save or (due and not last):
+            self._save(done, engine, state)
         if leave:
             raise Interrupted(f"saved at step {done} of {self.steps}")
+
+    def _save(self, done: int, engine: Any, state: Mapping[str, Any]) -> None:
+        """Write a checkpoint, and let the log tell where a job's warning before its limit is too short."""
+        began = time.monotonic()
+        tensors, optimizer = training_tensors(engine)
+        if self.world.is_main:
+            self.checkpoints.save(done, tensors, {"optimizer": optimizer, **state})
+        self.world.wait()
+        self._saved_at = time.monotonic()
+        took = self._saved_at - began
+        size = sum(tensor.nbytes for tensor in tensors.values()) / 1e9
+        log.info("%s: saved step %d, %.1f GB in %.0f s", self.what, done, size, took)
+        if (needed := self._slowest_step + took) > WARNED_SECONDS:
+            log.warning(
+                "%s: a step and its save take %.0f s; on a cluster, set warning_seconds of this rule's "
+                "resources to more than that, or a job that meets its time limit loses its last steps",
+                self.what,
+                needed,
+            )

@@ -279,7 +279,11 @@ def _flags(asked: RuleResources) -> str:
         "--mail-type=END,FAIL --mail-user": asked.mail,
     }
     words = [f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value]
-    return " ".join([*words, *(["--exclusive"] if asked.exclusive else [])])
+    if asked.exclusive:
+        words.append("--exclusive")
+    if asked.warning_seconds:  # after the profile's own, over which it goes
+        words.append(f"--signal=USR1@{asked.warning_seconds}")
+    return " ".join(words)
 
 
 def _minutes(asked: RuleResources) -> int:

@@ -88,6 +88,9 @@ class TuningHardware(Section):
     zero_stage: Literal[0, 1, 2, 3] = setting(1, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
     gradient_checkpointing: bool = setting(False, "Recompute activations in the backward pass.")
     checkpoint_every: int = setting(50, "Steps between checkpoints to resume from.", unit="steps", ge=1)
+    checkpoint_minutes: float = setting(
+        30.0, "Minutes after which the next step ends with a checkpoint too.", unit="minutes", gt=0
+    )
 
     def flags(self, **changes: Any) -> str:
         """These settings as a command's flags, with changes; nothing in them needs quoting."""

@@ -160,6 +160,9 @@ class Hardware(Section):
     save_every: int = setting(
         100, "Save a checkpoint to resume from every so many steps.", unit="steps", ge=1
     )
+    save_minutes: float = setting(
+        30.0, "Save one also where the last is older than this.", unit="minutes", gt=0
+    )
     local_data: str | None = setting(
         None,
         "A folder of each node's own, to which training pairs are copied before they are read ($TMPDIR).",

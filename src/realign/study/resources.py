@@ -20,6 +20,13 @@ class RuleResources(Section):
     gpu_model: str | None = setting(None, "The kind of GPU to ask for, as the cluster names it.")
     nodes: int | None = setting(None, "Nodes of a job (training only).", unit="nodes", ge=1)
     hours: float | None = setting(None, "The time limit of a job on a cluster.", unit="hours", gt=0)
+    warning_seconds: int | None = setting(
+        None,
+        "How long before its time limit the cluster warns a job, which then saves; unset is the profile's "
+        "300 s. A training needs the time of a step and a save.",
+        unit="seconds",
+        ge=1,
+    )
     usual_hours: float | None = setting(
         None,
         "What a job usually takes: its cost in plans until it has been measured; its limit where unset.",

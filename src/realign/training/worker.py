@@ -63,7 +63,9 @@ class Training:
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
         self._check_settings(embedder.width)
-        self.loop = Loop("train", self.steps, hardware.save_every, self.scratch, world, leaving)
+        self.loop = Loop(
+            "train", self.steps, hardware.save_every, hardware.save_minutes, self.scratch, world, leaving
+        )
         saved = self.loop.saved
         if saved and saved.state["order"] != self.batch_order:  # though its work has the same key
             raise UserError(f"{saved.folder}: its batches are not this training's; delete it to start anew")
