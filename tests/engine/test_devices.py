@@ -7,6 +7,7 @@ import torch
 
 from realign.artifacts.command import UserError
 from realign.cli import main
+from realign.engine import devices
 from realign.engine.devices import PROMISED, need_gpus
 from realign.runs.journal import JobStatus
 from realign.runs.status import remedy_of
@@ -63,3 +64,38 @@ def test_a_command_without_its_gpus_does_no_work_but_still_publishes(tmp_path, m
     (tmp_path / "pairs.jsonl").unlink()
     assert main([*words, "--gpus", "1"]) == 0
     assert (tmp_path / "pairs.jsonl").is_file()
+
+
+def missing(monkeypatch, tmp_path, cuda="13.0", driver=None, container=False) -> str:
+    """What a job is told on a node without a GPU in sight."""
+    seen(monkeypatch, 0)
+    version = tmp_path / "version"
+    if driver:
+        version.write_text(
+            f"NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  {driver}  Release Build\n"
+            "GCC version:  gcc version 11.4.0 (Ubuntu 11.4.0-1ubuntu1~22.04)\n"
+        )
+    monkeypatch.setattr(devices, "DRIVER", version)
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    for name in devices.CONTAINERS:
+        monkeypatch.delenv(name, raising=False)
+    if container:
+        monkeypatch.setenv("APPTAINER_CONTAINER", "/realign.sif")
+    with pytest.raises(UserError) as stopped:
+        need_gpus("extract", 1)
+    return str(stopped.value)
+
+
+def test_a_driver_older_than_torch_is_named(monkeypatch, tmp_path):
+    told = missing(monkeypatch, tmp_path, "13.0", "550.90.07")
+    assert "CUDA 13.0, which needs a driver of 580 or newer, and this node has 550" in told
+
+
+@pytest.mark.parametrize(("cuda", "driver"), [("13.0", "580.65.06"), ("12.6", "550.90.07")])
+def test_a_driver_that_suits_torch_is_no_reason(monkeypatch, tmp_path, cuda, driver):
+    assert "driver" not in missing(monkeypatch, tmp_path, cuda, driver)
+
+
+def test_a_container_without_its_gpus_is_named(monkeypatch, tmp_path):
+    assert "--nv" in missing(monkeypatch, tmp_path, container=True)
+    assert "no NVIDIA driver is loaded" in missing(monkeypatch, tmp_path)

@@ -1,6 +1,8 @@
 """The devices of this process: their precision, and whether its GPUs are those that its job was given."""
 
 import os
+import re
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -8,6 +10,9 @@ import torch
 from realign.artifacts.command import NodeError
 
 PROMISED = "REALIGN_GPUS"
+DRIVER = Path("/proc/driver/nvidia/version")
+DRIVERS = {12: 525, 13: 580}  # the oldest driver that runs what was built for a CUDA, by its main version
+CONTAINERS = {"APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}
 Precision = Literal["fp32", "bf16"]
 
 
@@ -28,17 +33,40 @@ def need_gpus(rule: str, asked: int) -> None:
     seen = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if seen >= asked:
         return
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    hints = [
-        "torch was built without CUDA (install envs/gpu.lock)" if torch.version.cuda is None else "",
-        f"CUDA_VISIBLE_DEVICES is '{given}'" if given is not None else "",
-        f"node {os.uname().nodename}",
-    ]
+    hints = [*_reasons(), f"node {os.uname().nodename}"]
     raise NodeError(
         f"{asked} GPU{'s' if asked > 1 else ''} asked for, and {seen or 'no GPU'} to be seen "
-        f"({'; '.join(filter(None, hints))}). Where it shall work on CPUs, "
+        f"({'; '.join(hints)}). Where it shall work on CPUs, "
         f"set resources.rules.{rule}.gpus to 0 in the study (or backbones.NAME.{rule}.gpus there)"
     )
+
+
+def _reasons() -> list[str]:
+    """What may hide a GPU from this process, the most certain first."""
+    built, driver, reasons = torch.version.cuda, _driver(), []
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if built is None:
+        reasons.append("torch was built without CUDA (install envs/gpu.lock)")
+    elif driver and driver < (needed := DRIVERS.get(int(built.split(".")[0]), 0)):
+        reasons.append(
+            f"torch was built for CUDA {built}, which needs a driver of {needed} or newer, and this node has "
+            f"{driver}; install a build for an older CUDA (docs/cluster.md) or ask for a newer driver"
+        )
+    if given is not None:
+        reasons.append(f"CUDA_VISIBLE_DEVICES is '{given}'")
+    if not driver and CONTAINERS & os.environ.keys():
+        reasons.append("the container was started without its GPUs (Apptainer: --nv)")
+    elif not driver:
+        reasons.append("no NVIDIA driver is loaded")
+    return reasons
+
+
+def _driver() -> int:
+    """The main version of this node's NVIDIA driver; 0 where none is loaded, or none reaches a container."""
+    if not DRIVER.is_file():
+        return 0
+    found = re.search(r"Kernel Module[^\n]*?\s(\d+)\.\d+", DRIVER.read_text(encoding="utf-8"))
+    return int(found[1]) if found else 0
 
 
 def need_promised_gpus() -> None:
