@@ -1,5 +1,7 @@
 """Attention and padding by behaviour, not by configuration; encode in order whatever the batches."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -56,6 +58,14 @@ def test_a_model_that_ignores_the_switch_is_refused(backbones):
     model = Embedder.load(backbones["qwen2"]).model
     with pytest.raises(UserError, match="causal"):
         assert_attention(model, "causal")
+
+
+def test_the_log_tells_how_far_padding_moves_states(backbones, caplog):
+    with caplog.at_level("INFO", logger="realign.embedder.attention"):
+        Embedder.load(backbones["qwen3"])
+    assert re.search(
+        r"padding changes states by \S+ on the right, \S+ on the left \(allowed: 1e-03", caplog.text
+    )
 
 
 def test_a_kernel_that_ignores_padding_is_refused(backbones, monkeypatch):

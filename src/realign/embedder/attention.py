@@ -69,15 +69,17 @@ def assert_attention(model: Any, attention: str, source: object = "model") -> No
     if model.config._attn_implementation == PACKED:
         if not (moved := _neighbour_effect(model, ids, states)) <= tolerance:
             raise UserError(f"{source}: a packed text's neighbour changes its states by {moved:.1e}")
+        log.info("%s: a packed text's neighbour changes its states by %.1e", source, moved)
         return
-    for side in ("right", "left"):
-        moved = _padding_effect(model, ids, states, side)
+    effects = {side: _padding_effect(model, ids, states, side) for side in ("right", "left")}
+    for side, moved in effects.items():
         if not moved <= tolerance:
             raise UserError(
                 f"{source}: padding on the {side} changes states by {moved:.1e} (allowed: {tolerance:.0e}); "
                 f"the attention kernel {model.config._attn_implementation} ignores the padding mask"
             )
-        log.debug("%s: padding on the %s changes states by %.1e", source, side, moved)
+    shown = ", ".join(f"{moved:.1e} on the {side}" for side, moved in effects.items())
+    log.info("%s: padding changes states by %s (allowed: %.0e)", source, shown, tolerance)
 
 
 def _precision(model: Any) -> torch.dtype:
