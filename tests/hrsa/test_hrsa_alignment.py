@@ -185,3 +185,12 @@ def test_files_of_other_texts_or_of_another_making_are_refused(write, values, ca
     marked(a, attention="causal")
     aligned(a, marked(write("d", values), attention="bidirectional"))
     assert "is of causal attention" in caplog.text
+
+
+def test_states_of_a_gpu_and_of_a_cpu_are_not_compared_unless_their_precision_is_equal(write, values, caplog):
+    a = marked(write("a", values), compute="bfloat16", storage="float32")
+    with pytest.raises(UserError, match=r"in bfloat16 and .* in float32: .* set states\.compute"):
+        aligned(a, marked(write("b", values), compute="float32"))
+    assert "stored" not in caplog.text
+    aligned(a, marked(write("c", values), compute="bfloat16", storage="float16"))
+    assert "is stored in float32" in caplog.text

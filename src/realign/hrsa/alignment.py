@@ -61,6 +61,13 @@ def _check_making(left: StateFile, right: StateFile) -> None:
     for name in ("special_tokens", *(["pooling"] if left.level == "text" else [])):
         if differ(name):
             raise UserError(f"{left.path} and {right.path} differ in {name}: {a[name]} and {b[name]}")
+    if differ("compute"):  # rounding differs by more than many a pair of models does
+        raise UserError(
+            f"{left.path} was computed in {a['compute']} and {right.path} in {b['compute']}: `compute: auto` "
+            "is bfloat16 on a GPU and float32 on a CPU; set states.compute, which extracts both anew"
+        )
+    if differ("storage"):
+        log.warning("%s is stored in %s, %s in %s", left.path, a["storage"], right.path, b["storage"])
     if differ("attention"):
         log.warning("%s is of %s attention, %s of %s", left.path, a["attention"], right.path, b["attention"])
 
