@@ -8,13 +8,17 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from backbones_help import MICRO, make, pretraining, same_weights, write_lines
+import torch
+from backbones_help import MICRO, make, pretraining, same_weights, weights, write_lines
 
-from realign.artifacts.command import Interrupted
-from realign.backbones import loop
+from realign.artifacts.command import Interrupted, UserError
+from realign.backbones import derive, loop
+from realign.engine.distributed import World
 from realign.engine.loop import TrainingStopped
+from realign.study.backbones import Sft
 
 STEPS = 7
 TUNING = {"optimisation": {"steps": STEPS, "learning_rate": 0.01}, "hardware": MICRO["hardware"]}
@@ -128,9 +132,6 @@ def test_sigkill_of_the_real_command(recipe, uninterrupted, corpora, base, tmp_p
 @pytest.mark.parametrize("recipe", ["pretrain", "sft"])
 def test_two_processes_learn_what_one_does(recipe, stage, uninterrupted, corpora, base, tmp_path):
     """Up to rounding, at every ZeRO stage; answers of GRPO are drawn by process, so it is left out."""
-    import torch
-    from backbones_help import weights
-
     settings = RECIPES[recipe] | {"hardware": {"processes": 2, "micro_batch": 1, "zero_stage": stage}}
     make(recipe, settings, inputs_of(recipe, corpora, base), tmp_path)
     one, two = weights(uninterrupted(recipe) / "model"), weights(tmp_path / "model")
@@ -170,3 +171,50 @@ def test_a_loss_that_is_no_number_stops_the_run(corpora, base, tmp_path, monkeyp
     with pytest.raises(TrainingStopped, match="step 1: the loss is nan"):
         make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_derivation_goes_on_with_smaller_chunks_when_memory_runs_out(
+    uninterrupted, corpora, base, tmp_path, monkeypatch, caplog
+):
+    from realign.backbones import steps
+
+    real, seen = steps._language_loss, []
+
+    def short_of_memory(blocks, targets, model):
+        seen.append(len(blocks))
+        if len(blocks) > 1 and len(seen) > 8:  # in the fifth step, after a checkpoint of the third
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
+        return real(blocks, targets, model)
+
+    monkeypatch.setattr(steps, "_language_loss", short_of_memory)
+    make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
+    assert "hardware.micro_batch 1" in caplog.text
+    assert seen == [2] * 9 + [1] * 4 * (STEPS - 3)
+    one, other = weights(uninterrupted("sft") / "model"), weights(tmp_path / "model")
+    assert all(torch.allclose(one[name], other[name], atol=2e-4) for name in one)
+
+
+def test_a_derivation_stops_when_one_sequence_is_too_much(corpora, base, tmp_path, monkeypatch):
+    from realign.backbones import steps
+
+    def short_of_memory(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(steps, "_language_loss", short_of_memory)
+    with pytest.raises(UserError, match="gradient_checkpointing"):
+        make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
+
+
+@pytest.mark.parametrize(("gpus", "used"), [(0, 1), (1, 1), (3, 2), (4, 4), (6, 4)])
+def test_as_many_gpus_are_used_as_share_a_batch_evenly(monkeypatch, caplog, gpus, used):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert derive._processes(Sft(batch=32)) == used
+    assert ("cannot share a batch of 32" in caplog.text) == (used < gpus)
+
+
+def test_the_first_process_alone_keeps_the_finished_weights():
+    learner = object.__new__(loop.Learner)
+    learner.engine = SimpleNamespace(module=torch.nn.Linear(3, 2))
+    for rank, names in ((0, {"weight", "bias"}), (1, set())):
+        learner.world = World(rank, 2, rank, torch.device("cpu"))
+        assert learner.finished()[1].keys() == names

@@ -4,22 +4,28 @@ A derivation is a module with `run(job)` for the command and `make(site)` for th
 process `make` runs right here; on many, the module itself is launched as the worker.
 """
 
+import gc
 import json
+import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from realign.artifacts.command import Job
+from realign.artifacts.command import Job, UserError
 from realign.backbones.layout import check_layout
 from realign.backbones.loop import Learner
 from realign.backbones.model import no_bars_in_logs
 from realign.backbones.site import S, Site
 from realign.engine.checkpoints import seed_everything
 from realign.engine.distributed import joined
-from realign.engine.launch import launch, notice_path
+from realign.engine.launch import OutOfMemory, launch, notice_path
 from realign.engine.signals import Leaving
+from realign.engine.worker import is_out_of_memory
+from realign.study.backbones import Derivation
+
+log = logging.getLogger(__name__)
 
 
 def finish(site: Site[Any], learner: Learner, tokenizer: Any, dtype: torch.dtype) -> None:
@@ -46,21 +52,63 @@ def write_model(
 def run_here_or_launch(job: Job[S], module: str, make: Callable[[Site[S]], None]) -> None:
     """Do a derivation's work and lay out its outputs `model` and `history`."""
     spec = {
-        "settings": job.settings.model_dump(mode="json"),
         "inputs": {name: str(job.input(name)) for name in job.inputs},
         "out": str(job.output("model")),
         "scratch": str(job.scratch),
     }
-    processes = job.settings.hardware.processes or max(1, torch.cuda.device_count())
-    if processes > 1:
-        launch(module, spec, job.scratch / "spec.json", processes, threads=max(1, job.threads // processes))
-    else:
-        torch.set_num_threads(job.threads)
-        with Leaving() as leaving:
-            _work(type(job.settings), spec, leaving, make)
+    processes, micro_batch = _processes(job.settings), job.settings.hardware.micro_batch
+    while not _fits(job, module, make, spec, processes, micro_batch):
+        if micro_batch == 1:
+            raise UserError(
+                "out of memory with a single sequence at once; switch on hardware.gradient_checkpointing, "
+                "raise hardware.zero_stage or use more GPUs"
+            )
+        micro_batch = (micro_batch + 1) // 2
+        log.warning("out of memory: going on with hardware.micro_batch %d; the batch stays", micro_batch)
+        gc.collect()  # what failed in this process may hold its memory in circles
+        torch.cuda.empty_cache()
     job.output("history").write_bytes((job.scratch / "log.jsonl").read_bytes())
     facts = json.loads((job.scratch / "facts.json").read_text(encoding="utf-8"))
     job.note(processes=processes, **facts, **check_layout(job.output("model")))
+
+
+def _processes(settings: Derivation) -> int:
+    """Processes that share a step's batch evenly: as many as asked for, or as GPUs, or fewer."""
+    there = settings.hardware.processes or max(1, torch.cuda.device_count())
+    batch: int = settings.batch  # type: ignore[attr-defined]  # every derivation has one
+    fitting = max(count for count in range(1, there + 1) if batch % count == 0)
+    if fitting < there:
+        log.warning("%d processes cannot share a batch of %d evenly: %d are used", there, batch, fitting)
+    return fitting
+
+
+def _fits(
+    job: Job[S],
+    module: str,
+    make: Callable[[Site[S]], None],
+    spec: Mapping[str, Any],
+    processes: int,
+    micro_batch: int,
+) -> bool:
+    """Do the work with so many sequences at once, from its newest checkpoint on; no where memory ran out."""
+    settings = job.settings
+    hardware = settings.hardware.model_copy(update={"processes": processes, "micro_batch": micro_batch})
+    settings = settings.model_copy(update={"hardware": hardware})
+    spec = {**spec, "settings": settings.model_dump(mode="json")}
+    try:
+        if processes > 1:
+            threads = max(1, job.threads // processes)
+            launch(module, spec, job.scratch / "spec.json", processes, threads=threads)
+        else:
+            torch.set_num_threads(job.threads)
+            with Leaving() as leaving:
+                _work(type(settings), spec, leaving, make)
+    except Exception as error:
+        if isinstance(error, OutOfMemory) or is_out_of_memory(error):
+            log.warning("%s", str(error).splitlines()[0])
+            return False
+        raise
+    return True
 
 
 def work_as(settings: type[S], make: Callable[[Site[S]], None]) -> Callable[[Mapping[str, Any], Path], None]:

@@ -71,13 +71,13 @@ class Learner:
         norm = self.engine.get_global_grad_norm() if norm is None else norm
         return {"loss": self.world.total(total), "grad_norm": float(norm or 0.0)}
 
-    def finished(self) -> Any:
-        """The plain model with its master weights in float32; all processes must ask together."""
-        model = self.engine.module
-        values = {
-            name: full_parameter(p).to("cpu", torch.float32, copy=True)
-            for name, p in model.named_parameters()
-        }
+    def finished(self) -> tuple[Any, dict[str, torch.Tensor]]:
+        """The plain model, and on the first process its master weights; all processes must ask together."""
+        model, values = self.engine.module, {}
+        for name, parameter in model.named_parameters():
+            whole = full_parameter(parameter)
+            if self.world.is_main:  # a machine has no room for as many copies as it has processes
+                values[name] = whole.to("cpu", torch.float32, copy=True)
         return model, values
 
 

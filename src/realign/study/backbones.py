@@ -83,9 +83,12 @@ class TuningHardware(Section):
         None, "Processes of a job; nothing means one for each of its GPUs, or one on CPUs.", ge=1
     )
     micro_batch: int = setting(
-        64, "Sequences that go through the model at once, on each process.", unit="sequences", ge=1
+        64,
+        "Sequences that go through the model at once, on each process. Halved when memory runs out.",
+        unit="sequences",
+        ge=1,
     )
-    zero_stage: Literal[0, 1, 2, 3] = setting(1, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
+    zero_stage: Literal[0, 1, 2, 3] = setting(2, "DeepSpeed's ZeRO stage; bf16 needs 1 or more.")
     gradient_checkpointing: bool = setting(False, "Recompute activations in the backward pass.")
     checkpoint_every: int = setting(50, "Steps between checkpoints to resume from.", unit="steps", ge=1)
     checkpoint_minutes: float = setting(
