@@ -95,6 +95,20 @@ def test_inner_products_in_bfloat16_are_the_librarys_cosines(sentence_model):
     np.testing.assert_allclose(ours, library.similarity(queries, passages), atol=1e-6)
 
 
+def test_short_texts_share_batches_however_long_a_teacher_could_read(sentence_model):
+    teacher = load_teacher(sentence_model, Teaching(max_length=32_768), token_budget=64)
+    texts = sentences(40)
+    expected = load_teacher(sentence_model, Teaching()).encode(texts, "query")
+    sizes = []
+    teacher._model().register_forward_pre_hook(
+        lambda module, given: sizes.append(tuple(given[0]["input_ids"].shape))
+    )
+    np.testing.assert_allclose(teacher.encode(texts, "query"), expected, atol=1e-6)
+    assert sum(rows for rows, _ in sizes) == 40
+    assert all(rows * width <= 64 for rows, width in sizes)
+    assert len(sizes) <= 10
+
+
 def test_a_vector_of_zeros_stays_one():
     made = of_length_one(np.array([[3.0, 4.0], [0.0, 0.0]], np.float16))
     np.testing.assert_array_equal(made, np.array([[0.6, 0.8], [0, 0]], np.float32))

@@ -6,7 +6,7 @@ everything that decides its vectors, is its `identity`, the key under which vect
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -16,9 +16,11 @@ import torch
 from realign.artifacts.command import UserError
 from realign.artifacts.fingerprint import fingerprint
 from realign.artifacts.manifest import content_hash
+from realign.embedder.tokens import by_token_budget, tokenize
 from realign.study.mining import Teaching
 
 log = logging.getLogger(__name__)
+CPU_TOKENS = 1024  # a CPU is fastest while a batch fits its caches
 
 Side = Literal["query", "passage"]
 Vectors = np.ndarray  # float32, a row a text, of length one
@@ -103,15 +105,33 @@ class SentenceTransformersTeacher(_FolderTeacher):
     def _encode(self, texts: Sequence[str], side: Side) -> np.ndarray:
         model = self._model()
         encode = model.encode_query if side == "query" else model.encode_document
-        length = model.get_max_seq_length() or 512
-        return encode(
-            list(texts),
-            prompt=self._given_prompt(side),
-            batch_size=max(1, self.token_budget // length),
-            normalize_embeddings=True,
-            convert_to_numpy=True,
-            show_progress_bar=False,
-        )
+        vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
+        for batch in self._batches(model, texts, side):
+            made = encode(
+                [texts[i] for i in batch],
+                prompt=self._given_prompt(side),
+                batch_size=len(batch),
+                normalize_embeddings=True,
+                convert_to_numpy=True,
+                show_progress_bar=False,
+            )
+            for i, vector in zip(batch, made, strict=True):
+                vectors[i] = vector
+        return np.stack(vectors)
+
+    def _batches(self, model: Any, texts: Sequence[str], side: Side) -> Iterable[Sequence[int]]:
+        """Places of texts in batches by the tokens they have, which may be far fewer than a model could read.
+
+        Texts whose tokens we can't count go through it in the library's own number.
+        """
+        limit, tokenizer = model.max_seq_length, getattr(model, "tokenizer", None)
+        if not limit or not callable(tokenizer):
+            return (range(i, min(i + 32, len(texts))) for i in range(0, len(texts), 32))
+        given = self._given_prompt(side)
+        prompt = model.prompts.get("query" if side == "query" else "document") if given is None else given
+        budget = self.token_budget if model.device.type == "cuda" else min(self.token_budget, CPU_TOKENS)
+        lengths = tokenize(tokenizer, texts, prompt, limit).lengths
+        return map(sorted, by_token_budget(lengths, budget))
 
     def _model(self) -> Any:
         if self._loaded is None:
