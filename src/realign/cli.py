@@ -211,6 +211,9 @@ def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
             f"next run tries again; where not, its work was pruned since (snakemake --forcerun {rule})"
         )
     if arguments.gpus:
+        from realign.engine.gpus import take_gpus
+
+        take_gpus(arguments.gpus)  # before torch looks for them
         from realign.engine.devices import need_gpus
 
         need_gpus(name, arguments.gpus)

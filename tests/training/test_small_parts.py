@@ -277,9 +277,3 @@ def test_a_note_that_was_cut_off_is_as_none(tmp_path, monkeypatch, note, left):
     assert machine.budgets == [2048, 1024]
     assert json.loads((tmp_path / "token_budget.json").read_text()) == 1024
     assert json.loads((tmp_path / "attempts.json").read_text())["count"] == 1
-
-
-def test_gpus_are_counted_without_torch(monkeypatch):
-    for given, count in (("0,1,3", 3), ("", 0), ("-1", 0), ("GPU-ab12", 1)):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-        assert train_command.visible_gpus() == count

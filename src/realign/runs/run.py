@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from realign.engine.gpus import visible_gpus
 from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
 from realign.runs.tools import print_places
 from realign.study.load import load_study
@@ -12,6 +13,8 @@ USAGE = """usage: realign run [STUDY] [SNAKEMAKE'S OPTIONS]
 Run a study (default: config.yaml). All options go to Snakemake: --cores 8, --dry-run, --config KEY=VALUE,
 --workflow-profile workflow/profiles/slurm; without --cores, --jobs or a profile it gets all cores."""
 SAYS_HOW_MUCH = ("--cores", "-c", "--jobs", "-j", "--profile", "--workflow-profile", "--executor", "-e")
+
+SAYS_WHERE = ("--resources", "--profile", "--workflow-profile", "--executor", "-e")
 
 
 def main(words: Sequence[str]) -> int:
@@ -29,6 +32,8 @@ def main(words: Sequence[str]) -> int:
         own.append(f"--snakefile={find_snakefile()}")
     if not any(word.startswith(SAYS_HOW_MUCH) for word in options):
         own.append("--cores=all")
+    if (gpus := len(visible_gpus())) and not any(word.startswith(SAYS_WHERE) for word in options):
+        own.append(f"--resources=gpu={gpus}")  # jobs that ask for more than are free wait for their turn
     code = _snakemake([*own, *options])
     if code == 0 and not {"-n", "--dry-run", "--dryrun"} & set(options):
         print_places(study)

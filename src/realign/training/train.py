@@ -9,7 +9,6 @@ import logging
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from realign.artifacts.files import link_tree, write_text_whole
 from realign.artifacts.hashing import canonical_json
 from realign.artifacts.manifest import content_hash
 from realign.artifacts.store import WorkStore, work_key
+from realign.engine.gpus import visible_gpus
 from realign.engine.launch import OutOfMemory, launch
 from realign.engine.steplog import read_steps
 from realign.names import EmbedderId
@@ -88,7 +88,7 @@ def _own_config(paths: Sequence[Path]) -> dict[str, Any] | None:
 def train(spec: Mapping[str, Any], order: Train, scratch: Path, threads: int) -> None:
     """Run the workers to the end; each time memory runs out, go on with half the token budget."""
     hardware = order.recipe.hardware
-    processes = hardware.processes or visible_gpus() or 1
+    processes = hardware.processes or len(visible_gpus()) or 1
     budget = _budget(scratch, hardware.token_budget)
     longest = max(order.query_tokens, order.passage_tokens)
     _note_attempt(scratch)
@@ -170,17 +170,6 @@ def _note_attempt(scratch: Path) -> None:
 def _memory_given() -> int:
     """The megabytes on each node that SLURM gave this job; elsewhere memory never grows, so nothing."""
     return int(os.environ.get("SLURM_MEM_PER_NODE") or 0)
-
-
-def visible_gpus() -> int:
-    """How many GPUs this job may use, without loading torch."""
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if named is not None:
-        return len([device for device in named.split(",") if device.strip() not in ("", "-1")])
-    if shutil.which("nvidia-smi") is None:
-        return 0
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
-    return len(re.findall(r"^GPU \d+", listed.stdout, re.MULTILINE))
 
 
 def _collect(job: Job[Train]) -> None:
