@@ -13,12 +13,15 @@ import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, Qwen3Config
 
 from realign.artifacts.arguments import build_parser
-from realign.artifacts.command import Interrupted, UserError
+from realign.artifacts.command import Interrupted, UserError, execute
+from realign.artifacts.store import WorkStore
+from realign.states import extract as extraction
 from realign.states import plan as planning
 from realign.states.capture import layer_names, tapped
 from realign.states.commands import COUNT_TRACES, EXTRACT, TRACES
 from realign.states.reader import StatesFile
 from realign.states.shards import ShardWriter
+from realign.study.states import Extract
 
 
 def reference(model: Path, corpus: Path, attention: str) -> list[np.ndarray]:
@@ -164,6 +167,26 @@ def test_shards_change_nothing(tmp_path, extract, backbone, corpus, small_shards
             np.testing.assert_allclose(left["states"][:], right["states"][:], atol=2e-5)
             for name in ("token_ids", "text_index", "position", "text_offsets", "text_tokens"):
                 assert np.array_equal(left[name][:], right[name][:])
+
+
+def test_processes_share_the_threads(tmp_path, backbone, corpus, small_shards, monkeypatch):
+    given = []
+
+    def launch(*_, threads):
+        given.append(threads)
+        raise Interrupted("enough is seen")
+
+    monkeypatch.setattr(extraction, "launch", launch)
+    with pytest.raises(Interrupted):
+        execute(
+            EXTRACT,
+            Extract.model_validate({"hardware": {"processes": 2}}),
+            {"model": backbone, "corpus": corpus},
+            {name: tmp_path / name for name in EXTRACT.outputs},
+            WorkStore(tmp_path / "store"),
+            threads=7,
+        )
+    assert given == [3]
 
 
 @pytest.mark.slow

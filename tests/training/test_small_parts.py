@@ -4,6 +4,7 @@ import math
 import sys
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 from sklearn.metrics import ndcg_score
@@ -13,14 +14,17 @@ from realign.engine.distributed import World, shares
 from realign.engine.launch import OutOfMemory
 from realign.engine.loop import TrainingStopped, learning_rate, stop_unless_finite
 from realign.engine.steplog import read_steps
+from realign.names import EmbedderId
 from realign.study.embedder import EmbedderSettings
 from realign.study.recipe import Batches, Hardware, Optimizer, Recipe, Safety, Train
 from realign.training import train as train_command
 from realign.training.log import TrainingLog
+from realign.training.record import write_tidy
 from realign.training.safety import SafetyChecks
 from realign.training.step import mean_cosine
 from realign.training.train import dataset_name
 from realign.training.validation import ndcg_at
+from realign.training.worker import memory_gb
 
 ALONE = World(0, 1, 0, torch.device("cpu"))
 
@@ -277,3 +281,14 @@ def test_a_note_that_was_cut_off_is_as_none(tmp_path, monkeypatch, note, left):
     assert machine.budgets == [2048, 1024]
     assert json.loads((tmp_path / "token_budget.json").read_text()) == 1024
     assert json.loads((tmp_path / "attempts.json").read_text())["count"] == 1
+
+
+def test_the_log_tells_what_a_gpu_has_reserved_beside_what_tensors_fill(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: 30 * 2**30)
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: 41 * 2**30)
+    facts = memory_gb(torch.device("cuda", 0))
+    assert facts == {"memory_gb": 30.0, "reserved_gb": 41.0}
+    write_tidy(tmp_path / "t.parquet", [{"step": 1, **facts}], "study", EmbedderId("b", "r", 0))
+    table = pq.read_table(tmp_path / "t.parquet").to_pydict()
+    assert dict(zip(table["metric"], table["value"], strict=True)) == facts
+    assert memory_gb(torch.device("cpu")).keys() == {"memory_gb"}

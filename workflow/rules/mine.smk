@@ -58,10 +58,10 @@ rule margin_filter:
         f"{R}/benchmarks/margin_filter/{{dataset}}.tsv"
     threads: threads_of("margin_filter", 2)
     resources:
-        **limits("margin_filter", memory_gb=4),
+        **limits("margin_filter", memory_gb=4, gpus=0),
         token_budget=STUDY.mining.token_budget,
     shell:
-        "realign margin_filter --job {params.job:q} --log {log:q} --threads {threads}"
+        "realign margin_filter --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --token-budget {resources.token_budget}"
         " --mined {input.mined:q}"
         + flags_of(MARGIN_TEACHER)

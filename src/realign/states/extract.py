@@ -47,7 +47,8 @@ def run(job: Job[Extract]) -> None:
             "model": str(model),
             "scratch": str(job.scratch),
         }
-        launch("realign.states.worker", spec, job.scratch / "worker.json", processes, threads=job.threads)
+        threads = max(1, job.threads // processes)
+        launch("realign.states.worker", spec, job.scratch / "worker.json", processes, threads=threads)
     attributes = described(settings, model, source)
     for name in ("states", "pooled"):
         write_states(job.output(name), plan, corpus, job.scratch, layers, width, attributes, name == "pooled")

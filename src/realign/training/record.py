@@ -8,7 +8,7 @@ from realign.names import EmbedderId
 
 METRICS = (
     "loss", "val_loss", "val_ndcg_at_10", "tokens", "tokens_per_second", "padding_share", "memory_gb",
-    "learning_rate", "gradient_norm", "mean_cosine", "accuracy",
+    "reserved_gb",    "learning_rate", "gradient_norm", "mean_cosine", "accuracy",
 )  # fmt: skip
 
 

@@ -159,7 +159,7 @@ class Training:
                         "loss": facts["loss"],
                         "tokens/s": facts["tokens_per_second"],
                         "padding": facts["padding_share"],
-                        "GB": facts["memory_gb"],
+                        "GB": facts.get("reserved_gb", facts["memory_gb"]),
                     },
                     save=declared,
                 )
@@ -194,7 +194,7 @@ class Training:
             "padding_share": 1 - sum(tokens) / sum(padded),
             "seconds": seconds,
             "tokens_per_second": sum(tokens) / seconds,
-            "memory_gb": memory_gb(world.device),
+            **memory_gb(world.device),
         }
 
     def _validate(self, done: int, log: StepLog) -> None:
@@ -238,13 +238,20 @@ class Training:
         )
 
 
-def memory_gb(device: torch.device) -> float:
-    """The most memory this process has held: of the GPU, or of the machine."""
+def memory_gb(device: torch.device) -> dict[str, float]:
+    """The most memory this process has held: of the GPU, or of the machine.
+
+    What the allocator has reserved of a GPU is more than what tensors fill, by its gaps, and it is what a
+    GPU runs out of.
+    """
     if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**30
+        return {
+            "memory_gb": torch.cuda.max_memory_allocated(device) / 2**30,
+            "reserved_gb": torch.cuda.max_memory_reserved(device) / 2**30,
+        }
     import resource
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return {"memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 
 def main(spec: Mapping[str, Any], path: Path) -> None:
