@@ -17,6 +17,7 @@ def test_files_arrays_and_tensors_give_the_same(pair, text_index, tmp_path, make
     paths = [make_file(tmp_path / f"{n}.h5", v, text_index) for n, v in zip("ab", pair, strict=True)]
     by_file = compare(*paths, k=(5,))
     by_array = compare(*pair, text_index, k=(5,))
+    assert set(by_array["token_rule"]) == {"all"}
     by_tensor = compare(*(torch.tensor(v, dtype=torch.float32) for v in pair), text_index, k=(5,))
     keys = ["measure", "statistic", "layer_left", "layer_right", "k", "direction", "preset"]
     pd.testing.assert_frame_equal(by_file[[*keys, "value", "ci_low"]], by_array[[*keys, "value", "ci_low"]])

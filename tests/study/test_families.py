@@ -29,7 +29,7 @@ from realign.claims.judge import judge
 from realign.plan.comparisons import comparisons
 from realign.plan.describe import describe
 from realign.plan.plates import claims_parts, claims_settings
-from realign.results.tidy import Tidy
+from realign.results.tidy import Tidy, read_table
 from realign.runs.dag import planned_jobs
 from realign.stages import run
 from realign.study.load import load_study
@@ -40,10 +40,12 @@ jobs = planned_jobs(Path("Snakefile").resolve(), Path.cwd(), Path("own.yaml").re
 (part,) = [part for part in claims_parts(describe(study)) if part.table == "measures"]
 settings = study.hrsa.job("update", comparison.context("own", part.corpus), study.study.seed).as_slice()
 made = run("hrsa_update", left="base", right="tuned", measures=f"tidy/{part.path}", settings=settings)
+rules = set(read_table("measures", [made["measures"]]).token_rule)
 (finding,) = judge(claims_settings(describe(study)), Tidy([made["measures"]]))["moved"]
 print(json.dumps({
     "rules": [job.name for job in jobs if job.rule.startswith(("hrsa", "extract"))],
     "outputs": [output for job in jobs if job.rule == "hrsa_update" for output in job.outputs],
+    "token_rules": sorted(rules),
     "finding": [finding.what, finding.estimate.value, finding.estimate.error, finding.verdict],
 }))
 """
@@ -90,6 +92,7 @@ def test_a_family_without_a_corpus_is_added_as_the_guide_says(copied):
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["rules"] == ["hrsa_update(comparison=base--vs--tuned)"]  # no states, no corpus, no floors
     assert told["outputs"] == ["results/own/tidy/measures/base--vs--tuned/update.parquet"]
+    assert told["token_rules"] == [""]  # there are no tokens
     what, value, error, verdict = told["finding"]
     moved = np.arange(1, 9) / 10
     assert (what, verdict) == ("Relative update, backbones", "holds")

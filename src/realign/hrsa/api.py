@@ -49,7 +49,7 @@ def compare(
     estimands: dict[str, str] = {}
     with ExitStack() as stack:
         a, b = _states(stack, left, text_index, "left"), _states(stack, right, text_index, "right")
-        attributes = a.attributes if isinstance(a, StateFile) else {}
+        attributes = a.attributes if isinstance(a, StateFile) else {"level": "token"}
         if labels is None and isinstance(a, StateFile) and "probe" in families:
             labels = a.labels()
         if isinstance(a, StateFile) and isinstance(b, StateFile):

@@ -117,7 +117,12 @@ class Rows:
 
 
 def _token_rule(attributes: dict[str, Any]) -> str:
-    """Which tokens the states were kept of, in a word: `all`, `20000`, `all-skip4`; `texts` if pooled."""
+    """Which tokens the states were kept of, in a word: `all`, `20000`, `all-skip4`; `texts` if pooled.
+
+    Model folders are compared without states, so there are neither attributes nor tokens.
+    """
+    if not attributes:
+        return ""
     if _text(attributes.get("level")) == "text":
         return "texts"
     selection = json.loads(_text(attributes.get("selection")) or "{}")
