@@ -53,11 +53,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _introduce(version: bool) -> int:
-    from importlib import metadata
-
+    text = _version() if version else _overview()
     with _reader_may_leave():
-        print(metadata.version("realign") if version else _overview())
+        print(text)
     return 0
+
+
+def _version() -> str:
+    from importlib.metadata import version  # takes as long to import as all of the help
+
+    return version("realign")
 
 
 @contextmanager
