@@ -109,6 +109,7 @@ DONE_BY = {"publish_scores": "evaluate_warm"}
 
 # name → (a function `main(words) -> exit code`, what it does)
 TOOLS: dict[str, tuple[str, str]] = {
+    "compare": ("realign.tools.compare:main", "Say what post-training did to a model: realign compare A B."),
     "init": ("realign.tools.init:main", "Write a commented study to start from."),
     "demo": ("realign.tools.init:demo", "Run the embedded study in this folder."),
     "run": ("realign.runs.run:main", "Run a study: realign run my-study.yaml --cores 8."),

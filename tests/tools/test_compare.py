@@ -1,0 +1,231 @@
+"""`realign compare`: the study that it writes, and its verdict on models whose relation is known."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from micro_study import save_backbone, write_given
+from realign.artifacts.command import UserError
+from realign.results.statistics import UNKNOWN, Estimate
+from realign.tools.compare import parser, reads_as, reads_as_readout, source_of, write_study
+
+
+def written(folder, *words):
+    file = write_study(parser().parse_args([*map(str, words), "--out", str(folder)]))
+    return file, yaml.safe_load(file.read_text())
+
+
+@pytest.fixture
+def models(tmp_path):
+    for name in ("base", "tuned", "more"):
+        (tmp_path / "models" / name).mkdir(parents=True)
+    return tmp_path / "models"
+
+
+def test_two_folders_are_a_pair_beside_random_weights(models, tmp_path):
+    file, study = written(tmp_path, models / "base", models / "tuned", "--kind", "rlvr")
+    assert file == tmp_path / "compare-base.yaml"
+    assert study["backbones"] == {
+        "base": {"path": str(models / "base")},
+        "tuned": {"path": str(models / "tuned")},
+        "random-weights": {"untrained": {"like": "base"}},
+    }
+    assert [(p["left"], p["right"], p["kind"]) for p in study["pairs"]] == [
+        ("base", "tuned", "rlvr"),
+        ("base", "random-weights", "control"),
+    ]
+    assert set(study["text"]["probes"]) == {"docs", "reasoning"}
+
+
+def test_a_further_model_joins_the_earlier_ones(models, tmp_path):
+    written(tmp_path, models / "base", models / "tuned", "--kind", "rlvr")
+    _, study = written(tmp_path, models / "base", models / "more", "--kind", "sft")
+    assert [(p["right"], p["kind"]) for p in study["pairs"]] == [
+        ("tuned", "rlvr"),
+        ("more", "sft"),
+        ("random-weights", "control"),
+    ]
+    (models / "else" / "more").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"'more' is another model there.*--out"):
+        written(tmp_path, models / "base", models / "else" / "more")
+
+
+def test_a_model_beside_itself_has_a_name_of_its_own(models, tmp_path):
+    _, study = written(tmp_path, models / "base", models / "base")
+    assert study["backbones"]["base"] == study["backbones"]["base-2"]
+
+
+def test_somebody_elses_study_is_left_alone(models, tmp_path):
+    (tmp_path / "compare-base.yaml").write_text("study: {name: mine}\n")
+    with pytest.raises(UserError, match="is no study of `realign compare`"):
+        written(tmp_path, models / "base", models / "tuned")
+    assert (tmp_path / "compare-base.yaml").read_text() == "study: {name: mine}\n"
+
+
+@pytest.mark.parametrize(
+    ("model", "source"),
+    [
+        ("Qwen/Qwen2.5-0.5B", {"hub": "Qwen/Qwen2.5-0.5B"}),
+        ("Qwen/Qwen2.5-0.5B@060db64", {"hub": "Qwen/Qwen2.5-0.5B", "revision": "060db64"}),
+        ("pypi:tiny==1.0:model.gguf", {"pypi": "tiny==1.0", "file": "model.gguf"}),
+    ],
+)
+def test_models_from_elsewhere(model, source, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert source_of(model) == source
+
+
+@pytest.mark.parametrize("model", ["nowhere", "./models/basse", "/no/such/folder", "a/b/c"])
+def test_a_mistyped_model_is_named(model, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"^{model}: no such folder"):
+        source_of(model)
+
+
+def test_a_file_that_is_no_model_is_named(tmp_path):
+    (tmp_path / "model.bin").write_bytes(b"")
+    with pytest.raises(UserError, match="no GGUF file"):
+        source_of(str(tmp_path / "model.bin"))
+
+
+def test_own_texts_and_labels(models, tmp_path):
+    (tmp_path / "texts.txt").write_text("One text.\n\nAnother text.\n")
+    _, study = written(tmp_path, models / "base", models / "tuned", "--texts", tmp_path / "texts.txt")
+    probe = study["text"]["probes"]["texts"]
+    lines = Path(probe["file"]).read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == ["One text.", "Another text."]
+    (tmp_path / "rows.jsonl").write_text('{"body": "a", "topic": "b"}\n')
+    words = ("--texts", tmp_path / "rows.jsonl", "--column", "body", "--labels", "topic")
+    _, study = written(tmp_path, models / "base", models / "tuned", *words)
+    assert study["text"]["probes"]["texts"] == {
+        "file": str(tmp_path / "rows.jsonl"), "text": "body", "label": "topic", "limit": 128,
+    }  # fmt: skip
+    with pytest.raises(UserError, match="no such file"):
+        written(tmp_path, models / "base", models / "tuned", "--texts", tmp_path / "nowhere.jsonl")
+
+
+def test_one_model_is_too_few(models, tmp_path):
+    with pytest.raises(UserError, match="two models or more"):
+        written(tmp_path, models / "base")
+
+
+@pytest.mark.parametrize(
+    ("value", "floor", "words"),
+    [
+        (1.0, 0.2, "the same"),
+        (0.95, 0.2, "nearly the same"),
+        (0.7, 0.2, "partly changed"),
+        (0.7, 0.6, "mostly changed"),
+        (0.25, 0.2, "no more alike than with random weights"),
+        (0.1, 0.2, "no more alike than with random weights"),
+        (0.7, float("nan"), "partly changed"),
+        (1.0, 1.0, "the same"),
+        (float("nan"), 0.2, "could not be measured"),
+    ],
+)
+def test_a_similarity_reads_by_its_place_above_random_weights(value, floor, words):
+    assert reads_as(value, floor) == words
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (Estimate(0.0, 0.0), "the same"),
+        (Estimate(-0.01, 0.01), "the same"),
+        (Estimate(-0.3, 0.05), "a probe of the first model reads less from the second"),
+        (Estimate(0.3, 0.05), "a probe of the first model reads more from the second"),
+        (Estimate(-0.1, 0.2), "undecided: too few texts"),
+        (UNKNOWN, "could not be measured"),
+    ],
+)
+def test_a_change_of_readout_in_words(change, words):
+    assert reads_as_readout(change) == words
+
+
+def rotated(folder, base):
+    """The base in another basis: an orthogonal map of the residual stream, whose norms weigh all alike."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(base)
+    width = model.config.hidden_size
+    turn = torch.linalg.qr(
+        torch.randn(width, width, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    )[0]
+    reads, writes = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "lm_head"), ("o_proj", "down_proj")
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            part = name.split(".")[-2]
+            if part in reads or part == "embed_tokens":
+                weight.copy_(weight.double() @ turn)
+            elif part in writes:
+                weight.copy_(turn.T @ weight.double())
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+def shuffled(folder, base):
+    """The base with each weight matrix's numbers in random order."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model, draw = AutoModelForCausalLM.from_pretrained(base), torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(weight.flatten()[torch.randperm(weight.numel(), generator=draw)].view_as(weight))
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(base).save_pretrained(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weights_are_unrelated(tmp_path):
+    save_backbone(tmp_path / "base", 0)
+    rotated(tmp_path / "rotated", tmp_path / "base")
+    shuffled(tmp_path / "shuffled", tmp_path / "base")
+    write_given(tmp_path / "given")
+    words = [
+        *("base", "base", "rotated", "shuffled", "--texts", "given/texts.jsonl", "--labels", "label"),
+        *("--tokens", "1000", "--cores", "2", "--json"),
+    ]
+
+    def compare():
+        done = subprocess.run(
+            [sys.executable, "-m", "realign.cli", "compare", *words],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+        lines = json.loads(done.stdout)
+        told = {}
+        for line in lines:
+            told.setdefault(line["pair"].removeprefix("base--vs--"), {})[line["measure"]] = line["reads"]
+        return told, done.stderr
+
+    told, _ = compare()
+    assert set(told["base-2"].values()) == {"the same"}
+    assert set(told["base-2"]) == {"correlation", "procrustes", "cka_debiased", "knn_overlap", "probe"}
+    basis = {told["rotated"][measure] for measure in ("correlation", "procrustes")}
+    assert basis == {"no more alike than with random weights"}
+    assert {told["rotated"][measure] for measure in ("cka_debiased", "knn_overlap", "probe")} == {"the same"}
+    assert told["shuffled"]["probe"] != "the same"  # by how much less it reads, so few texts leave open
+    likeness = {words for measure, words in told["shuffled"].items() if measure != "probe"}
+    assert likeness == {"no more alike than with random weights"}
+    assert (tmp_path / "results/compare-base/report.html").is_file()
+
+    again, run = compare()
+    assert again == told
+    assert "Nothing to be done" in run
+
+
+def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    from realign.cli import main as command
+
+    assert command(["compare", "nowhere", "neither"]) == 1
+    assert capsys.readouterr().err.startswith("realign compare: nowhere: no such folder")
