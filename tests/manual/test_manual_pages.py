@@ -2,6 +2,7 @@
 
 import ast
 import re
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -69,13 +70,15 @@ def test_the_messages_of_the_faq_are_the_programs_own():
 def test_the_measure_of_ones_own_in_the_how_to_works(monkeypatch, tmp_path):
     """The code on the page is run; its numbers have intervals, and a claim on them is judged."""
     text = (ROOT / "docs" / "how-to.md").read_text(encoding="utf-8")
-    code = next(block for block in re.findall(r"```python\n(.*?)```", text, re.S) if "DESCRIPTIONS" in block)
+    guide = text.split("## … add your own measure")[1]
+    declaration, code = map(textwrap.dedent, re.findall(r"   ```python\n(.*?)   ```", guide, re.S)[:2])
     monkeypatch.setattr(extra, "DESCRIPTIONS", dict(extra.DESCRIPTIONS))
     monkeypatch.setattr(extra, "SIMILARITIES", {})
     for name in ("anisotropy", "row_cosine"):
         monkeypatch.setitem(registry.DECLARED, name, None)
         del registry.DECLARED[name]
-    exec(code, {"np": np, "Array": np.ndarray, **vars(extra), **vars(registry), **vars(declared)})
+    exec(declaration, dict(vars(declared)))  # each at the end of its own file
+    exec(code, dict(vars(extra)))
     random = np.random.default_rng(0)
     flat = random.standard_normal((80, 6))
     long = flat * [10, 1, 1, 1, 1, 1]
