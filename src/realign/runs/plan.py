@@ -4,7 +4,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
 from realign.runs.guard import Redone, describe, how_to_go_on, is_too_much, redone
+from realign.runs.memory import memory_lines
 from realign.study.load import load_study
 from realign.study.resources import Resources
 from realign.study.study import Study
@@ -41,6 +42,7 @@ class RunPlan:
     steps: tuple[Step, ...]
     redone: tuple[Redone, ...]
     limits: Resources  # with the hours that a run redoes without asking
+    memory: tuple[str, ...] = ()  # what trainings need of their GPUs, in words
 
 
 def main(words: Sequence[str]) -> int:
@@ -84,7 +86,8 @@ def make_plan(
 ) -> RunPlan:
     """The steps of a run, in the order that the data flows."""
     study, jobs = planned(snakefile, configfile, config or {}, targets)
-    return plan_of(jobs, costs_of(jobs, study), study.resources)
+    plan = plan_of(jobs, costs_of(jobs, study), study.resources)
+    return replace(plan, memory=tuple(memory_lines(study, jobs)))
 
 
 def plan_of(jobs: Sequence[PlannedJob], costs: Mapping[str, Cost], limits: Resources) -> RunPlan:
@@ -128,6 +131,8 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
     lines.append(_line("all", plan.steps, _say_sum(plan.steps)))
     if len(rows) < len(plan.steps):
         lines.append("(realign plan --all: a line for each rule)")
+    if plan.memory:
+        lines += ["", *plan.memory]
     if plan.redone:
         lines += ["", describe(plan.redone)]
         if is_too_much(plan.redone, plan.limits):

@@ -18,6 +18,9 @@ class RuleResources(Section):
     memory_gb: float | None = setting(None, "Memory of a job, on each of its nodes.", unit="GB", gt=0)
     gpus: int | None = setting(None, "GPUs of a job, on each of its nodes.", unit="GPUs", ge=0)
     gpu_model: str | None = setting(None, "The kind of GPU to ask for, as the cluster names it.")
+    gpu_memory_gb: float | None = setting(
+        None, "The memory of one GPU, which a plan sets beside the need of a training.", unit="GB", gt=0
+    )
     nodes: int | None = setting(None, "Nodes of a job (training only).", unit="nodes", ge=1)
     hours: float | None = setting(None, "The time limit of a job on a cluster.", unit="hours", gt=0)
     warning_seconds: int | None = setting(
