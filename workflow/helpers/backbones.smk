@@ -19,11 +19,6 @@ def seeded(settings):
     return settings.model_copy(update=update)
 
 
-def recipe(wildcards):
-    """How a backbone is made here."""
-    return seeded(STUDY.backbones[wildcards.backbone].recipe)
-
-
 def tuning_hardware(rule):
     """How a derivation is computed; a resource, since it makes nothing stale."""
 
@@ -57,11 +52,10 @@ def import_source(wildcards):
     return dict(data=data, files=[local(path) for path in inside])
 
 
-def score_settings(wildcards):
+def score_job(scoring, name):
     """How a backbone is scored, and what it is compared with."""
-    name = wildcards.backbone
     return ScoreJob(
-        **seeded(STUDY.backbone_scores).model_dump(),
+        **seeded(scoring).model_dump(),
         study=STUDY.study.name,
         backbone=name,
         base=scored_base(name) or "",

@@ -33,18 +33,10 @@ def comparison_of(wc, family):
     return COMPARED[f"{wc.comparison}/{file}"]
 
 
-def compare_job(family):
-    """A rule's parameter: the settings slice of its family, with what the comparison stands for."""
-
-    def of(wc):
-        context = comparison_of(wc, family).context(
-            STUDY.study.name, wc.get("corpus", "")
-        )
-        return job(
-            family.command, STUDY.hrsa.job(family.name, context, STUDY.study.seed)
-        )
-
-    return of
+def context_of(wc, family):
+    """What a job's comparison stands for, which stands in every row that it writes."""
+    corpus = wc.get("corpus", "")
+    return comparison_of(wc, family).context(STUDY.study.name, corpus)
 
 
 def origins_of(comparison):

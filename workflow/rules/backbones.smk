@@ -101,7 +101,7 @@ rule pretrain:
         **limits("pretrain", memory_gb=4, gpus=0),
         hardware=tuning_hardware("pretrain"),
     params:
-        job=lambda wc: job("pretrain", recipe(wc)),
+        job=lambda wc: job("pretrain", seeded(STUDY.backbones[wc.backbone].recipe)),
     shell:
         "realign pretrain --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --text {input.text:q} --problems {input.problems:q}"
@@ -126,7 +126,7 @@ rule sft:
         **limits("sft", memory_gb=4, gpus=0),
         hardware=tuning_hardware("sft"),
     params:
-        job=lambda wc: job("sft", recipe(wc)),
+        job=lambda wc: job("sft", seeded(STUDY.backbones[wc.backbone].recipe)),
     shell:
         "realign sft --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -151,7 +151,7 @@ rule rlvr:
         **limits("rlvr", memory_gb=4, gpus=0),
         hardware=tuning_hardware("rlvr"),
     params:
-        job=lambda wc: job("rlvr", recipe(wc)),
+        job=lambda wc: job("rlvr", seeded(STUDY.backbones[wc.backbone].recipe)),
     shell:
         "realign rlvr --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware} --base {input.data:q} --problems {input.problems:q}"
@@ -173,7 +173,7 @@ rule untrained:
     resources:
         **limits("untrained", memory_gb=4),
     params:
-        job=lambda wc: job("untrained", recipe(wc)),
+        job=lambda wc: job("untrained", seeded(STUDY.backbones[wc.backbone].recipe)),
     shell:
         "realign untrained --job {params.job:q} --log {log:q} --threads {threads}"
         " --like {input.data:q} --model {output.model:q}"
@@ -197,7 +197,9 @@ rule score_backbone:
     resources:
         **limits("score_backbone", memory_gb=4, gpus=0),
     params:
-        job=lambda wc: job("score_backbone", score_settings(wc)),
+        job=lambda wc: job(
+            "score_backbone", score_job(STUDY.backbone_scores, wc.backbone)
+        ),
     shell:
         "realign score_backbone --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " --model {input.data:q} --problems {input.problems:q} --text {input.text:q}"

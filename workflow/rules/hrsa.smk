@@ -44,7 +44,10 @@ def compare(family):
                 gpus=0 if family.gpus else None,
             ),
         params:
-            job=compare_job(family),
+            job=lambda wc: job(
+                family.command,
+                STUDY.hrsa.job(family.name, context_of(wc, family), STUDY.study.seed),
+            ),
         shell:
             f"realign {family.command} --job {{params.job:q}} --log {{log:q}} --threads {{threads}}"
             f"{' --gpus {resources.gpus_given}' if family.gpus else ''} {shell_flags(family)}"
