@@ -1,6 +1,7 @@
 """What every test may rely on."""
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,12 @@ sys.path.insert(0, str(Path(__file__).parent))  # the micro-study, which several
 
 pytest_plugins = ["small_study"]  # its fixtures: description, results, drawn
 BENCH = Path(__file__).parents[1] / "bench"
+
+
+def pytest_configure(config):
+    """Hide a machine's GPUs from tests that are not for them: they expect what a CPU computes."""
+    if config.option.markexpr != "gpu" and Path("/dev/nvidiactl").exists():
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def run_case(case, batches, spec, world):
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     settings = EmbedderSettings(**spec["settings"], **case.get("settings", {}))
     with divided(config):
-        model = Embedder.load(spec["model"], settings, device="cpu", dtype=dtype, check=False)
+        model = Embedder.load(spec["model"], settings, device=world.device, dtype=dtype, check=False)
     if case.get("checkpointing"):
         model.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     held = sum(getattr(p, "ds_tensor", p).numel() for p in model.parameters())

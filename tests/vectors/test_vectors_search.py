@@ -193,6 +193,7 @@ def test_a_hundred_thousand_repetitions_cost_one(monkeypatch):
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("metric", METRICS)
 def test_a_gpu_gives_the_same_bits(metric):
     corpus, queries = points(0, 20000, 96, "plain"), points(1, 500, 96, "plain")
