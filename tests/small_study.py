@@ -35,18 +35,19 @@ def small_description(**changes: object) -> Description:
         about = {"pair": pair.name, "kind": pair.kind}
         modes = ("bidirectional", "causal")
         compared.append(Comparison(left=pair.left, right=pair.right, stage="backbone",
-                                 files=files("hard", "short", modes=modes), **about))  # fmt: skip
+                                 files=(*files("hard", "short", modes=modes), "weights"), **about))  # fmt: skip
         for seed, step in ((0, None), (1, None), (0, 20)):
             left, right = (str(EmbedderId(n, "full", seed, step)) for n in (pair.left, pair.right))
             stage = "checkpoint" if step else "embedder"
             corpora = ("hard",) if step else ("hard", "short")
+            own = (*files(*corpora), *(() if step else ("weights", "survival")))
             compared.append(
-                Comparison(left=left, right=right, stage=stage, recipe="full", files=files(*corpora), **about)
+                Comparison(left=left, right=right, stage=stage, recipe="full", files=own, **about)
             )
     for name in SIDES:
         left, right = (str(EmbedderId(name, "full", seed)) for seed in (0, 1))
         compared.append(Comparison(left=left, right=right, stage="embedder", pair=f"{name}-seeds",
-                                 kind="control", recipe="full", files=files("hard")))  # fmt: skip
+                                 kind="control", recipe="full", files=(*files("hard"), "weights")))  # fmt: skip
     trained = tuple(str(EmbedderId(n, r, s)) for n in SIDES for r in ("full", "lora") for s in (0, 1))
     given = {
         "name": "small",

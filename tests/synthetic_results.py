@@ -182,7 +182,7 @@ def _survival(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, An
         kept = 0.9 - 0.3 * shape.moved + 0.02 * noise.standard_normal()
         yield _row("survival", "coefficient", kept, 0.05, **about)
         yield _row("survival", "explained", 0.4 * kept, 0.05, **about)
-        yield _row("survival", "floor", 0.02 * noise.standard_normal(), 0.03, **about)
+        yield _row("survival", "floor", abs(0.02 * noise.standard_normal()), 0.03, **about)
         yield _row("update_cosine", "training", 0.6, 0.05, **about)
         yield _row("update_cosine", "seeds", 0.5, 0.05, **about)
 
@@ -400,13 +400,16 @@ def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[C
     corpora, both, one = list(CORPORA), ("bidirectional", "causal"), ("bidirectional",)
     for p in pairs:
         about: dict[str, Any] = {"pair": p.name, "kind": p.kind}
-        yield Comparison(left=p.left, right=p.right, stage="backbone", files=files(corpora, both), **about)
+        yield Comparison(
+            left=p.left, right=p.right, stage="backbone", files=(*files(corpora, both), "weights"), **about
+        )
         if not p.embed:
             continue
         about["recipe"] = "full"
         for seed in SEEDS:
             left, right = (str(EmbedderId(n, "full", seed)) for n in (p.left, p.right))
-            yield Comparison(left=left, right=right, stage="embedder", files=files(corpora, one), **about)
+            own = (*files(corpora, one), "weights", "survival")
+            yield Comparison(left=left, right=right, stage="embedder", files=own, **about)
         for step in STEPS:
             left, right = (str(EmbedderId(n, "full", SEEDS[0], step)) for n in (p.left, p.right))
             yield Comparison(
@@ -416,7 +419,7 @@ def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[C
         left, right = (str(EmbedderId(name, "full", seed)) for seed in SEEDS[:2])
         yield Comparison(
             left=left, right=right, stage="embedder", pair=f"{name}-seeds", kind="control", recipe="full",
-            files=files(corpora[:1], one, probe=False),
+            files=(*files(corpora[:1], one, probe=False), "weights"),
         )  # fmt: skip
     for name in dict.fromkeys(p.left for p in pairs):
         for floor in ("shuffled", "rotated"):

@@ -345,8 +345,7 @@ def test_what_is_left_of_an_update(tmp_path, kept):
     assert len(by_layer) == 1 + 5 + 3 + 7 + 11  # whole, kinds, layers, kinds of a layer, tensors
     np.testing.assert_allclose(by_layer["value"], kept, atol=1e-5)
     floor = whole.loc[("survival", "floor")]
-    assert floor["ci_low"] < 0 < floor["ci_high"]
-    assert abs(floor["value"]) < 0.1
+    assert 0 == floor["ci_low"] < floor["value"] < 0.1
     # Both sides' trainings: U − (1 − kept) D against U, of equal sizes and without a common direction.
     cosine = 1 / (1 + (1 - kept) ** 2) ** 0.5
     assert whole.loc[("update_cosine", "training"), "value"] == pytest.approx(cosine, abs=0.1)

@@ -83,7 +83,9 @@ def test_the_table_of_levels_reads_each_family_of_the_study(monkeypatch):
     own = Comparison(stage="backbone", files=("own",), **about)
     study = small_description()
     study = study.model_copy(update={"compared": (*study.compared, own)})
-    assert {p.family for p in plate_parts(study, "table_8")} == {"linear", "neighbours", "probe", "own"}
+    assert {p.family for p in plate_parts(study, "table_8")} == {
+        "linear", "neighbours", "probe", "weights", "own",
+    }  # fmt: skip
 
 
 def test_a_claim_judges_and_draws_nothing(description):
@@ -120,7 +122,8 @@ def test_plates_that_a_study_has_nothing_for_are_left_out(description):
         "scored": (), "trained": (), "mined": (), "judged": (),
     })  # fmt: skip
     left = {"figure_1", "figure_2", "figure_3", "figure_4", "figure_6", "figure_8", "figure_10", "figure_12"}
-    left |= {"figure_floors", *(f"table_{n}" for n in (2, 3, 4, 5, 8, 9, 11, 12))}
+    left |= {"figure_floors", "figure_weights", "table_weights"}
+    left |= {f"table_{n}" for n in (2, 3, 4, 5, 8, 9, 11, 12)}
     assert set(filled(alone)) == left
 
 

@@ -4,7 +4,7 @@ P and Q are the backbones, E and F the embedders trained from them with one reci
 one of another seed. D = Q − P is the update before training and Δ = F − E what is left of it after:
 
 - survival: ⟨Δ, D⟩/|D|², which is 1 where all of D is kept and 0 where nothing is; the share of Δ that
-  D explains, ⟨Δ, D⟩²/(|Δ|²|D|²); and the floor ⟨E' − E, D⟩/|D|², which a change of the seed alone gives
+  D explains, ⟨Δ, D⟩²/(|Δ|²|D|²); and the floor |⟨E' − E, D⟩|/|D|², which a change of the seed alone gives
 - update_cosine: of the two trainings' updates F − Q and E − P, and of two seeds' E' − P and E − P
 
 Differences of weights as vectors are those of task arithmetic (arXiv 2212.04089).

@@ -82,11 +82,13 @@ class Sums:
 
 
 def _value(statistic: str, above: Array, below: Array, beside: Array) -> Array:
-    """The number itself: a ratio but for a norm, a cosine and an explained share, which are of squares."""
+    """The number itself from its sums: a ratio, or what becomes one of squares."""
     if statistic == "update_norm.norm":
         return np.asarray(np.sqrt(above / below))
     if statistic.startswith("update_cosine."):
         return np.asarray(above / np.sqrt(below * beside))
     if statistic == "survival.explained":
         return np.asarray(above**2 / (below * beside))
+    if statistic == "survival.floor":  # its sign says no more than which seed is called the other
+        return np.asarray(np.abs(above / below))
     return np.asarray(above / below)

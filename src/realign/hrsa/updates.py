@@ -148,4 +148,4 @@ def matrixwise(
         share = float(projected.double().square().sum()) / moved.square
         yield f"principal_energy.{statistic}", Ratio(share), None
         if statistic == "inside":
-            yield "principal_energy.times_chance", Ratio(share * m * n / k**2), None
+            yield "principal_energy.times_chance", Ratio(share, k**2 / (m * n)), None

@@ -1,6 +1,6 @@
 """The measures of the family `survival`: what contrastive training leaves of an update D, as Δ."""
 
-from realign.measures.registry import COSINE, SHARE, Measure, Statistic, register
+from realign.measures.registry import ABOVE_ZERO, COSINE, SHARE, Measure, Statistic, register
 
 HERE = "over layers like these: "
 
@@ -13,7 +13,7 @@ register(
         {
             "coefficient": Statistic(HERE + "⟨Δ, D⟩/|D|², 1 where the update is kept"),
             "explained": Statistic(HERE + "⟨Δ, D⟩²/(|Δ|²|D|²)", SHARE),
-            "floor": Statistic(HERE + "⟨Δ, D⟩/|D|² with Δ between two seeds of one backbone"),
+            "floor": Statistic(HERE + "|⟨Δ, D⟩|/|D|² with Δ between two seeds of one backbone", ABOVE_ZERO),
         },
     ),
     Measure(

@@ -7,7 +7,7 @@ import pandas as pd
 
 from realign.measures.table import MEASURES
 from realign.results.columns import PUBLISHED
-from realign.results.statistics import UNKNOWN, Estimate, from_interval
+from realign.results.statistics import UNKNOWN, Estimate, from_interval, over_seeds
 from realign.results.tidy import of_preset, pick, readings
 
 
@@ -27,6 +27,16 @@ def moving_together(estimates: Sequence[Estimate]) -> Estimate:
         return UNKNOWN
     value, error = (float(np.mean([getattr(e, name) for e in estimates])) for name in ("value", "error"))
     return Estimate(value, error, min(e.freedom for e in estimates))
+
+
+def of_whole(frame: pd.DataFrame, measure: str, statistic: str) -> dict[str, float]:
+    """A number of whole models over seeds, and its 95 % interval, to which their scatter adds."""
+    rows = pick(frame, measure=measure, statistic=statistic)
+    rows = rows[rows["layer_left"].isna() & (rows["part"].fillna("") == "")]
+    bounds = MEASURES[measure].statistics[statistic].bounds
+    estimate = over_seeds(row_estimates(rows, bounds))
+    low, high = (float(np.clip(end, *bounds)) for end in estimate.interval())
+    return {"value": estimate.value, "ci_low": low, "ci_high": high}
 
 
 def number_of(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 1) -> Estimate:
