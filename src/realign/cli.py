@@ -20,6 +20,8 @@ from realign.engine.signals import stopping_on_interrupt
 if TYPE_CHECKING:
     from realign.artifacts.store import Work
 
+# A path that is not there, not the user's, or a file where a folder is wanted: no error of the code.
+OF_PATHS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
 STOPPED = 130  # the exit code of a command that Ctrl-C ended
 
 
@@ -105,8 +107,8 @@ def _run_tool(name: str, rest: list[str], main: str = "") -> int:
     try:
         with _reader_may_leave():
             code = int(resolve(main or TOOLS[name][0])(rest) or 0)
-    except (UserError, StudyError) as error:
-        print(f"realign {name}: {error}", file=sys.stderr)
+    except (UserError, StudyError, *OF_PATHS) as error:
+        print(f"realign {name}: {_sentence(error)}", file=sys.stderr)
         return 1
     return code
 
@@ -187,8 +189,8 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
     from realign.artifacts.manifest import ManifestError
     from realign.runs.attempts import record_error
 
-    if isinstance(error, UserError | ManifestError | FileNotFoundError):
-        _say(name, str(error), log)
+    if isinstance(error, (UserError, ManifestError, *OF_PATHS)):
+        _say(name, _sentence(error), log)
         # A file may come late on a shared file system, a hub or a node be out of order for an hour.
         passes = isinstance(error, NodeError) or name.startswith("fetch_")
         if isinstance(error, UserError) and not passes:
@@ -203,6 +205,13 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
         return STOPPED
     logging.getLogger(__name__).error("%s stopped on an error of its own", name, exc_info=error)
     return 1
+
+
+def _sentence(error: BaseException) -> str:
+    """An error in one sentence, that of a path with the path first."""
+    if isinstance(error, OF_PATHS) and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {(error.strerror or 'it cannot be used').lower()}"
+    return str(error)
 
 
 def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:

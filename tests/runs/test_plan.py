@@ -17,6 +17,7 @@ from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import read_config
 from realign.runs.kept import kept_jobs
 from realign.runs.plan import RunPlan, Step
+from realign.study.errors import StudyError
 from realign.study.resources import Resources
 
 SNAKEFILE = """
@@ -341,6 +342,17 @@ def test_a_workflow_that_cannot_be_planned_is_a_clear_error(toy, tmp_path):
     (tmp_path / "Snakefile").write_text("rule all:\n    input: 'nowhere.txt'\n")
     with pytest.raises(UserError, match="can't be planned"):
         planned_jobs(tmp_path / "Snakefile", tmp_path)
+
+
+def test_a_misspelt_target_is_told_with_the_rule_that_is_near(toy, tmp_path):
+    with pytest.raises(UserError, match=r"'trian' is no rule and .*did you mean 'train'"):
+        planned_jobs(tmp_path / "Snakefile", tmp_path, targets=["trian"])
+
+
+def test_a_folder_is_taken_for_a_study_and_refused(toy, tmp_path):
+    (tmp_path / "studies").mkdir()
+    with pytest.raises(StudyError, match=r"studies: .*\n.*name the study's file in it"):
+        plan.main(["studies"])
 
 
 def test_the_study_can_be_named_as_a_run_names_it(toy, tmp_path, capsys):

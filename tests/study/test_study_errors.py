@@ -52,6 +52,15 @@ def test_the_good_study_is_good(tmp_path):
         ),
         (changed(study={"name": "n" * 49}), "study.name: string should have at most 48 characters"),
         (changed(study={"name": "../etc"}), "study.name: '../etc' is not safe as a name"),
+        (changed(backbones={"a b": {"hub": "x/y"}}), "backbones.a b: 'a b' is not safe as a name"),
+        (
+            changed(figures={"style": {"palette": {"rlvr": "blue"}}}),
+            "figures.style.palette.rlvr: 'blue' is not a colour, such as '#0077BB' (in quotes)",
+        ),
+        (
+            changed(backbones={"base": {"revision": "a b"}}),
+            "backbones.base.revision: 'a b' is not a revision: a branch, a tag or a commit",
+        ),
         (changed(study={"seeds": 3}), "study.seeds: a list is wanted, such as [3]"),
         (changed(study={"seeds": "0, 1"}), "study.seeds: a list is wanted, such as [0, 1]"),
         (changed(hrsa={"corpora": "docs"}), "hrsa.corpora: a list is wanted, such as [docs]"),
@@ -236,11 +245,6 @@ def test_a_file_that_is_no_text_says_so(tmp_path):
         load_study(tmp_path / "bytes.yaml")
 
 
-def test_a_folder_is_no_study(tmp_path):
-    with pytest.raises(StudyError, match="can't be read"):
-        load_study(tmp_path)
-
-
 def test_the_longest_names_still_make_file_names(tmp_path):
     longest = "n" * 48
     models = [str(EmbedderId(longest, longest, MAX_SEED, 9_999_999))] * 2
@@ -249,3 +253,11 @@ def test_the_longest_names_still_make_file_names(tmp_path):
     (folder.parent / f".{models[0]}.parquet.provenance.json.4194304").touch()
     with pytest.raises(ValidationError, match=r"a seed is above 999,999,999"):
         Project(name="mine", seeds=(MAX_SEED + 1,))
+
+
+def test_a_folder_and_a_file_in_another_encoding_are_no_studies(tmp_path):
+    with pytest.raises(StudyError, match=r"folder; name the study's file in it"):
+        load_study(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes("study: {name: café}".encode("latin-1"))
+    with pytest.raises(StudyError, match=r"latin\.yaml: .*\n.*byte 17; save the file as UTF-8"):
+        load_study(tmp_path / "latin.yaml")

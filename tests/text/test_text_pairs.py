@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from realign.artifacts.command import UserError
 from realign.text.pairs import PairRow, parse_pair, read_pairs, without_duplicates, write_pairs
 from realign.text.prompts import instruct
-from realign.text.streams import LineError
+from realign.text.streams import LineError, open_packed
 
 GOOD = {"query": ["Instruct: Find it\nQuery: ", "a question"], "pos": ["an answer"], "neg": []}
 
@@ -136,7 +136,7 @@ def test_damaged_packing_is_an_error_and_never_a_short_file(tmp_path: Path, pack
 
 
 def test_a_missing_file_and_a_byte_order_mark(tmp_path: Path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="no such file"):
         list(read_pairs(tmp_path / "none.jsonl"))
     path = tmp_path / "bom.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(GOOD).encode() + b"\r\n")
@@ -150,6 +150,13 @@ def test_repetitions_are_dropped_up_to_case_and_space_and_counted():
     dropped: Counter[str] = Counter()
     assert list(without_duplicates([one, same, other, one], dropped)) == [one, other]
     assert dropped == {"duplicate": 2}
+
+
+def test_a_folder_where_a_file_is_read_is_called_one(tmp_path: Path):
+    with pytest.raises(UserError, match="this is a folder, and one file is read here"), open_packed(tmp_path):
+        pass
+    with pytest.raises(UserError, match="no such file"), open_packed(tmp_path / "x.jsonl"):
+        pass
 
 
 def test_reading_streams(tmp_path: Path):

@@ -7,6 +7,8 @@ import yaml
 
 from realign.artifacts.command import UserError
 from realign.runs.dag import planned_jobs
+from realign.runs.flow import own_file
+from realign.study.errors import StudyError
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = {
@@ -120,3 +122,10 @@ def test_mining_s_own_files_are_inputs(jobs, tmp_path):
     with pytest.raises(UserError, match=r"mining\.margin_filter\.teacher\.path: 1 problem\n.*other"):
         jobs(mining=mining | {"margin_filter": filtered})
     assert "mine(dataset=docs)" in jobs(mining=mining)
+
+
+def test_a_file_where_a_model_s_folder_is_wanted_is_refused(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(StudyError, match=r"is a file; give the folder that holds the model"):
+        own_file([], "backbones.base.path", str(tmp_path / "model.safetensors"))
+    assert own_file([], "backbones.base.path", str(tmp_path)) == str(tmp_path)

@@ -93,8 +93,7 @@ def read_request(command: Command[Any], arguments: argparse.Namespace) -> Reques
     job = json.loads(arguments.job) if arguments.job else {}
     settings = dict(job.get("settings", {}))
     if arguments.settings:
-        text = arguments.settings
-        settings |= _yaml(Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text)
+        settings |= _all_settings(arguments.settings)
     for key, value in given.items():
         if key.startswith("set:") and value is not None:
             _put(settings, key[4:].split("."), _yaml(value))
@@ -116,10 +115,25 @@ def checked_settings(section: type[S], given: Mapping[str, Any]) -> S:
         raise UserError("the settings are not usable:\n" + "\n".join(f"  - {x}" for x in lines)) from None
 
 
+def _all_settings(given: str) -> dict[str, Any]:
+    """What `--settings` gives: a mapping, or `@` and the name of a file that holds one."""
+    text = given
+    if given.startswith("@"):
+        try:
+            text = Path(given[1:]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--settings {given}: the file can't be read ({error})") from None
+    settings = _yaml(text)
+    if not isinstance(settings, dict):
+        raise UserError(f'--settings {given}: a mapping is wanted, such as {{"seed": 1}}')
+    return settings
+
+
 def _yaml(text: str) -> Any:
     import yaml
 
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UserError(f"not a YAML value: {text!r} ({error})") from None
+        reason = getattr(error, "problem", None) or "it can't be read"
+        raise UserError(f"not a YAML value: {text!r}: {reason}") from None

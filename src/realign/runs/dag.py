@@ -17,6 +17,7 @@ from typing import Any
 
 from realign.artifacts.command import UserError
 from realign.artifacts.provenance import read_provenance
+from realign.study.errors import nearest
 
 TRIGGERS = ("mtime", "input", "params")  # and this size: as in every profile
 CHECKSUM_BYTES = 200_000_000
@@ -140,6 +141,9 @@ def _planned_jobs(
         # of what an input function raises Snakemake keeps the words alone
         if of_study := re.search(r"StudyError: (.+?)\nWildcards:", str(error), re.DOTALL):
             raise UserError(of_study[1]) from error
+        if unknown := re.search(r"No rule to produce (\S+)", str(error)):
+            hint = nearest(unknown[1], [rule.name for rule in workflow._workflow.rules])
+            raise UserError(f"'{unknown[1]}' is no rule and no file that a rule makes{hint}") from error
         raise UserError(f"the workflow can't be planned: {error}\n{said.getvalue()}".rstrip()) from error
 
 

@@ -323,6 +323,8 @@ def own_file(rules: Iterable[Any], setting: str, path: str) -> str:
     """
     if not Path(path).exists() and not any(rule.is_producer(path) for rule in rules):
         raise StudyError(setting, [f"no file or folder '{Path.cwd() / path}', and no rule that makes it"])
+    if setting.startswith("backbones.") and setting.endswith(".path") and Path(path).is_file():
+        raise StudyError(setting, [f"'{path}' is a file; give the folder that holds the model"])
     return path
 
 

@@ -7,13 +7,15 @@ own and reaches its command by itself. `sources.py` says which sources there are
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import StringConstraints, model_validator
+from pydantic import model_validator
 
-from realign.study.base import Name, Section, setting
+from realign.study.base import Name, Section, formed, setting
 from realign.study.pairs import Difference
 
-HubId = Annotated[str, StringConstraints(pattern=r"^[\w.-]+(/[\w.-]+)?$")]
-Revision = Annotated[str, StringConstraints(pattern=r"^[\w.][\w./-]*$")]
+HubId = Annotated[
+    str, formed(r"^[\w.-]+(/[\w.-]+)?$", "a model's or dataset's id, such as Qwen/Qwen3-8B-Base")
+]
+Revision = Annotated[str, formed(r"^[\w.][\w./-]*$", "a revision: a branch, a tag or a commit")]
 
 
 class FetchHub(Section):

@@ -14,6 +14,15 @@ NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 # The longest folder is two checkpoints' comparison, with two backbones' and two recipes' names, and file
 # systems allow 255 bytes.
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=48)]
+FORMS: dict[str, str] = {}  # what a text is that has the form of a pattern, for people
+
+
+def formed(pattern: str, what: str) -> StringConstraints:
+    """A text of a certain form, and the words for it in an error."""
+    FORMS[pattern] = what
+    return StringConstraints(pattern=pattern)
+
+
 STALES = "x-stales"  # in the schema: whether a change of the setting makes work stale
 MAX_SEED = 999_999_999  # for the same reason
 MAX_SEEDS = 100  # each is a training of every backbone

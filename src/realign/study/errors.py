@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 from pydantic import AfterValidator, BaseModel, ValidationError, WithJsonSchema
 from pydantic_core import ErrorDetails
 
-from realign.study.base import NAME_PATTERN
+from realign.study.base import FORMS, NAME_PATTERN
 
 
 class StudyError(Exception):
@@ -88,6 +88,8 @@ def _deeper(model: type[BaseModel], location: Sequence[int | str], key: str) -> 
 def _path(location: Sequence[int | str]) -> str:
     text = ""
     for step in location:
+        if step == "[key]":  # of a mapping: what is wrong with it says so
+            continue
         text += f"[{step}]" if isinstance(step, int) else f".{step}" if text else str(step)
     return text or "(top level)"
 
@@ -117,6 +119,8 @@ def _say(problem: ErrorDetails, model: type[BaseModel]) -> str:
             f"{given!r} is not safe as a name; "
             "use letters, digits, '.', '_' and '-', and begin with a letter or digit"
         )
+    if kind == "string_pattern_mismatch" and (what := FORMS.get(problem["ctx"]["pattern"])):
+        return f"{given!r} is not {what}"
     message = problem["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(given, dict | list) else f" (got {given!r})"
     return f"{message[0].lower() + message[1:]}{shown}"

@@ -6,12 +6,10 @@ read this table; stages get what they show of it in their settings.
 
 from typing import Annotated
 
-from pydantic import StringConstraints
-
-from realign.study.base import Section, setting
+from realign.study.base import Section, formed, setting
 from realign.study.errors import as_choice, one_of
 
-Colour = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
+Colour = Annotated[str, formed(r"^#[0-9a-fA-F]{6}$", "a colour, such as '#0077BB' (in quotes)")]
 
 
 class PairKind(Section):

@@ -40,8 +40,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 (a safe loader)
     except FileNotFoundError:
         raise StudyError(path, ["no such file"]) from None
+    except IsADirectoryError:
+        raise StudyError(path, ["this is a folder; name the study's file in it"]) from None
     except UnicodeDecodeError as error:
-        raise StudyError(path, [f"not UTF-8 text: {error.reason} at byte {error.start}"]) from None
+        at = f"not UTF-8 text: {error.reason} at byte {error.start}; save the file as UTF-8"
+        raise StudyError(path, [at]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
@@ -51,7 +54,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise StudyError(path, [f"can't be read: {error.strerror}"]) from None
     if not isinstance(content, dict):
-        raise StudyError(path, ["a study is a mapping of sections, and this file holds none"])
+        nothing = "a study is a mapping of sections, and this file holds none; `realign init` writes one"
+        raise StudyError(path, [nothing])
     return content
 
 

@@ -38,8 +38,10 @@ def first_bytes(path: Path, count: int = 4) -> bytes:
 @contextlib.contextmanager
 def open_packed(path: Path) -> Iterator[BinaryIO]:
     """The bytes of a plain, gzip or zstd file, told apart by their first bytes."""
+    if path.is_dir():
+        raise UserError(f"{path}: this is a folder, and one file is read here; name a file in it")
     if not path.is_file():
-        raise UserError(f"{path} does not exist or is no file")
+        raise UserError(f"{path}: no such file")
     magic = first_bytes(path)
     if magic == PARQUET:
         raise UserError(f"{path} is a Parquet file where lines of text are expected; name its columns")
