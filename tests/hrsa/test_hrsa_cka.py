@@ -124,12 +124,22 @@ def test_both_forms_and_both_libraries_give_the_same_sums(pair, text_index, prep
 
 def test_blocks_and_tiles_of_any_size_give_the_same(pair, text_index, prepared, monkeypatch):
     from realign.hrsa import centred, cka
+    from realign.hrsa import products as limits
 
     left, right, groups, products = prepared(*pair, text_index)
     whole = {name: make(left, right, groups, products).cka(True) for name, make in FORMS.items()}
-    monkeypatch.setattr(cka, "GRAM_BYTES", 1)
-    monkeypatch.setattr(cka, "HELD_BYTES", 1)
+    monkeypatch.setattr(cka, "STACK_BYTES", 1)
+    for name in ("GRAM_BYTES", "CHUNK_BYTES", "PANEL_BYTES"):
+        monkeypatch.setattr(limits, name, 1)
+    for held in (centred.HELD_BYTES, 1):  # whole layers a few dimensions at a time, then blocks of them
+        monkeypatch.setattr(centred, "HELD_BYTES", held)
+        for name, make in FORMS.items():
+            np.testing.assert_allclose(make(left, right, groups, products).cka(True), whole[name], atol=1e-12)
     monkeypatch.setattr(centred, "BLOCK_BYTES", 1)
+    left, right, groups, products = prepared(*pair, np.repeat([0, 1, 2, 3, 4], [156, 24, 20, 20, 20]))
+    whole = {name: make(left, right, groups, products).cka(True) for name, make in FORMS.items()}
+    monkeypatch.setattr(centred, "MOST_ROWS", 16)  # a group is several blocks
+    left, right, groups, products = prepared(*pair, np.repeat([0, 1, 2, 3, 4], [156, 24, 20, 20, 20]))
     for name, make in FORMS.items():
         np.testing.assert_allclose(make(left, right, groups, products).cka(True), whole[name], atol=1e-12)
 

@@ -4,15 +4,30 @@ import numpy as np
 import pytest
 from scipy.stats import pearsonr
 
+from realign.hrsa.cka import cka_sums
 from realign.hrsa.correlation import Correlation, histogram, summary
 from realign.hrsa.products import NumpyProducts
 from realign.hrsa.reading import haar_rotation
 from realign.hrsa.torch_products import TorchProducts
 
+FORMS = {
+    "features": lambda found, products: cka_sums(
+        found.left, found.right, found.groups, products, "features", found
+    ),
+    "read": lambda found, products: found.read(products),
+}
 
-def test_equals_scipy_for_every_pair_of_layers_and_every_group_left_out(pair, text_index, prepared):
+
+def correlate(left, right, groups, products, form="read"):
+    found = Correlation(left, right, groups)
+    FORMS[form](found, products)
+    return found
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_equals_scipy_for_every_pair_of_layers_and_every_group_left_out(pair, text_index, prepared, form):
     left, right, groups, products = prepared(*pair, text_index)
-    found = Correlation(left, right, groups, products)
+    found = correlate(left, right, groups, products, form)
     for place in (0, 4, 20):
         keep = ~np.isin(groups.of_row, groups.lost[place])
         for i, j in np.ndindex(3, 3):
@@ -29,16 +44,16 @@ def r_of(x, y):
 def test_tiles_of_any_size_and_torch_give_the_same(pair, text_index, prepared, monkeypatch):
     from realign.hrsa import correlation
 
-    expected = Correlation(*prepared(*pair, text_index)).means
-    by_torch = Correlation(*prepared(*pair, text_index, products=TorchProducts("float64"))).means
+    expected = correlate(*prepared(*pair, text_index)).means
+    by_torch = correlate(*prepared(*pair, text_index, products=TorchProducts("float64"))).means
     monkeypatch.setattr(correlation, "TILE_BYTES", 1)
-    in_tiles = Correlation(*prepared(*pair, text_index)).means
+    in_tiles = correlate(*prepared(*pair, text_index)).means
     np.testing.assert_allclose(by_torch, expected, atol=1e-12)
     np.testing.assert_allclose(in_tiles, expected, atol=1e-12)
 
 
 def mean(prepared, x, y):
-    return Correlation(*prepared(x, y, groups=2)).means[0, 0, 0]
+    return correlate(*prepared(x, y, groups=2)).means[0, 0, 0]
 
 
 def test_forgives_scale_and_shift_of_each_dimension_and_nothing_that_mixes_them(random, prepared):
@@ -53,21 +68,22 @@ def test_forgives_scale_and_shift_of_each_dimension_and_nothing_that_mixes_them(
 def test_dimensions_that_do_not_vary_are_left_out(random, prepared):
     x = random.standard_normal((100, 4))
     x[:, 1] = 3.3
-    found = Correlation(*prepared(x, x))
+    found = correlate(*prepared(x, x))
     assert found.means[0, 0, 0] == pytest.approx(1)
     assert np.isnan(found.final[0, 1])
     assert histogram(found.final[0]).sum() == 3
     still = np.full((100, 4), 2.2)
-    assert Correlation(*prepared(still, x)).means[0, 0, 0] == 0
+    assert correlate(*prepared(still, x)).means[0, 0, 0] == 0
     assert summary(np.full(4, np.nan)) == {}
 
 
-def test_float32_is_exact_to_1e6(prepared):
+@pytest.mark.parametrize("form", FORMS)
+def test_float32_is_exact_to_1e6(prepared, form):
     random = np.random.default_rng(0)
     x = (random.standard_normal((5000, 64)) + 50).astype(np.float32)
     y = (x + random.standard_normal(x.shape)).astype(np.float32)
-    single = Correlation(*prepared(x, y, products=NumpyProducts("float32"))).means
-    np.testing.assert_allclose(single, Correlation(*prepared(x, y)).means, atol=1e-6)
+    single = correlate(*prepared(x, y, products=NumpyProducts("float32")), form).means
+    np.testing.assert_allclose(single, correlate(*prepared(x, y)).means, atol=1e-6)
 
 
 def test_summary_and_histogram():

@@ -7,13 +7,14 @@ import scipy.spatial
 
 from realign.hrsa import compare
 from realign.hrsa import procrustes as p
+from realign.hrsa.centred import Layer
 from realign.hrsa.groups import FIRST_ORDER
 from realign.hrsa.reading import haar_rotation
 
 
 def sums_of(prepared, x, y, groups=20, text_index=None):
     left, right, dealt, _ = prepared(x, y, text_index, groups)
-    return p.layer_sums(left, right, (0, 0), dealt)
+    return p.layer_sums(Layer(left, 0), Layer(right, 0), dealt)
 
 
 def test_rotation_angle_and_residual_equal_scipy(random, prepared):
@@ -49,7 +50,7 @@ def test_is_not_blind_to_shear(random, prepared):
 def test_held_out_residual_is_what_it_says(pair, text_index, prepared):
     x, y = pair[0][1], pair[1][1]
     left, right, groups, _ = prepared(x, y, text_index)
-    sums = p.layer_sums(left, right, (0, 0), groups)
+    sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
     for group in (0, 13):
         keep = groups.of_row != group
         mx, my = x[keep].mean(0), y[keep].mean(0)
@@ -71,7 +72,7 @@ def test_unrelated_states_do_worse_than_the_mean_on_unseen_texts_and_better_on_s
 def test_uncentred_residual_is_the_published_computation(pair, text_index, prepared):
     x, y = pair[0][2], pair[1][2]
     left, right, groups, _ = prepared(x, y, text_index)
-    sums = p.layer_sums(left, right, (0, 0), groups)
+    sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
     fitted = p.fit(sums)
     expected = ((x @ fitted.rotation - y) ** 2).sum() / (y**2).sum()
     assert p.uncentred_residual(sums, fitted, left.shift[0], right.shift[0]) == pytest.approx(
@@ -97,7 +98,7 @@ def test_rank_counts_no_rounding_and_no_direction_that_is_small_beside_massive_a
 def test_an_entropy_of_directions_that_nothing_fixes_has_no_interval(random, prepared):
     x, y = random.standard_normal((2, 40, 64))
     left, right, groups, _ = prepared(x, y)
-    sums = p.layer_sums(left, right, (0, 0), groups)
+    sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
     found = p.entropy_without_each(sums, p.fit(sums), groups)
     assert np.isfinite(found[0])
     assert np.isnan(found[1:]).all()
@@ -140,7 +141,7 @@ def test_what_a_group_adds_to_the_entropy_is_the_derivative(random, prepared):
     x = random.standard_normal((4000, 12)) * np.linspace(2, 1, 12)
     y = x @ haar_rotation(12, 4) @ np.diag(np.linspace(1, 2, 12)) + random.standard_normal((4000, 12))
     left, right, groups, _ = prepared(x, y, np.repeat(np.arange(100), 40), 100)
-    sums = p.layer_sums(left, right, (0, 0), groups)
+    sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
     found = p.entropy_without_each(sums, p.fit(sums), groups)
     again = [p.inverse_row_entropies(p.fit(sums, [g]).rotation).mean() for g in range(100)]
     assert found[0] == pytest.approx(p.inverse_row_entropies(p.fit(sums).rotation).mean())

@@ -1,11 +1,10 @@
-"""Two models' states over the same tokens, read group by group and centred on their means.
+"""Two models' states over the same tokens, group after group and centred on their means.
 
 One first pass finds each layer's means. All later sums are of centred values, which keeps float32
 products exact enough and makes leaving a group out a matter of subtracting its sums.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,87 +13,113 @@ from realign.artifacts.command import UserError
 from realign.engine.progress import follow
 from realign.hrsa.groups import Block, Groups
 from realign.hrsa.products import Products
-from realign.hrsa.reading import Array, ArrayStates, States
+from realign.hrsa.reading import Array, Picked, States
 
-BLOCK_BYTES = 32 << 20  # what is read of one layer at a time, in float64
+BLOCK_BYTES = 32 << 20  # what is computed with of one layer at a time, in float64
+HELD_BYTES = 1 << 30  # layers that are held at a time; where three do not fit, they are read by block
 MOST_ROWS = 4096
 
 
 class Side:
-    """One model's states, centred: `sums` are each group's sums of centred values."""
+    """One model's states, centred, and what describes each layer, found in the one pass that finds the means.
+
+    Tokens stand in the order of their groups. `shift` holds the means, (layers, width); `sums` and `squares`
+    each group's sums of centred values and of their squares, (groups, layers, width); `lengths` each token's
+    distance from the mean, (layers, tokens); `constant` the layers whose tokens are all equal.
+    """
 
     def __init__(self, states: States, groups: Groups, products: Products):
-        self.states, self.products = states, products
+        self.states, self.groups, self.products = states, groups, products
         self.layers, self.width, self.name = states.layers, states.width, states.name
-        self.shift = np.zeros((states.layers, states.width))
-        sums = np.zeros((groups.count, states.layers, states.width))
-        blocks = groups.blocks(rows_at_once(states.width))
-        for layer in follow(range(states.layers), f"means of {states.name}", unit="layers"):
-            for block in blocks:
-                part = states.read(layer, block.rows)
-                sums[block.group, layer] += part.sum(0, dtype=np.float64)
-            if not np.isfinite(sums[:, layer]).all():
-                raise UserError(f"{states.name}: layer {layer} holds values that are not finite")
-        self.shift = sums.sum(0) / groups.tokens
-        self.sums = sums - groups.sizes[:, None, None] * self.shift
-        # sums of equal values are off by rounding alone, and so is what is left of them
-        self.constant = _constant(states, blocks, self.shift)
+        self.blocks = groups.blocks(rows_at_once(states.width))
+        self.ordered = Picked(states, groups.order)
+        self.shift = np.zeros((self.layers, self.width))
+        self.sums = np.zeros((groups.count, self.layers, self.width))
+        self.squares = np.zeros_like(self.sums)
+        self.lengths = np.zeros((self.layers, groups.tokens))
+        self.constant = np.ones(self.layers, bool)
+        for index in follow(range(self.layers), f"means of {states.name}", unit="layers"):
+            self._describe(index)
 
-    def exact(self, layer: int, block: Block) -> Array:
-        """A block of one layer, centred."""
-        return np.subtract(self.states.read(layer, block.rows), self.shift[layer], dtype=np.float64)
+    def _describe(self, index: int) -> None:
+        layer = Layer(self, index)
+        sums = self.sums[:, index]
+        for block in self.blocks:
+            sums[block.group] += layer.stored(block.rows).sum(0, dtype=np.float64)
+        if not np.isfinite(sums).all():
+            raise UserError(f"{self.name}: layer {index} holds values that are not finite")
+        self.shift[index] = shift = sums.sum(0) / self.groups.tokens
+        sums -= self.groups.sizes[:, None] * shift
+        for block in self.blocks:
+            x = layer.exact(block.rows)
+            if self.constant[index]:  # what rounding leaves of equal values is no variance
+                self.constant[index] = (np.abs(x) <= 1e-12 * np.abs(shift)).all()
+            energy = np.square(x, out=x)
+            self.squares[block.group, index] += energy.sum(0)
+            self.lengths[index, block.rows] = np.sqrt(energy.sum(1))
 
-    def read(self, layer: int, block: Block) -> Array:
-        """The same in the precision of the products."""
-        return self._centred(self.states.read(layer, block.rows), layer)
+    @property
+    def layers_at_once(self) -> int:
+        """How many layers can be held in the precision of the products."""
+        return HELD_BYTES // (self.groups.tokens * self.width * self.products.dtype.itemsize)
 
-    def _centred(self, values: Array, layer: int) -> Array:
-        exact = np.subtract(values, self.shift[layer], dtype=np.float64)
-        return exact.astype(self.products.dtype, copy=False)
-
-    def stack(self, layers: range, block: Block) -> Array:
-        """A block of several layers: (layers, rows, width)."""
-        result = np.empty((len(layers), block.size, self.width), self.products.dtype)
+    def stack(self, layers: range, rows: slice) -> Array:
+        """Rows of several layers in the precision of the products: (layers, rows, width)."""
+        result = np.empty((len(layers), rows.stop - rows.start, self.width), self.products.dtype)
         for i, layer in enumerate(layers):
-            result[i] = self.read(layer, block)
+            stored = self.ordered.read(layer, [rows])
+            np.subtract(stored, self.shift[layer], out=result[i], dtype=np.float64, casting="same_kind")
         return result
 
-    def layer(self, index: int, groups: Groups, hold: bool) -> "Layer":
-        """One layer for many products: held where it fits, which saves reading it for each of them."""
-        blocks = groups.blocks(rows_at_once(self.width))
-        held: list[Any] | None = None
-        if hold:
-            whole = ArrayStates(self.states.read(index, [slice(0, self.states.tokens)]))
-            held = [self.products.hold(self._centred(whole.read(0, b.rows), index)) for b in blocks]
-        return Layer(self, index, blocks, held, self.sums[:, index])
 
-
-@dataclass(frozen=True)
 class Layer:
-    """One layer's centred values in the precision of the products, block by block."""
+    """One layer, centred: read whole where it fits, because many slices of a file take longer."""
 
-    side: Side
-    index: int
-    blocks: list[Block]
-    held: list[Any] | None  # each block as the products hold it; read each time where there is none
-    sums: Array  # each group's
+    def __init__(self, side: Side, index: int):
+        self.side, self.index = side, index
+        self.shift, self.sums, self.squares = side.shift[index], side.sums[:, index], side.squares[:, index]
+        everything = [slice(0, side.groups.tokens)]
+        self.is_whole = side.layers_at_once >= 3
+        self._whole = side.ordered.read(index, everything) if self.is_whole else None
 
-    def __iter__(self) -> Iterator[tuple[int, Any]]:
-        """Each block with the group that it is of."""
-        for i, block in enumerate(self.blocks):
-            yield block.group, self.side.read(self.index, block) if self.held is None else self.held[i]
+    def stored(self, rows: slice) -> Array:
+        """Rows as they were stored."""
+        return self.side.ordered.read(self.index, [rows]) if self._whole is None else self._whole[rows]
+
+    def exact(self, rows: slice) -> Array:
+        """Rows centred, in float64."""
+        return np.subtract(self.stored(rows), self.shift, dtype=np.float64)
 
 
-def _constant(states: States, blocks: list[Block], shift: Array) -> Array:
-    """Which layers hold the same values for every token."""
-    constant = np.ones(states.layers, bool)
-    for layer in range(states.layers):
-        for block in blocks:  # nearly always decided by the first
-            far = np.abs(states.read(layer, block.rows) - shift[layer])
-            if (far > 1e-12 * np.abs(shift[layer])).any():
-                constant[layer] = False
-                break
-    return constant
+class Features:
+    """One layer as products of features take it, block by block: a group, its tokens' values and row sums.
+
+    The row sums of the kernel XXᵀ over each group's tokens, x_i·Σ_j x_j, are (tokens, groups) in float64.
+    """
+
+    def __init__(self, side: Side, index: int):
+        self.shape = side.groups.count, side.width
+        self.blocks, self.sums = len(side.blocks), side.sums[:, index]
+        layer = Layer(side, index)
+        parts = (self._part(layer, block) for block in side.blocks)
+        self._parts = list(parts) if layer.is_whole else None
+        self._layer = None if layer.is_whole else layer
+
+    @staticmethod
+    def _part(layer: Layer, block: Block) -> tuple[int, Any, Array]:
+        x, products = layer.exact(block.rows), layer.side.products
+        return block.group, products.hold(x.astype(products.dtype, copy=False)), x @ layer.sums.T
+
+    @property
+    def is_held(self) -> bool:
+        """Whether it can be gone through again without reading it again."""
+        return self._parts is not None
+
+    def __iter__(self) -> Iterator[tuple[int, Any, Array]]:
+        if self._parts is not None:
+            return iter(self._parts)
+        assert self._layer is not None
+        return (self._part(self._layer, block) for block in self._layer.side.blocks)
 
 
 def rows_at_once(width: int, layers: int = 1) -> int:

@@ -10,21 +10,32 @@ CKA itself stand in `kernel_sums`.
 import numpy as np
 
 from realign.engine.progress import Progress
-from realign.hrsa.centred import Layer, Side, tiles
-from realign.hrsa.groups import Groups
+from realign.hrsa.centred import MOST_ROWS, Features, Side, tiles
+from realign.hrsa.correlation import Correlation
+from realign.hrsa.groups import Block, Groups
 from realign.hrsa.kernel_sums import CkaSums, GroupSums, KernelSums, sums_of_grams
 from realign.hrsa.products import Products
+from realign.hrsa.reading import Array
 
-HELD_BYTES = 1 << 30  # layers that the feature form holds; where three do not fit, they are read each time
-GRAM_BYTES = 512 << 20  # Gram blocks of all layers that are held at a time
+STACK_BYTES = 768 << 20  # values of all layers that the Gram form holds at a time
 
 
-def cka_sums(left: Side, right: Side, groups: Groups, products: Products, form: str = "auto") -> CkaSums:
-    """The sums behind linear CKA by whichever form does less work."""
+def cka_sums(
+    left: Side,
+    right: Side,
+    groups: Groups,
+    products: Products,
+    form: str = "auto",
+    correlation: Correlation | None = None,
+) -> CkaSums:
+    """The sums behind linear CKA by whichever form does less work; `correlation` is filled on the way."""
     if form == "auto":
         form = "gram" if gram_is_cheaper(groups.tokens, left, right) else "features"
-    make = gram_sums if form == "gram" else feature_sums
-    return make(left, right, groups, products)
+    if form == "features":
+        return feature_sums(left, right, groups, products, correlation)
+    if correlation is not None:
+        correlation.read(products)
+    return gram_sums(left, right, groups, products)
 
 
 def gram_is_cheaper(tokens: int, left: Side, right: Side) -> bool:
@@ -40,70 +51,73 @@ def gram_is_cheaper(tokens: int, left: Side, right: Side) -> bool:
 
 def gram_sums(left: Side, right: Side, groups: Groups, products: Products) -> CkaSums:
     """All sums from Gram blocks, which all layers share."""
-    layers = left.layers + right.layers
-    item = products.dtype.itemsize
-    size = int(np.sqrt(GRAM_BYTES / (2 * layers * item)))
-    size = min(size, GRAM_BYTES // (2 * item * (left.layers * left.width + right.layers * right.width)))
-    blocks = groups.blocks(max(16, size))
-    starts = np.concatenate([[0], np.cumsum([b.size for b in blocks])])
-    count, tokens = groups.count, groups.tokens
+    sides, count = (left, right), groups.count
+    row_bytes = products.dtype.itemsize * sum(s.layers * s.width for s in sides)
+    limit = max(16, min(MOST_ROWS, STACK_BYTES // (4 * row_bytes)))
+    blocks = groups.blocks(limit)
     # Σ K_ij L_ij by the groups of i and j, of the two models' layers and of each layer with itself
     across = np.zeros((count, count, left.layers, right.layers))
-    own = [np.zeros((count, count, s.layers)) for s in (left, right)]
-    rows = [np.zeros((s.layers, tokens, count)) for s in (left, right)]  # Σ_j K_ij by the group of j
-    sides = (left, right)
+    own = [np.zeros((count, count, s.layers)) for s in sides]
+    # Σ_j K_ij = x_i·Σ_j x_j by the group of j
+    rows = [np.zeros((s.layers, groups.tokens, count)) for s in sides]
+
+    def stacks(block: Block) -> list[Array]:
+        return [s.stack(range(s.layers), block.rows) for s in sides]
+
     with Progress("Gram blocks", len(blocks) * (len(blocks) + 1) // 2, "blocks") as progress:
-        for i, first in enumerate(blocks):
-            mine = [s.stack(range(s.layers), first) for s in sides]
-            here = slice(starts[i], starts[i + 1])
-            for j, second in enumerate(blocks[: i + 1]):
-                there = slice(starts[j], starts[j + 1])
-                theirs = mine if i == j else [s.stack(range(s.layers), second) for s in sides]
-                # (layers, rows of the first block, rows of the second)
-                grams = [products.grams(a, b) for a, b in zip(mine, theirs, strict=True)]
-                sums = products.gram_sums(grams[0], grams[1])
-                g, h = first.group, second.group
-                for _ in range(1 if i == j else 2):  # a block off the diagonal stands for its mirror too
-                    across[g, h] += sums[0]
-                    own[0][g, h] += sums[1]
-                    own[1][g, h] += sums[2]
-                    g, h = h, g
-                for side, gram in enumerate(grams):
-                    by_row, by_column = products.margins(gram)
-                    rows[side][:, here, second.group] += by_row
-                    if i != j:
-                        rows[side][:, there, first.group] += by_column
-                progress.advance()
+        # as many blocks as may be are held, and meet each other and every one that comes after them
+        for tile in tiles(len(blocks), max(1, STACK_BYTES // (limit * row_bytes) - 1)):
+            held = {}
+            for i in tile:
+                values = stacks(blocks[i])
+                held[i] = [products.hold(v) for v in values]
+                for side, x, of_side in zip(sides, values, rows, strict=True):
+                    for layer in range(side.layers):
+                        of_side[layer, blocks[i].rows] = x[layer].astype(np.float64) @ side.sums[:, layer].T
+            for j in range(tile.start, len(blocks)):
+                second = held[j] if j in held else [products.hold(v) for v in stacks(blocks[j])]
+                for i in (i for i in tile if i <= j):
+                    found = products.gram_sums(held[i], second)
+                    g, h = blocks[i].group, blocks[j].group
+                    for _ in range(1 if i == j else 2):  # a block off the diagonal stands for its mirror too
+                        for sums, of_block in zip((across, *own), found, strict=True):
+                            sums[g, h] += of_block
+                        g, h = h, g
+                    progress.advance()
     return CkaSums(*sums_of_grams(groups, across, own, rows), left.constant, right.constant)
 
 
 # --- Feature form ---------------------------------------------------------------------------------
 
 
-def feature_sums(left: Side, right: Side, groups: Groups, products: Products) -> CkaSums:
-    """All sums from products of features, layer pair by layer pair."""
-    across = _feature_pairs(left, right, groups, products)
-    one, other = (_feature_pairs(s, s, groups, products, own=True) for s in (left, right))
-    return CkaSums(across, one, other, left.constant, right.constant)
+def feature_sums(
+    left: Side, right: Side, groups: Groups, products: Products, correlation: Correlation | None = None
+) -> CkaSums:
+    """All sums from products of features, layer pair by layer pair; diagonals are correlation's."""
+    across = KernelSums.of_shape(groups, left.layers, right.layers)
+    own = [KernelSums.of_shape(groups, side.layers) for side in (left, right)]
 
+    def fill(sums: KernelSums, at: tuple[int, ...], x: Features, y: Features) -> Array:
+        found = products.feature_sums(x, y)
+        totals = x.sums @ x.sums.T, y.sums @ y.sums.T
+        sums.fill(at, GroupSums(found.pairs, found.triples, *totals), groups)
+        progress.advance()
+        return found.by_dimension
 
-def _feature_pairs(a: Side, b: Side, groups: Groups, products: Products, own: bool = False) -> KernelSums:
-    layer_bytes = groups.tokens * max(a.width, b.width) * products.dtype.itemsize
-    size = HELD_BYTES // layer_bytes - 2  # beside the one that they meet, and what is read of a file
-    result = KernelSums.of_shape(groups, *((a.layers,) if own else (a.layers, b.layers)))
-    what = f"products of {a.name}" + ("" if own else f" and {b.name}")
-    with Progress(what, a.layers * (1 if own else b.layers), "pairs") as progress:
-        for tile in tiles(a.layers, max(1, size)):
-            xs = {i: a.layer(i, groups, hold=size > 0) for i in tile}
-            for j in tile if own else range(b.layers):
-                y = xs[j] if own else b.layer(j, groups, hold=size > 0)
-                for i in [j] if own else tile:
-                    result.fill((i,) if own else (i, j), _pair_sums(xs[i], y, products), groups)
-                    progress.advance()
-    return result
-
-
-def _pair_sums(x: Layer, y: Layer, products: Products) -> GroupSums:
-    """The kernels' sums of one layer pair from sums of its features, all by group."""
-    by_pairs, by_triples = products.feature_sums(x, y)
-    return GroupSums(by_pairs, by_triples, x.sums @ x.sums.T, y.sums @ y.sums.T)
+    # beside those that are held there are the one that they meet and what is read of a file
+    size = min(left.layers_at_once, right.layers_at_once) - 2
+    pairs = left.layers * right.layers + left.layers + right.layers
+    with Progress("products of features", pairs, "pairs") as progress:
+        for tile in tiles(left.layers, max(1, size)):
+            xs = {i: Features(left, i) for i in tile}
+            for i, x in xs.items():
+                fill(own[0], (i,), x, x)
+            for j in range(right.layers):
+                y = Features(right, j)
+                if tile.start == 0:
+                    fill(own[1], (j,), y, y)
+                for i, x in xs.items():
+                    by_dimension = fill(across, (i, j), x, y)
+                    if correlation is not None:
+                        correlation.fill(i, j, by_dimension)
+    return CkaSums(across, own[0], own[1], left.constant, right.constant)

@@ -23,45 +23,49 @@ BINS = 40
 
 
 class Correlation:
-    """Correlations of all layer pairs: their means, and the final pair's by dimension."""
+    """Correlations of all layer pairs: their means, and the final pair's by dimension.
 
-    def __init__(self, left: Side, right: Side, groups: Groups, products: Products):
+    What they need beside each layer's own sums are Σ x_d y_d by group. Products of features have these on
+    their diagonals (`fill`); without such products they are read (`read`).
+    """
+
+    def __init__(self, left: Side, right: Side, groups: Groups):
+        self.left, self.right, self.groups = left, right, groups
         self.means = np.full((len(groups.lost), left.layers, right.layers), np.nan)
         self.final = np.zeros((len(groups.lost), left.width))  # r by dimension, of the last layers
-        squares = [self._squares(side, groups) for side in (left, right)]
+
+    def fill(self, i: int, j: int, sums: Array) -> None:
+        """Put in one pair of layers from Σ x_d y_d by group: (groups, width)."""
+        r = self._pearson(i, j, sums)
+        self.means[:, i, j] = _mean(r)
+        if (i, j) == (self.left.layers - 1, self.right.layers - 1):
+            self.final = r
+
+    def read(self, products: Products) -> "Correlation":
+        """Read all layers for their sums."""
+        left, right, groups = self.left, self.right, self.groups
         per_layer = 8 * groups.count * right.layers * left.width
         blocks = groups.blocks(rows_at_once(left.width, left.layers))
         for tile in tiles(left.layers, max(1, TILE_BYTES // per_layer)):
             sums = np.zeros((groups.count, len(tile), right.layers, left.width))  # Σ x_d y_d by group
             for block in follow(blocks, "correlations", unit="blocks"):
-                x, y = left.stack(tile, block), right.stack(range(right.layers), block)
+                x, y = left.stack(tile, block.rows), right.stack(range(right.layers), block.rows)
                 sums[block.group] += products.by_dimension(x, y)
-            for i, layer in enumerate(tile):
+            for at, layer in enumerate(tile):
                 for j in range(right.layers):
-                    r = self._pearson(left, right, squares, sums[:, i, j], layer, j, groups)
-                    self.means[:, layer, j] = _mean(r)
-                    if (layer, j) == (left.layers - 1, right.layers - 1):
-                        self.final = r
+                    self.fill(layer, j, sums[:, at, j])
+        return self
 
-    @staticmethod
-    def _squares(side: Side, groups: Groups) -> Array:
-        sums = np.zeros((groups.count, side.layers, side.width))  # Σ x_d² by group
-        for layer in range(side.layers):
-            for block in groups.blocks(rows_at_once(side.width)):
-                x = side.read(layer, block)
-                sums[block.group, layer] += np.einsum("ij,ij->j", x, x, dtype=np.float64)
-        return sums
+    def _pearson(self, i: int, j: int, sums: Array) -> Array:
+        leave_out = self.groups.leave_out
+        n = self.groups.left_out[:, None]  # tokens that remain: (1 + g, 1); all below is (1 + g, width)
 
-    @staticmethod
-    def _pearson(
-        left: Side, right: Side, squares: list[Array], sums: Array, i: int, j: int, groups: Groups
-    ) -> Array:
-        n = groups.left_out[:, None]  # tokens that remain: (1 + g, 1); all below is (1 + g, width)
-        x, y = groups.leave_out(left.sums[:, i]), groups.leave_out(right.sums[:, j])
-        covariance = groups.leave_out(sums) / n - x * y / n**2
-        spread_x = np.sqrt(np.maximum(groups.leave_out(squares[0][:, i]) / n - (x / n) ** 2, 0))
-        spread_y = np.sqrt(np.maximum(groups.leave_out(squares[1][:, j]) / n - (y / n) ** 2, 0))
-        product = spread_x * spread_y
+        def spread(side: Side, layer: int, mean: Array) -> Array:
+            return np.sqrt(np.maximum(leave_out(side.squares[:, layer]) / n - mean**2, 0))
+
+        x, y = leave_out(self.left.sums[:, i]) / n, leave_out(self.right.sums[:, j]) / n
+        covariance = leave_out(sums) / n - x * y
+        product = spread(self.left, i, x) * spread(self.right, j, y)
         r = np.divide(covariance, product, out=np.full_like(product, np.nan), where=product > FLAT)
         return np.clip(r, -1, 1)
 

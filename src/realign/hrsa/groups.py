@@ -3,8 +3,8 @@
 Tokens of one text are not independent, so the unit of every interval is the text. Texts are dealt
 into groups at random (a corpus may list its labels in turn, and a group of one label is no small sample
 of it), and a statistic is computed again without each group: no text is ever repeated,
-which would make it its own neighbour, as resampling does. The same groups order all reading, so
-that sums over a group are sums over blocks.
+which would make it its own neighbour, as resampling does. Tokens are read in the order of their groups, so
+that sums over a group are sums over blocks of rows.
 """
 
 import copy
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import stdtrit
 
-from realign.hrsa.reading import Array, runs
+from realign.hrsa.reading import Array
 
 FIRST_ORDER = 1.15  # by how much first-order intervals are widened: what makes them cover (bench/coverage.py)
 
@@ -31,11 +31,10 @@ def first_order(values: Array) -> Array:
 
 @dataclass(frozen=True)
 class Block:
-    """Rows of one group that are read together."""
+    """Rows of one group that are read together, counted in the order of groups (`Groups.order`)."""
 
     group: int
-    rows: tuple[slice, ...]
-    size: int
+    rows: slice
 
 
 class Interval(NamedTuple):
@@ -68,19 +67,23 @@ class Groups:
     def of_rows(self, rows: Array) -> "Groups":
         """Some of the rows, each text in the group that it was dealt into."""
         some = copy.copy(self)
-        some.__dict__ = {k: v for k, v in vars(self).items() if k not in ("lost", "fours")}
+        some.__dict__ = {k: v for k, v in vars(self).items() if k not in ("lost", "fours", "order")}
         some.of_row = self.of_row[rows]
         some.sizes = np.bincount(some.of_row, minlength=self.count)
         some.tokens = len(rows)
         return some
 
+    @cached_property
+    def order(self) -> Array:
+        """The tokens, group after group."""
+        return np.argsort(self.of_row, kind="stable")
+
     def blocks(self, limit: int) -> list[Block]:
         """All rows, group after group, in blocks of at most `limit` rows."""
         blocks = []
-        for group in range(self.count):
-            rows = np.flatnonzero(self.of_row == group)
-            for part in np.array_split(rows, -(-len(rows) // limit)):
-                blocks.append(Block(group, tuple(runs(part)), len(part)))
+        for group, (size, end) in enumerate(zip(self.sizes, np.cumsum(self.sizes), strict=True)):
+            for part in np.array_split(np.arange(end - size, end), -(-size // limit)):
+                blocks.append(Block(group, slice(int(part[0]), int(part[-1]) + 1)))
         return blocks
 
     @cached_property

@@ -11,7 +11,7 @@ from realign.artifacts.command import Job
 from realign.artifacts.disk import check_room
 from realign.engine.progress import follow
 from realign.hrsa import procrustes
-from realign.hrsa.centred import Side, rows_at_once
+from realign.hrsa.centred import Layer, Side
 from realign.hrsa.cka import cka_sums
 from realign.hrsa.correlation import Correlation, histogram, summary
 from realign.hrsa.groups import Groups
@@ -51,27 +51,35 @@ def measure(pair: Opened, settings: LinearJob, products: Products | None = None)
     """All linear measures of a pair, added to its rows; the matrices worth keeping are returned."""
     products = products or choose_products(settings.precision)
     left, right = (Side(s, pair.groups, products) for s in (pair.left, pair.right))
-    matrices = add_cka(pair.rows, left, right, pair.groups, products)
+    correlation = Correlation(left, right, pair.groups) if left.width == right.width else None
+    matrices = add_cka(pair.rows, left, right, pair.groups, products, correlation)
     add_without_sinks(pair.rows, left, right, pair.groups, products, settings.sink_length)
-    if left.width != right.width:
+    if correlation is None:
         log.warning(
             "%s is %d wide and %s %d: without equal dimensions correlation and Procrustes are left out",
             left.name, left.width, right.name, right.width,
         )  # fmt: skip
         return matrices
-    matrices |= add_correlation(pair.rows, left, right, pair.groups, products)
+    matrices |= add_correlation(pair.rows, correlation)
     matrices |= add_procrustes(pair.rows, left, right, pair.groups, settings)
     return matrices
 
 
-def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
-    """CKA of all layer pairs, biased and debiased."""
+def add_cka(
+    rows: Rows,
+    left: Side,
+    right: Side,
+    groups: Groups,
+    products: Products,
+    correlation: Correlation | None = None,
+) -> Matrices:
+    """CKA of all layer pairs, biased and debiased; correlation's sums are filled on the way."""
     if groups.count < FEWEST_GROUPS:
         log.warning(
             "the texts make %d groups: the debiased CKA takes %d, and %d for its interval",
             groups.count, FEWEST_GROUPS - 1, FEWEST_GROUPS,
         )  # fmt: skip
-    sums = cka_sums(left, right, groups, products)
+    sums = cka_sums(left, right, groups, products, correlation=correlation)
     matrices = {}
     for measure, debiased in (("cka", False), ("cka_debiased", True)):
         values = sums.cka(debiased)
@@ -81,12 +89,11 @@ def add_cka(rows: Rows, left: Side, right: Side, groups: Groups, products: Produ
     return matrices
 
 
-def add_correlation(rows: Rows, left: Side, right: Side, groups: Groups, products: Products) -> Matrices:
+def add_correlation(rows: Rows, found: Correlation) -> Matrices:
     """Correlation of all layer pairs, and how the final layer's is spread over dimensions."""
-    found = Correlation(left, right, groups, products)
     _add_matrix(rows, "correlation", "mean", found.means)
     _add_means(rows, "correlation", found.means)
-    final = left.layers - 1, right.layers - 1
+    final = found.left.layers - 1, found.right.layers - 1
     for statistic, value in summary(found.final[0]).items():
         rows.add("correlation", statistic, value, final)
     for i, count in enumerate(histogram(found.final[0])):
@@ -121,18 +128,19 @@ def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings
             ranks.append(0)
             rows.add("procrustes", "rank", 0.0, pair)  # any rotation carries one point onto another
             continue
-        sums = procrustes.layer_sums(left, right, pair, groups)
+        x, y = Layer(left, pair[0]), Layer(right, pair[1])
+        sums = procrustes.layer_sums(x, y, groups)
         whole = procrustes.fit(sums)
         ranks.append(whole.rank)
         entropies = procrustes.entropy_without_each(sums, whole, groups)
         rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, pair)
         if groups.count > 2 and (pair == final or settings.procrustes_intervals == "all"):
-            _add_jackknifed(rows, left, right, sums, whole, pair, groups)
+            _add_jackknifed(rows, x, y, sums, whole, pair, groups)
         else:
             _add_halved(rows, sums, whole, pair, groups)
         _add_description(rows, whole, pair)
         if pair == final:
-            _add_published(rows, left, right, sums, whole, pair, groups)
+            _add_published(rows, x, y, sums, whole, pair)
             matrices = {"rotation": whole.rotation.astype(np.float32)}
     if min(ranks) < left.width:
         log.warning(
@@ -152,22 +160,21 @@ def _numbers(fitted: procrustes.Fit) -> dict[str, float]:
 
 def _add_jackknifed(
     rows: Rows,
-    left: Side,
-    right: Side,
+    left: Layer,
+    right: Layer,
     sums: procrustes.LayerSums,
     whole: procrustes.Fit,
     pair: tuple[int, int],
     groups: Groups,
 ) -> None:
     """Numbers with intervals, and the rotation judged on each group by a fit without that group."""
-    blocks = groups.blocks(rows_at_once(left.width))
     numbers, unseen = [_numbers(whole)], []
     for group in range(groups.count):
         fitted = procrustes.fit(sums, [group])
         numbers.append(_numbers(fitted))
         total = 0.0
-        for block in (b for b in blocks if b.group == group):
-            x, y = left.exact(pair[0], block), right.exact(pair[1], block)
+        for block in (b for b in left.side.blocks if b.group == group):
+            x, y = left.exact(block.rows), right.exact(block.rows)
             total += procrustes.cosines((x - fitted.mean_x) @ fitted.rotation, y - fitted.mean_y).sum()
         unseen.append([*procrustes.misfit(sums, fitted, np.array([group])), total, groups.sizes[group]])
     for statistic in numbers[0]:
@@ -212,21 +219,19 @@ def _add_description(rows: Rows, whole: procrustes.Fit, pair: tuple[int, int]) -
 
 def _add_published(
     rows: Rows,
-    left: Side,
-    right: Side,
+    left: Layer,
+    right: Layer,
     sums: procrustes.LayerSums,
     whole: procrustes.Fit,
     pair: tuple[int, int],
-    groups: Groups,
 ) -> None:
     """Residual and cosines as published: of raw values, though the rotation was fitted on centred ones."""
-    shift_x, shift_y = left.shift[pair[0]], right.shift[pair[1]]
     found = []
-    for block in groups.blocks(rows_at_once(left.width)):
-        x, y = left.exact(pair[0], block) + shift_x, right.exact(pair[1], block) + shift_y
+    for block in left.side.blocks:
+        x, y = (side.exact(block.rows) + side.shift for side in (left, right))
         found.append(procrustes.cosines(x @ whole.rotation, y))
     cosines = np.concatenate(found)
-    residual = procrustes.uncentred_residual(sums, whole, shift_x, shift_y)
+    residual = procrustes.uncentred_residual(sums, whole, left.shift, right.shift)
     for statistic, value in (
         ("residual", residual),
         ("cosine", cosines.mean()),

@@ -16,7 +16,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import digamma
 
-from realign.hrsa.centred import Side, rows_at_once
+from realign.hrsa.centred import Layer
 from realign.hrsa.groups import Groups, first_order
 from realign.hrsa.reading import Array
 
@@ -31,6 +31,7 @@ class LayerSums:
     xx: Array  # Σ |x|²: (g,)
     yy: Array  # Σ |y|²: (g,)
     xy: Array  # Σ x yᵀ: (g, p, q)
+    total: Array  # the same of all groups: (p, q)
 
 
 @dataclass(frozen=True)
@@ -67,39 +68,30 @@ class Fit:
         return float(max(self.xx + self.yy - 2 * self.nuclear, 0) / self.yy) if self.yy > 0 else 0.0
 
 
-def layer_sums(left: Side, right: Side, pair: tuple[int, int], groups: Groups) -> LayerSums:
-    """Read one layer of both models once.
+def layer_sums(left: Layer, right: Layer, groups: Groups) -> LayerSums:
+    """Sums of corresponding layers of both models.
 
     In float64: what is left between two like models, and directions that are small beside massive
     activations, are lost in single products, and one product a layer is cheap beside the fits.
     """
-    g = groups.count
-    sums = LayerSums(
-        groups.sizes.astype(np.float64),
-        left.sums[:, pair[0]],
-        right.sums[:, pair[1]],
-        np.zeros(g),
-        np.zeros(g),
-        np.zeros((g, left.width, right.width)),
-    )
-    for block in groups.blocks(rows_at_once(left.width)):
-        x, y = left.exact(pair[0], block), right.exact(pair[1], block)
-        sums.xx[block.group] += np.vdot(x, x)
-        sums.yy[block.group] += np.vdot(y, y)
-        sums.xy[block.group] += x.T @ y
-    return sums
+    xy = np.zeros((groups.count, left.side.width, right.side.width))
+    for block in left.side.blocks:
+        xy[block.group] += left.exact(block.rows).T @ right.exact(block.rows)
+    counts, (xx, yy) = groups.sizes.astype(np.float64), (side.squares.sum(1) for side in (left, right))
+    return LayerSums(counts, left.sums, right.sums, xx, yy, xy, xy.sum(0))
 
 
 def fit(sums: LayerSums, lost: Sequence[int] | Array = ()) -> Fit:
     """The best rotation for all groups but those that are lost."""
     lost = np.asarray(lost, int)
 
-    def kept(by_group: Array) -> Array:  # the many that stay are not copied: they may be gigabytes
-        return np.asarray(by_group.sum(0) - by_group[lost].sum(0))
+    def kept(by_group: Array, total: Array | None = None) -> Array:
+        # those that stay are many, and may be gigabytes
+        return np.asarray((by_group.sum(0) if total is None else total) - by_group[lost].sum(0))
 
     n, x, y = kept(sums.counts), kept(sums.x), kept(sums.y)
     # Σ (x − x̄)(y − ȳ)ᵀ = Σ x yᵀ − (Σ x)(Σ y)ᵀ/n, over the tokens that are kept; v is Vᵀ
-    u, s, v = np.linalg.svd(kept(sums.xy) - np.outer(x, y) / n)
+    u, s, v = np.linalg.svd(kept(sums.xy, sums.total) - np.outer(x, y) / n)
     xx, yy = kept(sums.xx) - x @ x / n, kept(sums.yy) - y @ y / n
     # what rounding leaves in the sums of products of so long vectors
     error = len(s) * np.finfo(np.float64).eps * np.sqrt(np.maximum(xx * yy, 0))
@@ -129,7 +121,7 @@ def uncentred_residual(sums: LayerSums, fitted: Fit, shift_x: Array, shift_y: Ar
     x, y = sums.x.sum(0), sums.y.sum(0)
     xx = sums.xx.sum() + 2 * x @ shift_x + n * shift_x @ shift_x
     yy = sums.yy.sum() + 2 * y @ shift_y + n * shift_y @ shift_y
-    xy = sums.xy.sum(0) + np.outer(shift_x, y) + np.outer(x, shift_y) + n * np.outer(shift_x, shift_y)
+    xy = sums.total + np.outer(shift_x, y) + np.outer(x, shift_y) + n * np.outer(shift_x, shift_y)
     return float((xx + yy - 2 * np.vdot(fitted.rotation, xy)) / yy)
 
 

@@ -19,6 +19,7 @@ FORMAT = "realign-states"
 VERSION = 1
 GAP_BYTES = 16 << 10  # what is read faster than another call of the library takes
 WINDOW_BYTES = 8 << 20  # read at a time of rows with gaps
+PICKED_BYTES = 2 << 20  # read at a time of rows that are put into another order: they stay in the cache
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
@@ -158,9 +159,12 @@ class Picked:
         """Those rows of one layer, in the order given."""
         wanted = np.concatenate([self._rows[part] for part in rows])
         order = np.argsort(wanted, kind="stable")
-        found = self._states.read(layer, runs(wanted[order]))
-        result = np.empty_like(found)
-        result[order] = found
+        result = np.empty((0, self.width))
+        for some in np.array_split(order, -(-len(order) * self.width * 4 // PICKED_BYTES)):
+            found = self._states.read(layer, runs(wanted[some]))
+            if not len(result):
+                result = np.empty((len(wanted), self.width), found.dtype)
+            result[some] = found
         return result
 
 

@@ -1,9 +1,11 @@
 """The measures' products on a GPU (or any device that torch knows)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
-from realign.hrsa.products import Centred, Precision
+from realign.hrsa.products import Features, FeatureSums, Precision
 from realign.hrsa.reading import Array
 
 
@@ -28,31 +30,26 @@ class TorchProducts:
         """Values that are wanted for many products, where these are taken."""
         return self._there(values)
 
-    def feature_sums(self, left: Centred, right: Centred) -> tuple[Array, Array]:
-        """Sums of two layers' linear kernels, by the groups of their tokens."""
-        (groups, p), (_, q) = left.sums.shape, right.sums.shape
-        cross = torch.zeros((groups, p, q), dtype=torch.float64, device=self.device)
-        for (group, x), (_, y) in zip(left, right, strict=True):
+    def feature_sums(self, left: Features, right: Features) -> FeatureSums:
+        """Sums of two layers from C_g = Σ x yᵀ of each group: Σ K_ij L_ij of groups g, h is ⟨C_g, C_h⟩."""
+        (g, p), (_, q) = left.shape, right.shape
+        cross = torch.zeros((g, p, q), dtype=torch.float64, device=self.device)
+        triples = np.zeros((g, g, g))
+        for (group, x, in_left), (_, y, in_right) in zip(left, right, strict=True):
             cross[group] += self._there(x).T @ self._there(y)
+            triples[group] += in_left.T @ in_right
         flat = cross.flatten(1)
-        a, b = (torch.from_numpy(side.sums).to(self.device) for side in (left, right))
-        return self._back(flat @ flat.T), self._back(a @ cross @ b.T)
+        return FeatureSums(self._back(flat @ flat.T), triples, self._back(cross.diagonal(dim1=1, dim2=2)))
 
     def by_dimension(self, left: Array, right: Array) -> Array:
         """Sums over rows by dimension: (layers, rows, d) twice give (layers, layers, d)."""
         by = self._there(left).permute(2, 0, 1) @ self._there(right).permute(2, 1, 0)
         return self._back(by.permute(1, 2, 0))
 
-    def grams(self, first: Array, second: Array) -> torch.Tensor:
-        """Inner products of rows, layer by layer: (layers, a, d) and (layers, b, d) give (layers, a, b)."""
-        return self._there(first) @ self._there(second).transpose(1, 2)
-
-    def gram_sums(self, left: torch.Tensor, right: torch.Tensor) -> tuple[Array, Array, Array]:
-        """Sums of products of two stacks of Gram blocks: across all layers, and each with itself."""
-        across = left.transpose(0, 1) @ right.permute(1, 2, 0)
+    def gram_sums(self, first: Sequence[torch.Tensor], second: Sequence[torch.Tensor]) -> Sequence[Array]:
+        """Sums of products of Gram blocks of all layers: left with right ones, and each with itself."""
+        # (layers, rows of the first block, rows of the second)
+        left, right = (x @ y.transpose(1, 2) for x, y in zip(first, second, strict=True))
+        across = (left.transpose(0, 1) @ right.permute(1, 2, 0)).sum(0, dtype=torch.float64)
         own = [(s * s).sum((1, 2), dtype=torch.float64) for s in (left, right)]
-        return self._back(across.sum(0, dtype=torch.float64)), self._back(own[0]), self._back(own[1])
-
-    def margins(self, grams: torch.Tensor) -> tuple[Array, Array]:
-        """Row sums and column sums of a stack of Gram blocks."""
-        return self._back(grams.sum(2, dtype=torch.float64)), self._back(grams.sum(1, dtype=torch.float64))
+        return [self._back(sums) for sums in (across, *own)]
