@@ -10,12 +10,12 @@ from realign.vectors import search as search_module
 from realign.vectors.exact import pair_scores
 from realign.vectors.rows import Rows, find_distinct
 from realign.vectors.scan import Scan
-from realign.vectors.search import Search, iter_top_k, top_k
+from realign.vectors.search import Search, top_k
 
 METRICS = ("ip", "cosine", "l2")
 
 
-def brute_force(queries, corpus, k, metric, exclude_self=False):
+def brute_force(queries, corpus, k, metric):
     """Every score by the definition, ordered by score and index."""
     q, c = queries.astype(np.float64), corpus.astype(np.float64)
     pairs = -((q[:, None] - c[None]) ** 2) if metric == "l2" else q[:, None] * c[None]
@@ -23,8 +23,6 @@ def brute_force(queries, corpus, k, metric, exclude_self=False):
     if metric == "cosine":
         lengths = np.sqrt((q * q).sum(1))[:, None] * np.sqrt((c * c).sum(1))[None]
         scores = np.divide(scores, lengths, out=np.zeros_like(scores), where=lengths > 0)
-    if exclude_self:
-        np.fill_diagonal(scores, -np.inf)
     order = np.stack([np.lexsort((np.arange(len(c)), -row))[:k] for row in scores])
     return np.take_along_axis(scores, order, 1), order
 
@@ -53,14 +51,12 @@ def points(seed, rows, width, kind):
     metric=st.sampled_from(METRICS),
     query_block=st.integers(1, 200),
     corpus_block=st.integers(1, 200),
-    exclude_self=st.booleans(),
 )
-def test_equals_brute_force(seed, rows, width, k, kind, metric, query_block, corpus_block, exclude_self):
-    corpus = points(seed, rows, width, kind)
-    queries = corpus if exclude_self else points(seed + 1, 17, width, kind)
-    scores, places = top_k(queries, corpus, k, metric, query_block, corpus_block, exclude_self)
-    there = min(k, rows - exclude_self)
-    expected_scores, expected = brute_force(queries, corpus, there, metric, exclude_self)
+def test_equals_brute_force(seed, rows, width, k, kind, metric, query_block, corpus_block):
+    corpus, queries = points(seed, rows, width, kind), points(seed + 1, 17, width, kind)
+    scores, places = top_k(queries, corpus, k, metric, query_block, corpus_block)
+    there = min(k, rows)
+    expected_scores, expected = brute_force(queries, corpus, there, metric)
     np.testing.assert_array_equal(places[:, :there], expected)
     np.testing.assert_array_equal(scores[:, :there], expected_scores)
     assert (places[:, there:] == -1).all()
@@ -143,7 +139,7 @@ def test_takes_what_holds_a_matrix(tmp_path):
 
 def test_blocks_come_in_order_and_whole():
     corpus, queries = points(0, 100, 8, "plain"), points(1, 25, 8, "plain")
-    parts = list(iter_top_k(queries, corpus, 3, query_block=10))
+    parts = list(Search(corpus, 3).run(Rows(queries), query_block=10))
     assert [start for start, _, _ in parts] == [0, 10, 20]
     assert [len(scores) for _, scores, _ in parts] == [10, 10, 5]
 
@@ -160,8 +156,6 @@ def test_says_what_is_wrong():
         top_k(points(0, 3, 5, "plain"), good, 3)
     with pytest.raises(ValueError, match="must be positive"):
         top_k(good, good, 0)
-    with pytest.raises(ValueError, match="exclude_self"):
-        top_k(good[:3], good, 2, exclude_self=True)
 
 
 def test_zero_vectors_have_cosine_zero():

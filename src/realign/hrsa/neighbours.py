@@ -21,11 +21,13 @@ from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
 from realign.hrsa.rows import Rows
 from realign.study.hrsa import NeighboursJob
-from realign.vectors.search import iter_top_k
+from realign.vectors.among import Among
+from realign.vectors.exact import Metric
 
 log = logging.getLogger(__name__)
-METRICS = {"cosine": "cosine", "euclidean": "l2"}
-ROWS = 4096  # queries whose lists are compared at a time
+METRICS: dict[str, Metric] = {"cosine": "cosine", "euclidean": "l2"}
+ROWS = 4096  # tokens whose lists are compared at a time
+TABLE = 1 << 20  # cells of the table of ranks: it stays in a processor's cache
 
 
 def run(job: Job[NeighboursJob]) -> None:
@@ -73,9 +75,7 @@ def nearest(
     width = min(k + spare, len(vectors) - 1)
     fetched = width if same_text else min(width + _longest_text(text_index) - 1, len(vectors) - 1)
     result = np.full((len(vectors), width), -1, np.int64)
-    answers = iter_top_k(vectors, vectors, fetched, METRICS[metric], exclude_self=True)  # type: ignore[arg-type]
-    for start, _, places in answers:
-        rows = slice(start, start + len(places))
+    for rows, places in Among(vectors, fetched, METRICS[metric]).run():
         if not same_text:
             places = _without_own_text(places, text_index[rows], text_index, width)
         result[rows] = places
@@ -144,16 +144,13 @@ def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) 
     """
     shape = groups.count + 1, groups.count
     found = {k: Overlap(groups, {m: np.zeros(shape) for m in MEASURES}) for k in ks}
-    for start, ranks in _ranks(left, right):
-        rows = slice(start, start + len(ranks))
+    for start in range(0, len(left), ROWS):
+        rows = slice(start, start + ROWS)
         own = groups.of_row[rows]
-        places = [side[rows] for side in (left, right)]
-        of_neighbour = [np.where(p >= 0, groups.of_row[p], -1) for p in places]
+        lists = _Lists(left[rows], right[rows], groups)
         for left_out in range(-1, groups.count):
             stay = own != left_out
-            remaining = _Remaining(places, of_neighbour, ranks, left_out)
-            for k in ks:
-                shared, size = remaining.shared(k)
+            for k, (shared, size) in zip(ks, lists.shared(ks, left_out), strict=True):
                 of = {
                     "knn_overlap": shared / np.maximum(2 * size - shared, 1),
                     "mutual_knn": shared / np.maximum(size, 1),
@@ -164,41 +161,58 @@ def compare_lists(left: Array, right: Array, ks: Sequence[int], groups: Groups) 
     return found
 
 
-def _ranks(left: Array, right: Array) -> Iterator[tuple[int, Array]]:
-    """For each left neighbour its rank among the right ones, or -1; some rows at a time."""
-    width = right.shape[1]
-    for start in range(0, len(left), ROWS):
-        mine, theirs = left[start : start + ROWS], right[start : start + ROWS]
+class _Lists:
+    """Both models' neighbour lists of some tokens, to be compared with any group's tokens taken out.
+
+    Small integers, (neighbours, tokens): one instruction then counts for dozens of tokens.
+    """
+
+    def __init__(self, left: Array, right: Array, groups: Groups):
+        widest = max(left.shape[1], right.shape[1])
+        self._kind = np.min_scalar_type(widest + 1)
+        group_of = np.append(groups.of_row, groups.count).astype(np.min_scalar_type(groups.count))
+        self._none = groups.count  # the group of what is no neighbour, -1, which is the last of these
+        self._groups = [group_of[side].T.copy() for side in (left, right)]
+        # for each left neighbour its rank from 0 in the right list, or a number above all ranks
+        self._ranks = _ranks(left, right, len(groups.of_row), self._kind).T.copy()
+
+    def shared(self, ks: Sequence[int], left_out: int) -> Iterator[tuple[Array, Array]]:
+        """For each k how many of the first k neighbours are shared, and how many there are to share."""
+        stays = [(side != left_out) & (side != self._none) for side in self._groups]
+        # how many remain up to each: the first k that remain are those with at most k
+        left, right = (_counts(side.view(np.uint8), self._kind) for side in stays)
+        most = np.minimum(left[-1], right[-1])
+        ranks = np.where(stays[0], self._ranks, self._kind.type(np.iinfo(self._kind).max))
+        for k in ks:
+            size = np.minimum(k, most).astype(self._kind)
+            reach = (right <= size).view(np.uint8).sum(0, dtype=self._kind)  # right ranks below are in
+            both = (left <= size) & (ranks < reach)
+            yield both.view(np.uint8).sum(0, dtype=self._kind).astype(np.int64), size.astype(np.int64)
+
+
+def _counts(stays: Array, kind: np.dtype[Any]) -> Array:
+    """Sums of rows so far; numpy's own `cumsum` goes down one column after the other."""
+    counts = stays.astype(kind)
+    for row in range(1, len(counts)):
+        counts[row] += counts[row - 1]
+    return counts
+
+
+def _ranks(left: Array, right: Array, tokens: int, kind: np.dtype[Any]) -> Array:
+    """For each left neighbour its rank among the right ones, or the greatest number: (tokens, neighbours)."""
+    none = np.iinfo(kind).max
+    ranks = np.empty(left.shape, kind)
+    # one cell for each token and each that could be its neighbour, the last for what is none
+    step = max(1, TABLE // tokens)
+    table = np.full((step, tokens + 1), none, kind)
+    for start in range(0, len(left), step):
+        mine, theirs = left[start : start + step], right[start : start + step]
         rows = np.arange(len(mine))[:, None]
-        order = np.argsort(theirs, axis=1, kind="stable")
-        # one sorted list for all rows: a row's offset keeps its places apart from the others'
-        step = max(int(left.max()), int(right.max())) + 2
-        keys = (np.take_along_axis(theirs, order, 1) + 1 + rows * step).ravel()
-        wanted = (mine + 1 + rows * step).ravel()
-        at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        hit = (keys[at] == wanted).reshape(mine.shape) & (mine >= 0)
-        ranks = order.ravel()[at].reshape(mine.shape)
-        yield start, np.where(hit, ranks, -1).astype(np.int32) if width else np.full(mine.shape, -1)
-
-
-class _Remaining:
-    """Neighbour lists of some tokens with a group's tokens taken out, and where each now stands."""
-
-    def __init__(self, places: list[Array], of_neighbour: list[Array], ranks: Array, left_out: int):
-        kept = [(p >= 0) & (g != left_out) for p, g in zip(places, of_neighbour, strict=True)]
-        # 1 for the first that remains
-        mine, theirs = (np.cumsum(stays, axis=1, dtype=np.int32) for stays in kept)
-        self._most = np.minimum(mine[:, -1], theirs[:, -1])
-        found = kept[0] & (ranks >= 0)
-        self._row, column = np.nonzero(found)
-        of_theirs = theirs[self._row, ranks[self._row, column]]
-        self._needed = np.maximum(mine[self._row, column], of_theirs)  # the k from which both hold it
-
-    def shared(self, k: int) -> tuple[Array, Array]:
-        """How many of the first k neighbours are shared, and how many there are to share."""
-        size = np.minimum(k, self._most)
-        both = self._row[self._needed <= size[self._row]]
-        return np.bincount(both, minlength=len(size)), size
+        table[rows, theirs] = np.arange(right.shape[1], dtype=kind)
+        table[:, -1] = none
+        ranks[start : start + step] = table[rows, mine]
+        table[rows, theirs] = none
+    return ranks
 
 
 def _add(

@@ -20,6 +20,7 @@ from realign.vectors.rows import Floats, Rows
 # are never seen (Higham and Mary 2019, "A new approach to probabilistic rounding error analysis").
 DEVIATIONS = 8.0
 UNIT = {torch.bfloat16: 2.0**-8, torch.float32: 2.0**-24, torch.float64: 2.0**-53}
+LONGEST = 1e18  # rows longer than this have products that float32 cannot hold
 # Rows of a tile that lie a power of two apart fall into the same few lines of a processor's cache,
 # and the product then takes half as long again; some values that nobody reads keep them apart.
 PADDING = 16

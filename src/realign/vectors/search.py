@@ -11,14 +11,17 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from realign.vectors.exact import Metric, best_first, pair_scores
 from realign.vectors.rows import Distinct, Floats, Matrix, Places, Rows, find_distinct
-from realign.vectors.scan import Found, Scan, fast_precision, full_precision
+from realign.vectors.scan import LONGEST, Found, Scan, fast_precision, full_precision
 
+Turn = TypeVar("Turn")
+Result = TypeVar("Result")
 QUERY_BLOCK = 1024
 CORPUS_BLOCK = 16384
 # Where queries are few, threads get smaller blocks than that, but none smaller than this.
@@ -40,43 +43,22 @@ def top_k(
     metric: Metric = "ip",
     query_block: int = QUERY_BLOCK,
     corpus_block: int = CORPUS_BLOCK,
-    exclude_self: bool = False,
     device: str | torch.device | Sequence[str | torch.device] | None = None,
     keep_gb: float | None = None,
 ) -> tuple[Floats, Places]:
     """The k nearest rows of the corpus for each query: scores (float64) and indices, nearest first.
 
     Larger scores are closer: the inner product (`ip`), the `cosine`, or the negated squared
-    distance (`l2`); equal scores are ordered by index. `exclude_self` leaves out row i for query i
-    (the queries are then the corpus). Takes numpy arrays, memory maps and torch tensors. Where the
-    corpus has fewer than k rows to offer, index -1 and score -inf fill the row.
+    distance (`l2`); equal scores are ordered by index. Takes numpy arrays, memory maps and torch
+    tensors. Where the corpus has fewer than k rows to offer, index -1 and score -inf fill the row.
     """
-    parts = iter_top_k(queries, corpus, k, metric, query_block, corpus_block, exclude_self, device, keep_gb)
+    search = Search(corpus, k, metric, corpus_block, device, keep_gb)
     scores = np.empty((len(queries), k))
     places = np.empty((len(queries), k), np.int64)
-    for start, part_scores, part_places in parts:
+    for start, part_scores, part_places in search.run(Rows(queries, "queries"), query_block):
         scores[start : start + len(part_scores)] = part_scores
         places[start : start + len(part_places)] = part_places
     return scores, places
-
-
-def iter_top_k(
-    queries: Matrix,
-    corpus: Matrix,
-    k: int,
-    metric: Metric = "ip",
-    query_block: int = QUERY_BLOCK,
-    corpus_block: int = CORPUS_BLOCK,
-    exclude_self: bool = False,
-    device: str | torch.device | Sequence[str | torch.device] | None = None,
-    keep_gb: float | None = None,
-) -> Iterator[tuple[int, Floats, Places]]:
-    """`top_k` block by block, for answers that should not be held whole: (first query, scores, indices)."""
-    search = Search(corpus, k, metric, corpus_block, device, keep_gb)
-    wanted = Rows(queries, "queries")
-    if exclude_self and len(wanted) != len(search.rows):
-        raise ValueError("exclude_self needs the queries to be the corpus, row by row")
-    yield from search.run(wanted, query_block, exclude_self)
 
 
 class Search:
@@ -105,9 +87,7 @@ class Search:
             for d in _devices(device)
         ]
 
-    def run(
-        self, queries: Rows, query_block: int = QUERY_BLOCK, exclude_self: bool = False
-    ) -> Iterator[tuple[int, Floats, Places]]:
+    def run(self, queries: Rows, query_block: int = QUERY_BLOCK) -> Iterator[tuple[int, Floats, Places]]:
         """Answers for blocks of queries, in order: (first query, scores, indices)."""
         if query_block < 1:
             raise ValueError(f"the block sizes must be positive, got query_block={query_block}")
@@ -123,11 +103,11 @@ class Search:
         def answer(turn: int) -> tuple[Floats, Places]:
             which = slice(starts[turn], min(starts[turn] + block, len(queries)))
             worker = self.workers[turn % len(self.workers)]
-            return worker.answer(queries.read(which), norms[which], starts[turn], exclude_self)
+            return worker.answer(queries.read(which), norms[which])
 
         for first in range(0, len(starts), ROUND * threads):
             turns = range(first, min(first + ROUND * threads, len(starts)))
-            for turn, (scores, places) in zip(turns, _in_threads(answer, turns, threads), strict=True):
+            for turn, (scores, places) in zip(turns, in_threads(answer, turns, threads), strict=True):
                 yield starts[turn], scores, places
 
     def _threads(self) -> int:
@@ -149,14 +129,13 @@ class _Worker:
     _given_up: set[torch.dtype] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, queries: Floats, norms: Floats, first: int, exclude_self: bool) -> tuple[Floats, Places]:
+    def answer(self, queries: Floats, norms: Floats) -> tuple[Floats, Places]:
         """The exact answer for one block of queries."""
-        k = self.search.k
-        # One more, since a query's own place is taken out of the answer only at the end.
-        wanted = min(k + exclude_self, len(self.search.once))
+        wanted = min(self.search.k, len(self.search.once))
         scores, places = np.empty((len(queries), wanted)), np.empty((len(queries), wanted), np.int64)
         open_ = np.arange(len(queries))
-        for precision, width in self._ladder(wanted):
+        longest = max(norms.max(initial=0), self.search.norms.max(initial=0))
+        for precision, width in self._ladder(wanted, longest):
             if precision in self._given_up or not len(open_):
                 continue
             found = self._scan(precision).search(queries[open_], norms[open_], width)
@@ -166,14 +145,17 @@ class _Worker:
             open_ = open_[~proved]
         for row in map(int, open_):
             scores[row], places[row] = self._exhaust(queries[row], norms[row], wanted)
-        return _expand(self.search.distinct, scores, places, k, first if exclude_self else None)
+        return expand(self.search.distinct, scores, places, self.search.k)
 
-    def _ladder(self, wanted: int) -> Iterator[tuple[torch.dtype, int]]:
+    def _ladder(self, wanted: int, longest: float) -> Iterator[tuple[torch.dtype, int]]:
         """Precisions to try, coarse to fine, and how many candidates to keep at each.
 
         More than are wanted, so that what is left out is provably worse: the coarser, the more. What
         float32 does not prove are many near ties, and float64 needs room for those.
         """
+        if longest >= LONGEST:
+            yield torch.float64, 4 * wanted + 64
+            return
         if self.search.metric != "l2":  # whose squares lose too much in low precision
             fast = fast_precision(self.device)
             if fast != torch.float32:
@@ -238,31 +220,31 @@ class _Worker:
         return scores, places
 
 
-def _expand(
-    distinct: Distinct, scores: Floats, places: Places, k: int, first: int | None
+def expand(
+    distinct: Distinct, scores: Floats, places: Places, k: int, own: Places | None = None
 ) -> tuple[Floats, Places]:
     """From distinct rows to all rows: each with every place it occurs at.
 
-    Where the queries are the corpus and begin at its row `first`, each is without its own place.
+    Where the queries are rows of the corpus, each is without its `own` place.
     """
     all_scores = np.full((len(scores), k), -np.inf)
     all_places = np.full((len(scores), k), -1, np.int64)
     if not distinct.repeats:
-        if first is not None:
-            own = places == np.arange(first, first + len(places))[:, None]
-            own[~own.any(axis=1), -1] = True  # what is farthest goes where the own place is not there
-            scores, places = (a[~own].reshape(len(a), -1) for a in (scores, places))
+        if own is not None:
+            out = places == own[:, None]
+            out[~out.any(axis=1), -1] = True  # what is farthest goes where the own place is not there
+            scores, places = (a[~out].reshape(len(a), -1) for a in (scores, places))
         all_scores[:, : scores.shape[1]], all_places[:, : scores.shape[1]] = scores, places
         return all_scores, all_places
-    held = k + (first is not None)
+    held = k + (own is not None)
     # what is farther than the first so many places is not in the answer
     counts = np.minimum(distinct.starts[places + 1] - distinct.starts[places], held)
     last = np.minimum((np.cumsum(counts, axis=1) < held).sum(axis=1), scores.shape[1] - 1)
     near = scores >= np.take_along_axis(scores, last[:, None], axis=1)
     members, owner = distinct.members(places[near], held)
     row, worth = np.nonzero(near)[0][owner], scores[near][owner]
-    if first is not None:
-        others = members != first + row
+    if own is not None:
+        others = members != own[row]
         row, worth, members = row[others], worth[others], members[others]
     order = np.lexsort((members, -worth, row))
     row, worth, members = row[order], worth[order], members[order]
@@ -273,15 +255,13 @@ def _expand(
     return all_scores, all_places
 
 
-def _in_threads(
-    task: Callable[[int], tuple[Floats, Places]], turns: Sequence[int], threads: int
-) -> list[tuple[Floats, Places]]:
+def in_threads(task: Callable[[Turn], Result], turns: Sequence[Turn], threads: int) -> list[Result]:
     """A task's results in order: each thread takes turns of its own, and multiplies alone.
 
     Threads that shared every product would wait for the slowest of them at each step.
     """
     with full_precision():
-        if min(threads, len(turns)) == 1:
+        if min(threads, len(turns)) <= 1:
             return list(map(task, turns))
         before = torch.get_num_threads()
         try:
