@@ -173,16 +173,47 @@ def test_claims_of_a_preset_read_its_rows():
     assert (finding.verdict, finding.estimate.value) == (FAILS, 0.8)
 
 
-def test_floors_are_compared_with_and_told():
-    claim = Claim(
-        says="s", tests=(ClaimTest(statistic="level", stage="embedder", measure="cka", rule="below_floor"),)
-    )
-    own = measure(0.8, stage="embedder", seed_left=0.0)
-    floor = measure(0.9, stage="embedder", pair="base-seeds", kind="control", seed_left=0.0)
-    assert verdict_on(claim, Told(measures=[own, floor])) == HOLDS
-    assert verdict_on(claim, Told(measures=[own | {"value": 0.9}, floor])) == UNDECIDED
-    asked = JudgeClaims(study="s", claims={"x": claim}, pairs=(PAIR,), view=View(corpora=("c",)))
-    assert judge(asked, Told(measures=[own, floor]))["x"][0].facts["floor"] == pytest.approx(0.9)
+BELOW_FLOOR = Claim(
+    says="s", tests=(ClaimTest(statistic="level", stage="embedder", measure="cka", rule="below_floor"),)
+)
+
+
+def of_seeds(pair: str, values: dict[tuple[int, int], float], **more):
+    about = {"pair": pair, "stage": "embedder", "half": 0.004} | more
+    return [measure(v, seed_left=float(i), seed_right=float(j), **about) for (i, j), v in values.items()]
+
+
+def trained_thrice(across: float, floor: float, same: float = 0.76):
+    """Comparisons of a pair with three seeds; those with the same seed share their batches."""
+    own = {(i, i): same for i in range(3)}
+    crossed = {(i, j): across + 0.002 * (i - j) for i in range(3) for j in range(3) if i != j}
+    seeds = {(0, 1): floor, (0, 2): floor + 0.003, (1, 2): floor - 0.002}
+    control = {"kind": "control"}
+    return [
+        *of_seeds(PAIR.name, own), *of_seeds(f"{PAIR.name}-crossed", crossed, **control),
+        *of_seeds("base-seeds", seeds, **control), *of_seeds("tuned-seeds", seeds, **control),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("across", "verdict"), [(0.45, HOLDS), (0.5, UNDECIDED), (0.55, FAILS)])
+def test_a_pair_is_compared_across_seeds_with_the_floor_of_two_seeds(across, verdict):
+    """What the pair shares in batches lifts its comparisons of one seed far above the floor, and is no evidence."""
+    rows = trained_thrice(across, floor=0.5)
+    assert verdict_on(BELOW_FLOOR, Told(measures=rows)) == verdict
+    asked = JudgeClaims(study="s", claims={"x": BELOW_FLOOR}, pairs=(PAIR,), view=View(corpora=("c",)))
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert finding.estimate.value == pytest.approx(across - 0.5 - 0.001 / 3)
+    assert finding.facts["across_seeds"] == pytest.approx(across)
+    assert finding.facts["floor"] == pytest.approx(0.5 + 0.001 / 3)
+    assert finding.facts["seeds"] == 3
+
+
+def test_a_floor_is_not_held_against_a_pair_that_shares_its_batches():
+    rows = [row for row in trained_thrice(0.45, floor=0.5) if "crossed" not in row["pair"]]
+    asked = JudgeClaims(study="s", claims={"x": BELOW_FLOOR}, pairs=(PAIR,), view=View(corpora=("c",)))
+    (finding,) = judge(asked, Told(measures=rows))["x"]
+    assert finding.verdict == UNDECIDED
+    assert "not compared across seeds" in finding.facts["why"]
 
 
 def trajectory(start: float, then: float, end: float):

@@ -1,5 +1,7 @@
 """Which measures a study makes, and what each of its jobs is told."""
 
+from itertools import permutations
+
 import pytest
 
 from realign.plan.comparisons import comparisons
@@ -51,9 +53,23 @@ def test_checkpoints_and_controls_use_the_main_corpus():
 
 def test_every_floor_is_there():
     controls = {c.tags: c for c in comparisons(study()) if c.kind == "control"}
-    assert set(controls) == {("untrained",), ("shuffled",), ("rotated",), ("seeds",)}
+    assert set(controls) == {("untrained",), ("shuffled",), ("rotated",), ("seeds",), ("crossed",)}
     assert controls["shuffled",].name == "base--vs--shuffled"
     assert controls["shuffled",].models == ("base", "base")
+
+
+def test_seeds_are_crossed_for_the_measures_that_claims_judge_against_their_noise():
+    s = study(study={"name": "made", "seeds": [0, 1, 2]})
+    crossed = files(s, pair="base--vs--rl-crossed")
+    assert {(u.path.split("/")[1], u.family, u.kind) for u in crossed} == {
+        (f"base+full+s{i}--vs--rl+full+s{j}", "neighbours", "control") for i, j in permutations(range(3), 2)
+    }
+    within = {u.path.split("/")[1]: set() for u in files(s, pair="base-seeds")}
+    for unit in files(s, pair="base-seeds"):
+        within[unit.path.split("/")[1]].add(unit.family)
+    assert within.pop("base+full+s0--vs--base+full+s1") > {"linear", "neighbours"}
+    assert within == {f"base+full+s{i}--vs--base+full+s2": {"neighbours"} for i in (0, 1)}
+    assert files(study(claims={"paper": False}), pair="base--vs--rl-crossed") == []
 
 
 def test_each_unit_has_a_path_and_a_context_of_its_own():

@@ -1,3 +1,5 @@
+from itertools import combinations, permutations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from realign.results.statistics import (
     Estimate,
+    beyond_seeds,
     crossed_mean,
     from_interval,
     holm,
@@ -162,6 +165,36 @@ def test_more_seeds_do_not_shrink_the_error_of_the_texts():
     same = over_seeds([one, one, one])
     assert same.error == pytest.approx(0.02)
     assert over_seeds([Estimate(0.4, 0.02), Estimate(0.6, 0.02)]).error > 0.05
+
+
+def trainings(random, seeds: int, apart: float):
+    """Overlaps of two backbones' trainings: each training moves all of its comparisons, and each pair its own."""
+    names = [(side, seed) for side in "LR" for seed in range(seeds)]
+    moves = dict(zip(names, random.normal(0, 0.02, len(names)), strict=True))
+
+    def overlap(one, other):
+        mean = 0.5 - apart * (one[0] != other[0])
+        return Estimate(mean + moves[one] + moves[other] + random.normal(0, 0.01), 0.0)
+
+    across = {(i, j): overlap(("L", i), ("R", j)) for i, j in permutations(range(seeds), 2)}
+    within = ({(i, j): overlap((s, i), (s, j)) for i, j in combinations(range(seeds), 2)} for s in "LR")
+    return across, *within
+
+
+@pytest.mark.parametrize(("seeds", "found"), [(2, 0.15), (3, 0.7), (5, 0.99)])
+def test_seeds_tell_a_change_from_their_own_noise_and_seldom_find_one_where_there_is_none(seeds, found):
+    random = np.random.default_rng(seeds)
+    none = [beyond_seeds(*trainings(random, seeds, 0.0)).p_below(0) < 0.05 for _ in range(1000)]
+    assert np.mean(none) <= 0.05
+    there = [beyond_seeds(*trainings(random, seeds, 0.05)).p_below(0) < 0.05 for _ in range(300)]
+    assert np.mean(there) >= found
+
+
+def test_seeds_without_all_of_their_comparisons_tell_nothing():
+    across, left, right = trainings(np.random.default_rng(0), 3, 0.05)
+    del across[0, 1]
+    assert np.isnan(beyond_seeds(across, left, right).value)
+    assert np.isnan(beyond_seeds({}, {}, {}).value)
 
 
 def test_a_random_rotations_entropy_is_its_mean_over_haar_draws():

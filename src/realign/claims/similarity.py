@@ -8,10 +8,10 @@ import pandas as pd
 
 from realign.claims.findings import Evidence, Finding, on_embedders
 from realign.measures.table import MEASURES
-from realign.results.controls import two_seeds
+from realign.results.controls import across_seeds, two_seeds
 from realign.results.estimates import number_of, row_estimates
 from realign.results.probe import of_probe_corpus, with_probe_corpus
-from realign.results.statistics import UNKNOWN, Estimate, over_seeds
+from realign.results.statistics import UNKNOWN, BySeeds, Estimate, beyond_seeds, over_seeds
 from realign.results.tidy import pick
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
@@ -25,12 +25,31 @@ def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
         estimate = _read(evidence, test, rows)
         facts = _sinks(evidence, test, rows, pair=pair.name, **about)
         if test.rule.endswith("_floor"):
-            floors = two_seeds(_rows(evidence, test, **about), pair)
-            floor = over_seeds([_read(evidence, test, own) for _, own in floors.groupby("pair", sort=True)])
-            facts |= {"floor": floor.value, "floor_interval": list(floor.interval()), "level": estimate.value}
-            rows = pd.concat([rows, floors])
-            estimate = estimate - floor if np.isfinite([estimate.value, floor.value]).all() else UNKNOWN
+            estimate, rows, more = _beyond_seeds(evidence, test, pair, about)
+            facts |= more
         yield _finding(test, pair, f"{title_of(test)}, {test.stage}s, {attention}", estimate, rows, facts)
+
+
+def _beyond_seeds(
+    evidence: Evidence, test: ClaimTest, pair: PairEntry, about: dict[str, Any]
+) -> tuple[Estimate, pd.DataFrame, dict[str, Any]]:
+    """A pair's comparisons across seeds beside those of two seeds of one side: neither share batches."""
+    rows = _rows(evidence, test, **about)
+    floors = two_seeds(rows, pair)
+    parts = [
+        across_seeds(rows, pair),
+        *(floors[floors["pair"] == f"{s}-seeds"] for s in (pair.left, pair.right)),
+    ]
+    crossed, left, right = (_by_seeds(evidence, test, part) for part in parts)
+    facts: dict[str, Any] = {
+        "across_seeds": over_seeds(list(crossed.values())).value,
+        "floor": over_seeds([*left.values(), *right.values()]).value,
+        "seeds": len({seed for seeds in crossed for seed in seeds}),
+    }
+    found = beyond_seeds(crossed, left, right)
+    if len(rows) and not np.isfinite(found.value):
+        facts["why"] = "the pair's sides were not compared across seeds, as two seeds of one side are"
+    return found, pd.concat(parts), facts
 
 
 def change(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
@@ -156,13 +175,16 @@ def _rows(evidence: Evidence, test: ClaimTest, **equal: Any) -> pd.DataFrame:
 
 def _read(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame) -> Estimate:
     """The measure's number over seeds, from rows of one comparison and corpus."""
+    return over_seeds(list(_by_seeds(evidence, test, rows).values()))
+
+
+def _by_seeds(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame) -> BySeeds:
+    """The measure's number by the seeds of both sides."""
     view = evidence.asked.view
-    return over_seeds(
-        [
-            number_of(own, test.measure, view.preset, view.first_layer)
-            for _, own in rows.groupby("seed_left", sort=True, dropna=False)
-        ]
-    )
+    return {
+        seeds: number_of(own, test.measure, view.preset, view.first_layer)
+        for seeds, own in rows.groupby(["seed_left", "seed_right"], sort=True, dropna=False)
+    }
 
 
 def _sinks(evidence: Evidence, test: ClaimTest, rows: pd.DataFrame, **about: Any) -> dict[str, Any]:

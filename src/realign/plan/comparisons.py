@@ -4,8 +4,8 @@ The workflow's targets and the description of the tidy results both come from he
 planned and what is drawn cannot differ.
 """
 
-from collections.abc import Iterator
-from itertools import product
+from collections.abc import Iterator, Sequence
+from itertools import chain, combinations, permutations, product
 
 from realign.names import EmbedderId
 from realign.plan.targets import embedded_backbones, seeds_of, trains
@@ -18,8 +18,12 @@ from realign.study.study import Study
 
 def comparisons(study: Study) -> list[Comparison]:
     """Every comparison that a study makes any measure of, in a fixed order."""
-    planned = (*_backbones(study), *_floors(study), *_embedders(study), *_checkpoints(study), *_seeds(study))
-    with_files = (c.model_copy(update={"files": _files(study, c)}) for c in planned)
+    whole = (*_backbones(study), *_floors(study), *_embedders(study), *_checkpoints(study), *_seeds(study))
+    planned = product(whole, [study.hrsa.families]), product(_across_seeds(study), [_judged_by_seeds(study)])
+    with_files = (
+        comparison.model_copy(update={"files": _files(study, comparison, families)})
+        for comparison, families in chain(*planned)
+    )
     return [c for c in with_files if c.files]
 
 
@@ -28,7 +32,7 @@ def measured_corpora(study: Study) -> list[str]:
     return list(study.hrsa.corpora or study.text.probes)
 
 
-def _files(study: Study, comparison: Comparison) -> tuple[str, ...]:
+def _files(study: Study, comparison: Comparison, chosen: Sequence[str]) -> tuple[str, ...]:
     """A comparison's files: corpus × attention mode × family, as far as a family has corpora and modes.
 
     Backbones are compared on all corpora in all asked attention modes, embedders on all corpora in
@@ -40,7 +44,7 @@ def _files(study: Study, comparison: Comparison) -> tuple[str, ...]:
         modes = (study.embedder.attention,)
     elif not whole:
         modes = modes[:1]
-    families = [FAMILIES[name] for name in study.hrsa.families]
+    families = [FAMILIES[name] for name in chosen]
     served = [
         family.file(corpus, attention)
         for corpus, attention in product((corpora if whole else corpora[:1]) or [""], modes)
@@ -106,20 +110,51 @@ def _trained(pair: Pair, recipe: str, seed: int, step: int | None = None) -> Com
     )  # fmt: skip
 
 
-def _trainings(study: Study) -> Iterator[tuple[Pair, str, int]]:
-    """Each pair, recipe and seed that embedders of both sides are trained with."""
+def _trained_pairs(study: Study) -> Iterator[tuple[Pair, str]]:
+    """Each pair and recipe that embedders of both sides are trained with."""
     for pair, recipe in product(study.pairs, study.recipes):
         if pair.embed and all(trains(study, recipe, side) for side in (pair.left, pair.right)):
-            yield from ((pair, recipe, seed) for seed in seeds_of(study, recipe))
+            yield pair, recipe
+
+
+def _trainings(study: Study) -> Iterator[tuple[Pair, str, int]]:
+    """The same with each seed."""
+    for pair, recipe in _trained_pairs(study):
+        yield from ((pair, recipe, seed) for seed in seeds_of(study, recipe))
 
 
 def _seeds(study: Study) -> Iterator[Comparison]:
     """The floor of training noise: one backbone, two contrastive seeds."""
     for recipe, backbone in product(study.recipes, embedded_backbones(study)):
-        seeds = seeds_of(study, recipe)[:2]
-        if len(seeds) == 2 and trains(study, recipe, backbone):
-            left, right = (str(EmbedderId(backbone, recipe, seed)) for seed in seeds)
-            yield Comparison(
-                left=left, right=right, stage="embedder", pair=f"{backbone}-seeds", kind="control",
-                tags=("seeds",), recipe=recipe, seed_left=seeds[0], seed_right=seeds[1],
-            )  # fmt: skip
+        if trains(study, recipe, backbone):
+            for seeds in combinations(seeds_of(study, recipe)[:2], 2):
+                yield _noise(f"{backbone}-seeds", "seeds", (backbone, backbone), recipe, seeds)
+
+
+def _across_seeds(study: Study) -> Iterator[Comparison]:
+    """What the noise of seeds is told from: a backbone's further seeds, and each pair's sides across seeds.
+
+    Trained with different seeds, the sides of a pair share no batches, as two seeds of one side do not.
+    """
+    for recipe, backbone in product(study.recipes, embedded_backbones(study)):
+        if trains(study, recipe, backbone):
+            for seeds in list(combinations(seeds_of(study, recipe), 2))[1:]:
+                yield _noise(f"{backbone}-seeds", "seeds", (backbone, backbone), recipe, seeds)
+    for pair, recipe in _trained_pairs(study):
+        for seeds in permutations(seeds_of(study, recipe), 2):
+            yield _noise(f"{pair.name}-crossed", "crossed", (pair.left, pair.right), recipe, seeds)
+
+
+def _noise(name: str, tag: str, sides: tuple[str, str], recipe: str, seeds: tuple[int, ...]) -> Comparison:
+    left, right = (str(EmbedderId(side, recipe, seed)) for side, seed in zip(sides, seeds, strict=True))
+    return Comparison(
+        left=left, right=right, stage="embedder", pair=name, kind="control", tags=(tag,), recipe=recipe,
+        seed_left=seeds[0], seed_right=seeds[1],
+    )  # fmt: skip
+
+
+def _judged_by_seeds(study: Study) -> list[str]:
+    """The families of the measures that claims judge against the noise of seeds."""
+    tests = [test for claim in study.claims.all().values() for test in claim.tests]
+    judged = {test.family for test in tests if test.rule.endswith("_floor")}
+    return [name for name in study.hrsa.families if name in judged]

@@ -6,11 +6,10 @@ and the other from an archive.
 
 from collections.abc import Iterable
 
-from realign.measures.table import MEASURES
 from realign.names import EmbedderId, is_embedder
 from realign.results.catalogue import PLATES
 from realign.results.plates import Needs, Plate
-from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, ClaimTest
+from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.families import FAMILIES
@@ -192,7 +191,7 @@ def claims_parts(description: Description) -> list[Part]:
     job = claims_settings(description)
     tests = [test for claim in job.claims.values() for test in claim.tests]
     recipe, lifts = job.view.recipe, any(test.statistic == "lift" for test in tests)
-    families = {family_of(test) for test in tests}
+    families = {test.family for test in tests}
     return [
         p
         for p in description.parts
@@ -200,13 +199,6 @@ def claims_parts(description: Description) -> list[Part]:
         or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
         or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
     ]
-
-
-def family_of(test: ClaimTest) -> str:
-    """The family whose measures a test reads; none for tests of scores."""
-    if test.statistic == "readout_gap":
-        return MEASURES["probe"].family
-    return MEASURES[test.measure].family if test.measure else ""
 
 
 def _pooled_or_trained(part: Part, recipe: str) -> bool:

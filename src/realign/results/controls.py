@@ -11,6 +11,11 @@ def two_seeds(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
     return pick(measures, kind="control", pair=[f"{pair.left}-seeds", f"{pair.right}-seeds"])
 
 
+def across_seeds(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
+    """Embedders of the pair's two sides that were trained with different contrastive seeds."""
+    return pick(measures, kind="control", pair=f"{pair.name}-crossed")
+
+
 def random_weights(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
     """The base beside random weights of its shape."""
     untrained = measures["pair"].str.startswith(f"{pair.left}--vs--") & (measures["kind"] == "control")

@@ -1,13 +1,11 @@
 """From rows of measures to estimates: value, standard error, degrees of freedom."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from realign.measures.table import MEASURES
 from realign.results.columns import PUBLISHED
-from realign.results.statistics import UNKNOWN, Estimate, from_interval, over_seeds
+from realign.results.statistics import Estimate, from_interval, moving_together, over_seeds
 from realign.results.tidy import of_preset, pick, readings
 
 
@@ -19,14 +17,6 @@ def row_estimates(rows: pd.DataFrame, bounds: tuple[float, float] = (-np.inf, np
         else from_interval(r.value, r.ci_low, r.ci_high, bounds)
         for r in rows[["value", "ci_low", "ci_high", "se", "df"]].astype(float).itertuples()
     ]
-
-
-def moving_together(estimates: Sequence[Estimate]) -> Estimate:
-    """The mean of estimates, as wide as if their errors moved together, which is never too narrow."""
-    if not estimates:
-        return UNKNOWN
-    value, error = (float(np.mean([getattr(e, name) for e in estimates])) for name in ("value", "error"))
-    return Estimate(value, error, min(e.freedom for e in estimates))
 
 
 def of_whole(frame: pd.DataFrame, measure: str, statistic: str) -> dict[str, float]:

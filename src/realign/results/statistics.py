@@ -5,8 +5,9 @@ Differences come as a table of tasks by seeds. Both are treated as drawn from a 
 this is the t-test over tasks, with one task the t-test over seeds.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations, permutations
 
 import numpy as np
 from scipy.special import digamma, stdtr, stdtrit  # scipy.stats takes a second to import
@@ -77,6 +78,14 @@ def mean_of(values: Sequence[float] | np.ndarray) -> Estimate:
     if len(values) == 1:
         return Estimate(float(values[0]), np.inf)
     return Estimate(float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))), len(values) - 1)
+
+
+def moving_together(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of estimates, as wide as if their errors moved together, which is never too narrow."""
+    if not estimates:
+        return UNKNOWN
+    value, error = (float(np.mean([getattr(e, name) for e in estimates])) for name in ("value", "error"))
+    return Estimate(value, error, min(e.freedom for e in estimates))
 
 
 def mean_of_strata(estimates: Sequence[Estimate]) -> Estimate:
@@ -161,14 +170,51 @@ def over_seeds(estimates: Sequence[Estimate]) -> Estimate:
     known = [e for e in estimates if np.isfinite(e.value)]
     if len(known) < 2:
         return known[0] if known else UNKNOWN
-    between = mean_of([e.value for e in known])
     within = float(np.sqrt(np.mean([e.error**2 for e in known])))
-    if not np.isfinite(within):
-        return between
-    variance = within**2 + between.error**2
-    below = within**4 / min(e.freedom for e in known) + between.error**4 / between.freedom
-    freedom = variance**2 / below if below else np.inf
-    return Estimate(between.value, float(np.sqrt(variance)), freedom)
+    texts = Estimate(0.0, within, min(e.freedom for e in known))
+    return _with_error_of(mean_of([e.value for e in known]), texts)
+
+
+BySeeds = Mapping[tuple[int, int], Estimate]  # comparisons by the seeds of their left and right sides
+
+
+def beyond_seeds(across: BySeeds, left: BySeeds, right: BySeeds) -> Estimate:
+    """How far comparisons of L with R across seeds lie from those of L, or R, with itself.
+
+    For two seeds i < j,
+
+        h_ij = ½ (d(L_i, R_j) + d(L_j, R_i)) − ½ (d(L_i, L_j) + d(R_i, R_j))
+
+    holds each training once on either side of the minus, so what a training adds to all of its comparisons
+    cancels. The value is the mean of h over pairs of seeds. Its error over seeds is the jackknife's, which
+    leaves out each seed. Two seeds give one h: its error is then read from how far the two comparisons on
+    either side of the minus lie apart, as if all four were independent, which is too wide. The texts' error
+    is added.
+    """
+    seeds = sorted({seed for pair in left for seed in pair})
+    pairs = list(combinations(seeds, 2))
+    if not pairs or not ({*pairs} <= {*left} & {*right} and {*permutations(seeds, 2)} <= {*across}):
+        return UNKNOWN
+    crossed = np.array([[across[i, j].value, across[j, i].value] for i, j in pairs])
+    within = np.array([[left[pair].value, right[pair].value] for pair in pairs])
+    h = crossed.mean(1) - within.mean(1)
+    if len(seeds) == 2:
+        noise = mean_of(crossed[0]) - mean_of(within[0])
+    else:
+        without = np.array(
+            [np.mean([v for pair, v in zip(pairs, h, strict=True) if s not in pair]) for s in seeds]
+        )
+        noise = Estimate(h.mean(), np.sqrt((len(seeds) - 1) * without.var()), len(seeds) - 1)
+    sides = (
+        [across[pair] for pair in permutations(seeds, 2)],
+        [e for pair in pairs for e in (left[pair], right[pair])],
+    )
+    return _with_error_of(noise, moving_together(sides[0]) - moving_together(sides[1]))
+
+
+def _with_error_of(noise: Estimate, texts: Estimate) -> Estimate:
+    """The estimate with the error of the texts added, if it is known (Satterthwaite's degrees of freedom)."""
+    return noise - Estimate(0.0, texts.error, texts.freedom) if np.isfinite(texts.error) else noise
 
 
 def least_p(freedom: float) -> float:

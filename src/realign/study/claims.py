@@ -61,6 +61,12 @@ class ClaimTest(Section):
         lt=1,
     )
 
+    @property
+    def family(self) -> str:
+        """The family whose measures the test reads; none for tests of scores."""
+        measure = "probe" if self.statistic == "readout_gap" else self.measure
+        return MEASURES[measure].family if measure else ""
+
     @model_validator(mode="after")
     def _complete(self) -> "ClaimTest":
         if (
