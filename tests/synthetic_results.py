@@ -130,6 +130,7 @@ def _linear(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]
         yield _row("procrustes", "inverse_row_entropy", entropy, 0.01, **about)
         yield _row("procrustes", "inverse_row_entropy_haar", haar, **about)
         yield _row("procrustes", "residual", 0.6 * moved, 0.01, **about)
+        yield _row("basis_kept", "value", entropy, 0.01, **about)
 
 
 def _neighbours(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:

@@ -7,7 +7,7 @@ from scipy.stats import rankdata, spearmanr
 from sklearn.cross_decomposition import CCA
 from sklearn.metrics.pairwise import cosine_similarity, rbf_kernel
 
-from realign.hrsa import extra
+from realign.hrsa import compare, extra
 from realign.hrsa.groups import FIRST_ORDER, Groups
 from realign.hrsa.reading import haar_rotation
 
@@ -45,14 +45,19 @@ def test_rsa_forgives_rotation_and_scale_but_not_stretch(random):
     assert extra.rsa(near(x), near(x @ np.diag([9.0, 1, 1, 1, 1])), ONE)[0] < 0.9
 
 
+def canonical(x, y, variance=1.0, most=1000):
+    (left, loadings), (right, _) = (extra.main_components(v, variance, most) for v in (x, y))
+    return extra.canonical_similarities(left, loadings, right)
+
+
 def test_canonical_similarities_equal_scikit_learn_and_forgive_any_linear_map(random):
     x, y = random.standard_normal((2, 200, 3))
     y = y + x @ random.standard_normal((3, 3))
     a, b = CCA(n_components=3, max_iter=10000, tol=1e-14).fit_transform(x, y)
     theirs = [np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(3)]
-    ours = extra.canonical_similarities(x, y, 1.0)
+    ours = canonical(x, y)
     assert ours["svcca"] == pytest.approx(np.mean(theirs), abs=1e-6)
-    stretched = extra.canonical_similarities(x @ np.diag([9, 1, 0.1]), y, 1.0)
+    stretched = canonical(x @ np.diag([9, 1, 0.1]), y)
     assert stretched["svcca"] == pytest.approx(ours["svcca"], abs=1e-8)
     qx, qy = (np.linalg.qr(v - v.mean(0))[0] for v in (x, y))
     u, s, _ = np.linalg.svd(qx.T @ qy)
@@ -63,23 +68,23 @@ def test_canonical_similarities_equal_scikit_learn_and_forgive_any_linear_map(ra
 
 def test_pwcca_weighs_by_what_the_left_model_carries(random):
     shared, x, y = random.standard_normal((3, 300, 2))
-    loud = extra.canonical_similarities(np.hstack([9 * shared, x]), np.hstack([shared, y]), 1.0)
-    quiet = extra.canonical_similarities(np.hstack([shared, 9 * x]), np.hstack([shared, y]), 1.0)
+    loud = canonical(np.hstack([9 * shared, x]), np.hstack([shared, y]))
+    quiet = canonical(np.hstack([shared, 9 * x]), np.hstack([shared, y]))
     assert loud["svcca"] == pytest.approx(quiet["svcca"])
     assert loud["pwcca"] > 0.8 > loud["svcca"] > quiet["pwcca"]
 
 
 def test_only_the_main_components_are_matched(random):
     x = random.standard_normal((200, 5)) * [100, 50, 0.01, 0.01, 0.01]
-    assert extra._main_components(x, 0.99)[0].shape == (200, 2)
-    still = extra.canonical_similarities(np.ones((50, 3)), x[:50], 0.99)
+    assert extra.main_components(x, 0.99, 1000)[0].shape == (200, 2)
+    still = canonical(np.ones((50, 3)), x[:50], 0.99)
     assert still == {"svcca": 0, "pwcca": 0}
 
 
 def test_rbf_cka_equals_scikit_learns_kernel(random):
     x, y = random.standard_normal((2, 60, 4))
     y += x
-    found = extra.rbf_cka(near(x), near(y), 0.5, ONE)
+    found = extra.rbf_cka(near(x), near(y), 0.5, ONE)["cka_rbf"]
 
     def dense(x, y):
         h = np.eye(60) - 1 / 60
@@ -88,7 +93,22 @@ def test_rbf_cka_equals_scikit_learns_kernel(random):
         return (k * m).sum() / np.sqrt((k * k).sum() * (m * m).sum())
 
     assert found[0] == pytest.approx(dense(x, y), abs=1e-10)
-    assert extra.rbf_cka(near(np.ones((60, 2))), near(x), 0.5, ONE)[0] == 0
+    assert extra.rbf_cka(near(np.ones((60, 2))), near(x), 0.5, ONE)["cka_rbf"][0] == 0
+
+
+def test_unrelated_wide_models_look_unlike(random):
+    """As many components as tokens can always be matched, and Gaussian kernels of wide states are nearly equal."""
+    x, y = random.standard_normal((2, 300, 400))
+    rows = compare(x, y, families="extra", max_tokens=300).set_index(["measure", "statistic"])["value"]
+    assert canonical(x, y, 0.99, most=1000)["svcca"] > 0.8
+    assert rows["svcca", "mean"] < 0.35
+    assert rows["svcca", "mean"] == pytest.approx(rows["svcca", "shuffled"], abs=0.05)
+    assert rows["pwcca", "mean"] == pytest.approx(rows["pwcca", "shuffled"], abs=0.05)
+    assert rows["cka_rbf", "value"] > 0.5
+    assert rows["cka_rbf_debiased", "value"] == pytest.approx(0, abs=0.02)
+    alike = compare(x, x, families="extra", max_tokens=300).set_index(["measure", "statistic"])["value"]
+    assert alike["svcca", "mean"] == pytest.approx(1) == alike["cka_rbf_debiased", "value"]
+    assert alike["svcca", "shuffled"] < 0.35
 
 
 def left_out(groups):

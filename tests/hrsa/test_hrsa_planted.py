@@ -91,6 +91,20 @@ def test_the_floor_of_a_random_rotation(states):
     assert found["entropy"] == pytest.approx(haar_inverse_row_entropy(WIDTH), rel=0.05)
 
 
+def test_the_floor_of_tokens_shuffled_within_texts_is_what_models_share_by_their_texts_alone(random):
+    text_index = random.permutation(np.repeat(np.arange(40), 20))  # whatever order the tokens stand in
+    of_text, x = random.standard_normal((40, 12)), random.standard_normal((800, 12))
+    x += 1.5 * of_text[text_index]
+    found = [
+        compare(x, x, text_index, families="neighbours", k=(10,), floor=floor)
+        .query("statistic == 'mean'")
+        .value.iloc[0]
+        for floor in ("shuffled", "shuffled_in_texts")
+    ]
+    assert found[0] < 0.02
+    assert found[1] > 0.08
+
+
 @pytest.mark.parametrize("floor", ["rotated", "shuffled"])
 def test_a_floor_is_made_of_the_left_model_alone(states, random, floor):
     other = random.standard_normal(np.shape(states[0]))

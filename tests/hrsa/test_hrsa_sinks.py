@@ -52,7 +52,7 @@ def test_numbers_without_sinks_are_those_of_the_other_tokens(random):
         (alone.preset == "") & (alone.layer_left.isna() | (alone.layer_left == alone.layer_right))
     ]
     merged = without.merge(expected[columns], on=columns[:3], suffixes=("", "_expected"))
-    assert len(merged) == len(without) == 2 * 3 + 3 + 5  # layers, means, and the final layer's rotation
+    assert len(merged) == len(without) == 2 * 3 + 3 + 7  # layers, means, and the final layer's rotation
     for column in columns[3:]:
         np.testing.assert_allclose(merged[column], merged[f"{column}_expected"], rtol=2e-5, atol=1e-6)
 

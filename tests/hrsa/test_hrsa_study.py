@@ -53,7 +53,14 @@ def test_checkpoints_and_controls_use_the_main_corpus():
 
 def test_every_floor_is_there():
     controls = {c.tags: c for c in comparisons(study()) if c.kind == "control"}
-    assert set(controls) == {("untrained",), ("shuffled",), ("rotated",), ("seeds",), ("crossed",)}
+    assert set(controls) == {
+        ("untrained",),
+        ("shuffled",),
+        ("shuffled_in_texts",),
+        ("rotated",),
+        ("seeds",),
+        ("crossed",),
+    }
     assert controls["shuffled",].name == "base--vs--shuffled"
     assert controls["shuffled",].models == ("base", "base")
 

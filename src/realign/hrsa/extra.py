@@ -17,6 +17,7 @@ from realign.hrsa.kernel_sums import CkaSums, KernelSums, sums_of_grams
 from realign.hrsa.opening import Opened, open_pair
 from realign.hrsa.reading import Array, read_all
 from realign.measures.registry import DECLARED
+from realign.seeds import derive_seed
 from realign.study.hrsa import ExtraJob
 
 TWINS = 1e-12  # rows whose squared distance is below this share of their lengths are equal
@@ -41,16 +42,23 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
     same = pair.left.layers == pair.right.layers
     final = pair.left.layers - 1, pair.right.layers - 1
     layers = [(i, i) for i in range(pair.left.layers)] if same else [final]
+    most = max(1, int(settings.components * groups.tokens))
+    # The two CCAs have no debiased form: what is found where no token stands for itself is their floor.
+    order = np.random.default_rng(derive_seed(settings.seed, "hrsa", "extra", "shuffled")).permutation(
+        groups.tokens
+    )
     for layer in follow(layers, "extra", unit="layers"):
         x = read_all(pair.left, layer[0]).astype(np.float64)
         y = read_all(pair.right, layer[1]).astype(np.float64)
         near = [squared_distances(v) for v in (x, y)]
         rows.add_jackknifed("rsa", "spearman", rsa(near[0], near[1], groups), layer)
-        for name, value in canonical_similarities(x, y, settings.variance).items():
-            rows.add(name, "mean", value, layer)
+        (left, loadings), (right, _) = (main_components(v, settings.variance, most) for v in (x, y))
+        for statistic, matched in (("mean", right), ("shuffled", right[order])):
+            for name, value in canonical_similarities(left, loadings, matched).items():
+                rows.add(name, statistic, value, layer)
         if settings.rbf is not None:
-            similarity = rbf_cka(near[0], near[1], settings.rbf, groups)
-            rows.add_jackknifed("cka_rbf", "value", similarity, layer)
+            for name, similarity in rbf_cka(near[0], near[1], settings.rbf, groups).items():
+                rows.add_jackknifed(name, "value", similarity, layer)
         for name, compare in SIMILARITIES.items():
             rows.add_jackknifed(name, DECLARED[name].statistic, _without_each(compare, x, y, groups), layer)
         dimensions = effective_dimensions(near[0], near[1], groups)
@@ -65,9 +73,9 @@ def measure(pair: Opened, settings: ExtraJob) -> None:
             }
             for name, describe in DESCRIPTIONS.items():
                 described[name] = _without_each(describe, values, distances, groups, pairs=True)
-            for name, found in described.items():
-                most = values.shape[1] if name == "effective_dimension" else np.inf
-                rows.add_jackknifed(name, "value", found, layer, most=most, direction=side)
+            for name, of_side in described.items():
+                top = values.shape[1] if name == "effective_dimension" else np.inf
+                rows.add_jackknifed(name, "value", of_side, layer, most=top, direction=side)
 
 
 def _without_each(
@@ -125,7 +133,7 @@ def _pearson_of_sums(sums: Array) -> Array:
     return np.clip(np.divide(ab - a * b / n, spread, out=np.zeros_like(spread), where=spread > 0), -1, 1)
 
 
-def canonical_similarities(x: Array, y: Array, variance: float) -> dict[str, float]:
+def canonical_similarities(left: Array, loadings: Array, right: Array) -> dict[str, float]:
     """SVCCA and PWCCA: how well directions of the two models' main components can be matched.
 
     With orthonormal bases U_x and U_y of their main components (tokens × components), the correlations ρ
@@ -133,33 +141,36 @@ def canonical_similarities(x: Array, y: Array, variance: float) -> dict[str, flo
     al. 2018) is Σ α_i ρ_i / Σ α_i, where α_i = Σ_j |⟨h_i, x_j⟩| over the dimensions x_j of the left model
     says how much of it the direction h_i carries.
     """
-    (left, scores), (right, _) = (_main_components(v, variance) for v in (x, y))
     if not left.shape[1] or not right.shape[1]:
         return {"svcca": 0.0, "pwcca": 0.0}
     u, correlations, _ = np.linalg.svd(left.T @ right, full_matrices=False)
     correlations = np.clip(correlations, 0, 1)
-    weights = np.abs(u.T @ scores).sum(1)
+    weights = np.abs(u.T @ loadings).sum(1)
     return {"svcca": float(correlations.mean()), "pwcca": float(correlations @ weights / weights.sum())}
 
 
-def _main_components(x: Array, variance: float) -> tuple[Array, Array]:
-    """The components that carry so much of the variance: unit vectors over tokens, and their loadings."""
+def main_components(x: Array, variance: float, most: int) -> tuple[Array, Array]:
+    """The components that carry so much of the variance, `most` at most: vectors over tokens, and loadings.
+
+    With nearly as many components as there are tokens any two models can be matched.
+    """
     u, s, v = np.linalg.svd(x - x.mean(0), full_matrices=False)
     energy = np.cumsum(s**2)
     real = int((s > (s[0] if len(s) else 0) * 1e-10).sum())
     count = int(np.searchsorted(energy, variance * energy[-1] * (1 - 1e-12))) + 1 if real else 0
-    kept = slice(0, min(count, real))
+    kept = slice(0, min(count, real, most))
     return u[:, kept], s[kept, None] * v[kept]
 
 
-def rbf_cka(left: Array, right: Array, width: float, groups: Groups) -> Array:
-    """CKA with Gaussian kernels, with groups left out; widths are those of the whole sample.
+def rbf_cka(left: Array, right: Array, width: float, groups: Groups) -> dict[str, Array]:
+    """CKA with Gaussian kernels, biased and debiased, with groups left out; widths are the whole sample's.
 
     K_ij = exp(−|x_i − x_j|² / (2σ²)), σ being `width` times the median distance (Kornblith et al. 2019).
     """
     sums = _kernel_sums(_gaussian(left, width), _gaussian(right, width), groups)
     still = [np.array([not near.any()]) for near in (left, right)]
-    return CkaSums(*sums, *still).cka()[:, 0, 0]
+    cka = CkaSums(*sums, *still)
+    return {"cka_rbf": cka.cka()[:, 0, 0], "cka_rbf_debiased": cka.cka(debiased=True)[:, 0, 0]}
 
 
 def _gaussian(near: Array, width: float) -> Array:

@@ -134,10 +134,15 @@ def add_procrustes(rows: Rows, left: Side, right: Side, groups: Groups, settings
         ranks.append(whole.rank)
         entropies = procrustes.entropy_without_each(sums, whole, groups)
         rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, pair)
+        halves = procrustes.halves(sums) if groups.count > 1 else None
+        if halves and groups.count >= FEWEST_GROUPS:
+            kept, agreement = procrustes.basis_kept(sums, halves, groups)
+            rows.add_jackknifed("basis_kept", "value", kept, pair)
+            rows.add("basis_kept", "agreement_of_halves", agreement, pair)
         if groups.count > 2 and (pair == final or settings.procrustes_intervals == "all"):
             _add_jackknifed(rows, x, y, sums, whole, pair, groups)
         else:
-            _add_halved(rows, sums, whole, pair, groups)
+            _add_halved(rows, sums, whole, pair, halves)
         _add_description(rows, whole, pair)
         if pair == final:
             _add_published(rows, x, y, sums, whole, pair)
@@ -191,14 +196,19 @@ def _ratio(misfit: Array, size: Array) -> Array:
 
 
 def _add_halved(
-    rows: Rows, sums: procrustes.LayerSums, whole: procrustes.Fit, pair: tuple[int, int], groups: Groups
+    rows: Rows,
+    sums: procrustes.LayerSums,
+    whole: procrustes.Fit,
+    pair: tuple[int, int],
+    halves: tuple[procrustes.Fit, procrustes.Fit] | None,
 ) -> None:
     """Numbers alone, and the rotation judged on either half of the groups by a fit on the other."""
     for statistic, value in _numbers(whole).items():
         rows.add("procrustes", statistic, value, pair)
-    if groups.count > 1:
-        everyone = np.arange(groups.count)
-        misfit, size = procrustes.held_out(sums, [everyone[::2], everyone[1::2]]).sum(0)
+    if halves:
+        everyone = np.arange(len(sums.counts))
+        unseen = [procrustes.misfit(sums, half, everyone[k::2]) for k, half in enumerate(halves)]
+        misfit, size = np.sum(unseen, axis=0)
         rows.add("procrustes", "residual", float(_ratio(misfit, size)), pair)
 
 

@@ -47,8 +47,8 @@ def pair_up(left: States, right: States, settings: Comparing, attributes: dict[s
         left, right = Picked(left, chosen), Picked(right, chosen)
         groups = Groups(left.text_index, settings.groups, dealing)
     seed = derive_seed(settings.seed, "hrsa", "floor", settings.context.floor)
-    if settings.context.floor == "shuffled":
-        right = shuffled(left, seed)
+    if settings.context.floor in ("shuffled", "shuffled_in_texts"):
+        right = shuffled(left, seed, in_texts=settings.context.floor == "shuffled_in_texts")
     elif settings.context.floor == "rotated":
         right = Rotated(left, seed)
     rows = Rows(settings.context, attributes, groups, settings.confidence)

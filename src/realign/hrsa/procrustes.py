@@ -110,6 +110,12 @@ def misfit(sums: LayerSums, fitted: Fit, groups: Array) -> tuple[float, float]:
     return max(float(xx + yy - 2 * np.vdot(fitted.rotation, xy)), 0.0), float(yy)
 
 
+def halves(sums: LayerSums) -> tuple[Fit, Fit]:
+    """Rotations fitted without every second group, from the first on, and from the second on."""
+    everyone = np.arange(len(sums.counts))
+    return fit(sums, everyone[::2]), fit(sums, everyone[1::2])
+
+
 def held_out(sums: LayerSums, folds: Sequence[Array]) -> Array:
     """|XO − Y|² and |Y|² of each fold under the rotation fitted on all other folds: (folds, 2)."""
     return np.array([misfit(sums, fit(sums, fold), fold) for fold in folds])
@@ -149,23 +155,55 @@ def inverse_row_entropies(rotation: Array) -> Array:
 def entropy_without_each(sums: LayerSums, whole: Fit, groups: Groups) -> Array:
     """The mean inverse row entropy, whole and without each group, to first order in what a group adds.
 
-    Fitting anew without a group lets directions jump that the sample hardly fixes; one such jump
-    makes a jackknife's variance several times too large. The derivative is known: a change K of
-    UᵀMV turns the rotation by (K − Kᵀ)/(sᵢ + sⱼ), so a group adds an inner product with its sums.
     NaN without each where two directions or more are not fixed at all.
     """
-    rotation, (u, s, v) = whole.rotation, whole.factors
+    rotation = whole.rotation
     value = inverse_row_entropies(rotation).mean()
     width = len(rotation)
     if whole.rank < width - 1:
         return np.concatenate([[value], np.full(groups.count, np.nan)])
     logs = np.log(rotation**2, out=np.zeros_like(rotation), where=rotation != 0)
-    slope = u.T @ (2 * rotation * (logs + 1) / (width * np.log(width))) @ v.T
-    stretch = np.add.outer(s, s)
-    weights = u @ np.divide(slope - slope.T, stretch, out=np.zeros_like(slope), where=stretch > 0) @ v
-    added = np.array([np.vdot(weights, of_group) for of_group in sums.xy])
+    added = _added(whole, 2 * rotation * (logs + 1) / (width * np.log(width)), sums.xy)
     kept = np.maximum(1 - groups.shares, 1 / groups.texts)  # a lone group has no interval anyway
     return first_order(np.concatenate([[value], value - added / kept]))
+
+
+def _added(fitted: Fit, slope: Array, by_group: Array) -> Array:
+    """What each group adds to a function of the rotation that has this derivative, to first order.
+
+    Fitting anew without a group lets directions jump that the sample hardly fixes; one such jump
+    makes a jackknife's variance several times too large. The derivative is known: a change K of
+    UᵀMV turns the rotation by (K − Kᵀ)/(sᵢ + sⱼ), so a group adds an inner product with its sums.
+    """
+    u, s, v = fitted.factors
+    slope = u.T @ slope @ v.T
+    stretch = np.add.outer(s, s)
+    weights = u @ np.divide(slope - slope.T, stretch, out=np.zeros_like(slope), where=stretch > 0) @ v
+    return np.array([np.vdot(weights, of_group) for of_group in by_group])
+
+
+def basis_kept(sums: LayerSums, fitted: tuple[Fit, Fit], groups: Groups) -> tuple[Array, float]:
+    """The share of the rotation's energy that stays on its own dimension, whole and without each group.
+
+    Every sample smears its rotation, the more so the fewer texts it has. Two rotations A and B of different
+    texts are smeared independently of one another, so products of their entries are not, on average:
+
+        Σᵢ Aᵢᵢ Bᵢᵢ / Σᵢⱼ Aᵢⱼ Bᵢⱼ,  the sum above over dimensions that keep their sign,
+
+    which has no room for the sample's size. The second number is how far the two agree, Σ A B / D.
+    """
+    a, b = (half.rotation for half in fitted)
+    own = np.diag(a) * np.diag(b) * (np.diag(a) + np.diag(b) > 0)
+    common = np.vdot(a, b)
+    value, width = own.sum() / common, len(a)
+    without = np.full(groups.count, np.nan)
+    if min(half.rank for half in fitted) >= width - 1:
+        for k, (half, other) in enumerate((fitted, fitted[::-1])):
+            mine = slice(1 - k, None, 2)  # the groups that this half was fitted on
+            slope = (np.diag(np.diag(other.rotation) * (own != 0)) - value * other.rotation) / common
+            shares = groups.shares[mine] / groups.shares[mine].sum()
+            without[mine] = value - _added(half, slope, sums.xy[mine]) / (1 - shares)
+    return first_order(np.concatenate([[value], without])), float(common / width)
 
 
 def haar_inverse_row_entropy(width: int) -> float:

@@ -181,10 +181,19 @@ class OneLayer:
         return self._states.read(self._layer, rows)
 
 
-def shuffled(states: States, seed: int) -> Picked:
-    """The floor of no correspondence: the same states, each token standing for another one."""
+def shuffled(states: States, seed: int, in_texts: bool = False) -> Picked:
+    """The floor of no correspondence: the same states, each token standing for another one.
+
+    Within texts, each stands for another one of its own text: models that share nothing but their texts.
+    """
     order = np.random.default_rng(seed).permutation(states.tokens)
-    return Picked(states, order, f"{states.name} (tokens shuffled)", keep_texts=True)
+    if in_texts:
+        texts = np.asarray(states.text_index)
+        by_text = np.empty_like(order)
+        by_text[np.argsort(texts, kind="stable")] = order[np.argsort(texts[order], kind="stable")]
+        order = by_text
+    name = f"{states.name} (tokens shuffled{' within texts' if in_texts else ''})"
+    return Picked(states, order, name, keep_texts=True)
 
 
 def haar_rotation(width: int, seed: int) -> Array:

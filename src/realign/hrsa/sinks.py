@@ -20,6 +20,7 @@ from realign.hrsa.products import Products
 from realign.hrsa.reading import Array, OneLayer, Picked, States
 from realign.hrsa.rows import Rows
 from realign.results.columns import WITHOUT_SINKS
+from realign.study.hrsa import FEWEST_GROUPS
 
 log = logging.getLogger(__name__)
 TOP_TOKENS = 0.001  # the share of tokens whose part of the variance is reported
@@ -96,3 +97,7 @@ def _add_rotation(rows: Rows, x: Side, y: Side, layer: int, groups: Groups) -> N
     rows.add_jackknifed("procrustes", "inverse_row_entropy", entropies, layers, preset=WITHOUT_SINKS)
     for statistic, value in procrustes.shares(whole.rotation).items():
         rows.add("procrustes", statistic, value, layers, preset=WITHOUT_SINKS)
+    if groups.count >= FEWEST_GROUPS:
+        kept, agreement = procrustes.basis_kept(sums, procrustes.halves(sums), groups)
+        rows.add_jackknifed("basis_kept", "value", kept, layers, preset=WITHOUT_SINKS)
+        rows.add("basis_kept", "agreement_of_halves", agreement, layers, preset=WITHOUT_SINKS)

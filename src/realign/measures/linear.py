@@ -19,6 +19,7 @@ register(
         "geometry",
         "Linear CKA",
         {"value": Statistic("biased CKA, as published, that so many tokens give", SHARE)},
+        sized=True,
         sums_squares=True,
     ),
     Measure(
@@ -47,6 +48,16 @@ register(
                 "|XO − Y|²/|Y|² on the texts that the rotation was fitted on", ABOVE_ZERO
             ),
         },
+        layers="final",
+        sized=True,
+        sums_squares=True,
+    ),
+    Measure(
+        "basis_kept",
+        "linear",
+        "coordinates",
+        "Share of the basis kept",
+        {"value": Statistic("the share of the population's rotation on its own dimensions", COSINE)},
         layers="final",
         sums_squares=True,
     ),

@@ -39,6 +39,7 @@ class Measure:
     title: str
     statistics: dict[str, Statistic]
     layers: Literal["mean", "final"] = "mean"  # the layers that its one number is read from
+    sized: bool = False  # whether that number depends on how many texts and tokens it is taken from
     sums_squares: bool = False  # whether a few very long tokens (attention sinks) can decide it
 
     @property

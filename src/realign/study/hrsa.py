@@ -12,7 +12,7 @@ from realign.study.families import FAMILIES
 from realign.study.kinds import Kind
 
 FamilyName = Annotated[str, one_of(FAMILIES, "family of measures"), as_choice(FAMILIES)]
-Floor = Literal["shuffled", "rotated"]
+Floor = Literal["shuffled", "shuffled_in_texts", "rotated"]
 Alignment = Literal["ids", "offsets", "counts"]
 ProbeTask = Literal["auto", "classes", "quantity"]
 FEWEST_GROUPS = 5  # the debiased CKA takes four, and its interval four without any one of them
@@ -33,7 +33,8 @@ class Context(Section):
     seed_right: int | None = setting(None, "The right embedder's contrastive seed.")
     floor: Floor | None = setting(
         None,
-        "Compare the left model with itself made unlike: tokens shuffled, or coordinates rotated at random.",
+        "Compare the left model with itself made unlike: tokens shuffled, all or within each text, or "
+        "coordinates rotated at random.",
     )
 
 
@@ -134,6 +135,13 @@ class Extra(Section):
         ge=20,
     )
     variance: float = setting(0.99, "Share of the variance that SVCCA and PWCCA keep.", gt=0, le=1)
+    components: float = setting(
+        0.1,
+        "Components that SVCCA and PWCCA keep at most, as a share of the tokens: with as many components as "
+        "tokens any two models match.",
+        gt=0,
+        le=1,
+    )
     rbf: float | None = setting(
         0.5, "Width of RBF CKA's kernel, times the median distance; nothing leaves it out.", gt=0
     )
@@ -200,7 +208,8 @@ class Hrsa(Section):
         ("bidirectional", "causal"), "Attention modes of backbones; embedders have their own."
     )
     floors: tuple[Floor, ...] = setting(
-        ("shuffled", "rotated"), "Floors made from a base backbone's own states, on the main corpus."
+        ("shuffled", "shuffled_in_texts", "rotated"),
+        "Floors made from a base backbone's own states, on the main corpus.",
     )
     alignment: Alignment = setting(
         "ids",

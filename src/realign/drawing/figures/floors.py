@@ -53,6 +53,7 @@ COLUMNS = [
 # Floors that are points: the mark, how far below a row's middle (many lie at one value), and what it is.
 POINTS = {
     "shuffled": ("x", -0.33, "tokens shuffled"),
+    "shuffled_in_texts": ("1", -0.22, "tokens shuffled within texts"),
     "chance": ("2", -0.11, "chance, computed"),
     "rotated": ("+", 0.11, "rotated at random"),
     "ceiling": ("|", 0.11, "ceiling: rotated at random"),
@@ -96,7 +97,8 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])
             add(pair, measure, "seeds", seeds)
             rotated = "ceiling" if measure in BLIND_TO_ROTATION else "rotated"
-            for floor, what in (("shuffled", "shuffled"), ("rotated", rotated)):
+            floors = {"shuffled": "shuffled", "shuffled_in_texts": "shuffled_in_texts", "rotated": rotated}
+            for floor, what in floors.items():
                 add(pair, measure, what, corpus[corpus["pair"] == f"{pair.left}-{floor}"])
             add(pair, measure, "untrained", untrained)
             by_chance = chance(own[own["stage"] == "backbone"], measure)
