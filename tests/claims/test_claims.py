@@ -258,12 +258,21 @@ def test_changes_and_gaps():
 def test_readout_is_judged_on_the_last_layer_of_the_asked_split():
     claim = Claim(says="s", tests=(ClaimTest(statistic="readout_gap", rule="equivalent", threshold=0.05),))
     about = {"measure": "probe", "statistic": "accuracy_change", "direction": "right", "split": "test"}
-    last = measure(-0.01, layer_left=4.0, layer_right=4.0, **about)
-    early = measure(-0.4, layer_left=1.0, layer_right=1.0, **about)
-    train = measure(-0.4, layer_left=4.0, layer_right=4.0, **(about | {"split": "train"}))
-    assert verdict_on(claim, Told(measures=[last, early, train])) == HOLDS
-    unmoved = measure(0.0, half=0.0, layer_left=4.0, layer_right=4.0, **about)
-    assert verdict_on(claim, Told(measures=[unmoved])) == UNDECIDED
+
+    def rows(value: float, layer: float = 4.0, half: float = 0.01, **more):
+        return measure(value, half, layer_left=layer, layer_right=layer, **(about | more))
+
+    accuracy = [rows(0.8, statistic="accuracy", corpus=c, direction="left") for c in "cd"]
+    back = [rows(-0.01, direction="back")]
+    told = [*accuracy, *back, rows(-0.01), rows(-0.4, layer=1.0), rows(-0.4, split="train")]
+    assert verdict_on(claim, Told(measures=told)) == HOLDS
+    assert verdict_on(claim, Told(measures=[*accuracy, *back, rows(0.0, half=0.0)])) == UNDECIDED
+    lost = [*accuracy, rows(-0.01), rows(-0.3, direction="back")]
+    assert verdict_on(claim, Told(measures=lost)) == FAILS
+    everywhere = Claim(says="s", tests=(claim.tests[0].model_copy(update={"corpora": "all"}),))
+    further = [rows(-0.3, corpus="d", direction=way) for way in ("right", "back")]
+    found = [verdict_on(c, Told(measures=[*told, *further]), corpora=("c", "d")) for c in (claim, everywhere)]
+    assert found == [HOLDS, FAILS]
 
 
 def test_tags_and_kinds_select_pairs():
@@ -303,9 +312,76 @@ def test_holm_corrects_failing_alone_since_all_tests_must_hold():
 def test_a_test_without_anything_to_test_is_undecided():
     """No pair of this study is prolonged, so it cannot show that the basis drifts only if one is."""
     claim = PAPER_CLAIMS["basis_drift_only_if_prolonged"]
-    layer = {"layer_left": 4.0, "layer_right": 4.0}
-    rows = [measure(0.44, measure="procrustes", statistic="inverse_row_entropy", **layer)]
-    assert verdict_on(claim, Told(measures=rows)) == UNDECIDED
+    assert verdict_on(claim, Told(measures=[kept_basis(0.7)])) == UNDECIDED
+
+
+LONGER = PAIR.model_copy(update={"name": "base--vs--longer", "right": "longer", "tags": ("prolonged",)})
+
+
+def kept_basis(value: float, **more):
+    about = {"measure": "basis_kept", "statistic": "value", "layer_left": 4.0, "layer_right": 4.0}
+    return measure(value, **(about | more))
+
+
+@pytest.mark.parametrize(("elsewhere", "verdict"), [(0.2, HOLDS), (0.83, FAILS)])
+def test_the_basis_has_to_drift_on_every_corpus(elsewhere, verdict):
+    """On MMLU-Pro the paper's own prolonged pair has hardly drifted."""
+    rows = [kept_basis(0.95, corpus=c) for c in "cd"]
+    rows += [kept_basis(v, corpus=c, pair=LONGER.name) for c, v in (("c", 0.2), ("d", elsewhere))]
+    claim = PAPER_CLAIMS["basis_drift_only_if_prolonged"]
+    assert verdict_on(claim, Told(measures=rows), pairs=(PAIR, LONGER), corpora=("c", "d")) == verdict
+
+
+@pytest.mark.parametrize(("end", "verdict"), [(0.9, HOLDS), (0.19, FAILS)])
+def test_a_basis_is_turned_back_only_if_most_of_it_is_kept_in_the_end(end, verdict):
+    rows = [
+        kept_basis(0.161, pair=LONGER.name),
+        kept_basis(end, pair=LONGER.name, stage="embedder", seed_left=0.0, seed_right=0.0),
+    ]
+    claim = PAPER_CLAIMS["basis_drift_reversed"]
+    assert verdict_on(claim, Told(measures=rows), pairs=(LONGER,)) == verdict
+
+
+def sample(texts: float, tokens: float, **more):
+    about = {"measure": "sample", "ci_low": np.nan, "ci_high": np.nan, "se": np.nan, "df": np.nan} | more
+    return [measure(v, statistic=s, **about) for s, v in (("texts", texts), ("tokens", tokens))]
+
+
+def test_corpora_of_other_sizes_are_not_compared_by_what_depends_on_the_size():
+    """The entropy of an unmoved basis is 0.92 on 57 texts and 0.98 on 1,400, or less."""
+
+    def judged(name: str, texts: float) -> Finding:
+        layer = {"layer_left": 4.0, "layer_right": 4.0, "measure": name}
+        layer["statistic"] = "value" if name == "basis_kept" else "inverse_row_entropy"
+        rows = [measure(0.88, **layer), measure(0.98, corpus="d", **layer)]
+        tidy = Told(measures=[*rows, *sample(57, 50_000), *sample(texts, 50_000, corpus="d")])
+        tidy.measures["file"] = tidy.measures["corpus"]
+        test = ClaimTest(statistic="corpus_gap", measure=name, rule="equivalent", threshold=0.05)
+        asked = JudgeClaims(
+            study="s",
+            claims={"x": Claim(says="s", tests=(test,))},
+            pairs=(PAIR,),
+            view=View(corpora=("c", "d")),
+        )
+        return judge(asked, tidy)["x"][0]
+
+    assert (judged("procrustes", 57).verdict, judged("basis_kept", 1400).verdict) == (FAILS, FAILS)
+    unlike = judged("procrustes", 1400)
+    assert unlike.verdict == UNDECIDED
+    assert "57 and 1,400 texts" in unlike.facts["why"]
+
+
+def test_a_failure_in_another_attention_mode_is_a_claim_of_its_own():
+    claim = Claim(says="It stays.", tests=(*LEVEL.tests, ClaimTest(statistic="gain", rule="above")))
+    stated = dict(claim.in_modes("bidirectional", ["causal"]))
+    assert [t.attentions for t in stated[""].tests] == [("bidirectional",), ("bidirectional", "causal")]
+    assert [t.attentions for t in stated["causal"].tests] == [("causal",)]
+    assert "causal" in stated["causal"].says
+    rows = Told(measures=[measure(0.95), measure(0.80, attention="causal")])
+    only = Claim(says="s", tests=stated[""].tests[:1])
+    assert (verdict_on(only, rows), verdict_on(stated["causal"], rows)) == (HOLDS, FAILS)
+    alone = Claim(says="s", tests=(ClaimTest(**LEVEL.tests[0].as_slice() | {"attentions": ("causal",)}),))
+    assert dict(alone.in_modes("bidirectional", ["causal"])) == {"": alone}
 
 
 def test_an_interval_cut_off_at_one_is_not_taken_for_precision():

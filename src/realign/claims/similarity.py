@@ -1,33 +1,42 @@
 """Estimates from measures of similarity: levels, changes, progress, gaps."""
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from realign.claims.findings import Evidence, Finding, on_embedders
+from realign.claims.findings import Evidence, Finding
 from realign.measures.table import MEASURES
 from realign.results.controls import across_seeds, two_seeds
 from realign.results.estimates import number_of, row_estimates
-from realign.results.probe import of_probe_corpus, with_probe_corpus
+from realign.results.probe import telling_corpora
 from realign.results.statistics import UNKNOWN, BySeeds, Estimate, beyond_seeds, over_seeds
 from realign.results.tidy import pick
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
 
+# Which model a probe is read from that was fitted on the other one, as rows call it.
+WAYS = {"right": "right minus left", "back": "left minus right by the right one's probe"}
+SIZES_ALIKE = 1.1  # how much larger one sample may be where a measure depends on the sample's size
+
 
 def level(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """The measure itself, or how far it lies from the floor of the same backbones' other seeds."""
-    for pair, attention in _places(evidence, test):
-        about = {"stage": test.stage, "attention": attention, "corpus": (evidence.main_corpus, "")}
+    for pair, attention, corpus, where in _corpora(evidence, test):
+        about = {"stage": test.stage, "attention": attention, "corpus": (corpus, "")}
         rows = _rows(evidence, test, pair=pair.name, **about)
         estimate = _read(evidence, test, rows)
         facts = _sinks(evidence, test, rows, pair=pair.name, **about)
+        alone = _read(
+            evidence, test, _rows(evidence, test, pair=f"{pair.left}-shuffled_in_texts", **about)
+        ).value
+        facts |= {"of_texts_alone": alone} if np.isfinite(alone) else {}
         if test.rule.endswith("_floor"):
             estimate, rows, more = _beyond_seeds(evidence, test, pair, about)
             facts |= more
-        yield _finding(test, pair, f"{title_of(test)}, {test.stage}s, {attention}", estimate, rows, facts)
+        yield _finding(test, pair, f"{title_of(test)}, {test.stage}s, {where}", estimate, rows, facts)
 
 
 def _beyond_seeds(
@@ -54,12 +63,12 @@ def _beyond_seeds(
 
 def change(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     """Embedders minus backbones."""
-    for pair, attention in _places(evidence, test):
-        about = {"pair": pair.name, "attention": attention, "corpus": (evidence.main_corpus, "")}
+    for pair, attention, corpus, where in _corpora(evidence, test):
+        about = {"pair": pair.name, "attention": attention, "corpus": (corpus, "")}
         before, after = (_rows(evidence, test, stage=s, **about) for s in ("backbone", "embedder"))
         first, last = _read(evidence, test, before), _read(evidence, test, after)
         facts = {"backbones": first.value, "embedders": last.value}
-        what = f"{title_of(test)}, embedders minus backbones, {attention}"
+        what = f"{title_of(test)}, embedders minus backbones, {where}"
         yield _finding(test, pair, what, last - first, pd.concat([before, after]), facts)
 
 
@@ -112,15 +121,27 @@ def share_of_rise(start: Estimate, now: Estimate, end: Estimate, share: float) -
 
 
 def corpus_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
-    """Each further corpus minus the main one."""
+    """Each further corpus minus the main one; at like sizes alone where a measure depends on them."""
     for pair, attention in _places(evidence, test):
         about = {"pair": pair.name, "stage": test.stage, "attention": attention}
         own = _rows(evidence, test, corpus=evidence.main_corpus, **about)
         for other in evidence.asked.view.corpora[1:]:
             theirs = _rows(evidence, test, corpus=other, **about)
-            estimate = _read(evidence, test, theirs) - _read(evidence, test, own)
+            estimate, facts = _read(evidence, test, theirs) - _read(evidence, test, own), {}
+            if MEASURES[test.measure].sized and (sizes := _unlike(evidence, own, theirs)):
+                estimate, facts = UNKNOWN, {"why": f"{title_of(test)} depends on the sample's size: {sizes}"}
             what = f"{title_of(test)}, {other} minus {evidence.main_corpus}, {attention}"
-            yield _finding(test, pair, what, estimate, pd.concat([own, theirs]))
+            yield _finding(test, pair, what, estimate, pd.concat([own, theirs]), facts)
+
+
+def _unlike(evidence: Evidence, *both: pd.DataFrame) -> str:
+    """How the samples of two corpora differ in size, in words; nothing where they are alike."""
+    samples = [pick(evidence.tidy.measures, measure="sample", file=list(set(rows["file"]))) for rows in both]
+    for unit in ("texts", "tokens"):
+        sizes = [pick(sample, statistic=unit)["value"].mean() for sample in samples]
+        if max(sizes) > SIZES_ALIKE * min(sizes):
+            return f"{sizes[0]:,.0f} and {sizes[1]:,.0f} {unit}"
+    return ""
 
 
 def attention_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
@@ -134,20 +155,21 @@ def attention_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
 
 
 def readout_gap(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
-    """Accuracy of the left model's probe on the right model minus on the left, at the last layer."""
-    view = with_probe_corpus(evidence.asked.view, evidence.measures)
-    for pair, attention in _places(evidence, test, "probe"):
+    """How much a probe loses on the model that it was not fitted on, at the last layer, either way."""
+    corpora = telling_corpora(evidence.asked.view, evidence.measures)
+    corpora = corpora if test.corpora == "all" else corpora[:1]
+    for (pair, attention), corpus, way in product(_places(evidence, test, "probe"), corpora or [""], WAYS):
         rows = pick(
-            evidence.measures, measure="probe", statistic="accuracy_change", direction="right",
+            evidence.measures, measure="probe", statistic="accuracy_change", direction=way, corpus=corpus,
             pair=pair.name, stage=test.stage, attention=attention, split=test.split,
         )  # fmt: skip
-        rows = of_probe_corpus(rows, view)
         rows = rows[rows["layer_left"] == rows["layer_left"].max()]
         estimate, facts = over_seeds(row_estimates(rows)), {}
         if estimate.error == 0:  # as happens with a handful of texts; it is no proof of equality
             estimate = Estimate(estimate.value, np.inf)
             facts["why"] = "no interval: accuracy was the same without any group of texts"
-        what = f"probe accuracy, right minus left, {test.stage}s, {attention}"
+        where = attention if corpus in corpora[:1] else f"{attention}, {corpus}"
+        what = f"probe accuracy, {WAYS[way]}, {test.stage}s, {where}"
         yield _finding(test, pair, what, estimate, rows, facts)
 
 
@@ -161,10 +183,19 @@ def _places(evidence: Evidence, test: ClaimTest, measure: str = "") -> Iterator[
 
     A measure of the models themselves has no mode, as it has no corpus: an empty text stands for either.
     """
-    stage = "embedder" if on_embedders(test) else "backbone"
+    stage = "embedder" if test.on_embedders else "backbone"
     there = set(pick(evidence.measures, stage=stage, measure=measure or test.measure)["attention"])
     attentions = [a for a in ("", *test.attentions) if a in there] or test.attentions[:1]
     return ((pair, attention) for pair in evidence.pairs(test) for attention in attentions)
+
+
+def _corpora(evidence: Evidence, test: ClaimTest) -> Iterator[tuple[PairEntry, str, str, str]]:
+    """The same on each corpus that is asked for, and both in words; the main corpus goes without saying."""
+    further = evidence.asked.view.corpora[1:] if test.corpora == "all" else ()
+    for pair, attention in _places(evidence, test):
+        for corpus in (evidence.main_corpus, *(further if attention else ())):
+            where = attention if corpus == evidence.main_corpus else f"{attention}, {corpus}"
+            yield pair, attention, corpus, where
 
 
 def _rows(evidence: Evidence, test: ClaimTest, **equal: Any) -> pd.DataFrame:

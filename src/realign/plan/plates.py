@@ -174,16 +174,23 @@ def report_settings(description: Description) -> WriteReport:
 
 
 def claims_settings(description: Description) -> JudgeClaims:
-    """The settings slice of the claims: ours first, as they are stated, then the study's own."""
-    claims, ours = description.claims.all(), [*PAPER_CLAIMS, *PAPER_TENSIONS]
+    """The settings slice of the claims: ours first, as they are stated, then the study's own.
+
+    Tests of backbones in further attention modes are claims of their own, after the one that they belong to.
+    """
+    stated, ours = description.claims.all(), [*PAPER_CLAIMS, *PAPER_TENSIONS]
+    view = resolve_view(description, description.figures.view)
+    modes = {p.attention for p in description.parts_of("measures") if p.stage == "backbone"} - {""}
+    main, *others = sorted(modes, key=lambda mode: (mode != view.attention, mode)) or [view.attention]
+    claims = {
+        f"{name}_{mode}" if mode else name: claim
+        for name in sorted(stated, key=lambda n: (ours.index(n) if n in ours else len(ours), n))
+        for mode, claim in stated[name].in_modes(main, others)
+    }
     return JudgeClaims(
-        study=description.name,
-        alpha=description.claims.alpha,
-        claims=claims,
-        order=tuple(sorted(claims, key=lambda n: (ours.index(n) if n in ours else len(ours), n))),
-        pairs=description.pairs,
-        view=resolve_view(description, description.figures.view),
-    )
+        study=description.name, alpha=description.claims.alpha, claims=claims, order=tuple(claims),
+        pairs=description.pairs, view=view,
+    )  # fmt: skip
 
 
 def claims_parts(description: Description) -> list[Part]:

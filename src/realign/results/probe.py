@@ -26,17 +26,22 @@ def of_probe_corpus(rows: pd.DataFrame, view: View) -> pd.DataFrame:
 
 def with_probe_corpus(view: View, measures: pd.DataFrame) -> View:
     """The view with a corpus whose labels tell models apart: the first on which some pair isn't saturated."""
+    chosen = telling_corpora(view, measures)[:1]
+    return view.model_copy(update={"probe_corpus": chosen[0]}) if chosen else view
+
+
+def telling_corpora(view: View, measures: pd.DataFrame) -> list[str]:
+    """The corpora whose labels tell models apart, the one that is shown first; all where none does."""
     rows = readings(measures, "probe", view.preset, split="test", attention=view.attention)
     rows = rows[rows["direction"].isin(SIDES) & (rows["kind"] != "control")]
-    if view.probe_corpus or rows.empty:
-        return view
     last = rows.groupby(["corpus", "pair"])["layer_left"].transform("max")
     rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == last)]
     means = over_seeds(rows, "corpus", "pair", "stage", "direction")
     lowest = means.groupby("corpus", sort=False)["value"].min()
     there = sorted(lowest.index, key=lambda corpus: (*view.corpora, corpus).index(corpus))
-    telling = [corpus for corpus in there if lowest[corpus] < CEILING]
-    return view.model_copy(update={"probe_corpus": (telling or there)[0]})
+    telling = [corpus for corpus in there if lowest[corpus] < CEILING] or there
+    asked = [view.probe_corpus] if view.probe_corpus else []
+    return list(dict.fromkeys([*asked, *telling]))
 
 
 def untrained_accuracy(measures: pd.DataFrame, view: View, pair: PairEntry) -> pd.DataFrame:
