@@ -25,6 +25,7 @@ NAMES = (
     "extraction",
     "hrsa",
     "coverage",
+    "verdicts",
     "mining",
     "training",
     "evaluation",
@@ -38,6 +39,7 @@ VARIANTS = {
     "extraction": ([], ["--layers", "24", "--width", "896", "--texts", "16"]),
     "hrsa": (["--size", "medium"], ["--size", "full"], ["--flat"], ["--baseline", "--size", "medium"]),
     "mining": ([], ["--rows", "50000"], ["--rows", "200000"]),
+    "verdicts": (["--only", "scores"], ["--only", "seeds"], ["--only", "states"]),
     "scale": (["--jobs", "50000"],),
 }
 

@@ -1,4 +1,4 @@
-"""docs/benchmarks.md from bench/results/*.json: `python -m bench.table --write`, or `--check`."""
+"""docs/benchmarks.md, and a table in docs/claims.md, from bench/results/*.json: `python -m bench.table --write`, or `--check`."""
 
 import operator
 import sys
@@ -7,6 +7,8 @@ from itertools import groupby
 from bench.results import ROOT, kept
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+CLAIMS = ROOT / "docs" / "claims.md"
+MARKS = "<!-- made by bench/table.py -->\n", "<!-- end -->"
 NOTHING = "\nNo result is kept yet.\n\n"
 OPENING = """# Benchmarks
 
@@ -28,6 +30,7 @@ TITLES = {
     "scale": "Past one machine",
     "single_measures": "Single measures",
     "training": "Training",
+    "verdicts": "Verdicts in worlds of known truth",
 }
 
 
@@ -90,10 +93,27 @@ def _section(result: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdicts(results: list[dict]) -> str:
+    """How often each claim holds, fails or stays undecided in each world, and how often that is wrong."""
+    lines = ["| world | claim | it is | holds | fails | undecided | false |", "|---|---|---|--:|--:|--:|--:|"]
+    for result in (r for r in results if r["benchmark"] == "verdicts"):
+        cases = groupby((row for row in result["rows"] if not row["aim"]), lambda row: row["case"])
+        for case, rows in cases:
+            lines.append(" | ".join(["|", *case.split("; "), *(f"{row['value']:g} %" for row in rows), "|"]))
+    return "\n".join(lines) + "\n"
+
+
+def within_marks(page: str, made: str) -> str:
+    """A page with what stands between the marks made anew."""
+    before, rest = page.split(MARKS[0])
+    return before + MARKS[0] + made + MARKS[1] + rest.split(MARKS[1], 1)[1]
+
+
 def main(words: list[str]) -> int:
     """Write the pages, or say whether they are as they would be written."""
     results = kept()
-    made = {PAGE: page(results)}
+    claims = within_marks(CLAIMS.read_text(encoding="utf-8"), verdicts(results))
+    made = {PAGE: page(results), CLAIMS: claims}
     stale = [p for p, text in made.items() if not p.exists() or p.read_text(encoding="utf-8") != text]
     if words == ["--write"]:
         for path in stale:

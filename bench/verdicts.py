@@ -1,6 +1,6 @@
 """How often are verdicts wrong? Worlds of known truth are drawn, and the paper's claims are judged in each.
 
-    python bench/verdicts.py                              200 draws of each world, some ten minutes
+    python bench/verdicts.py                              200 draws of each world, some twenty minutes of one core
     python bench/verdicts.py --draws 1000 --only scores
     python bench/verdicts.py --board results/             task differences as far apart as on a real board
 
@@ -8,9 +8,13 @@
 mu + type + task + seed + rest, each but mu drawn anew. `null_effect` is true where |mu| is below its margin;
 `null_effect_on_these_tasks` where the mean of each benchmark's drawn tasks is, for every pair.
 
-*States*: 57 texts of 20 tokens, width 64, through the project's own measures. A world gives the right model
+*States*: 57 texts of 10 tokens, width 64, through the project's own measures. A world gives the right model
 as a function of the left one, for backbones, a checkpoint and embedders. Whether a claim is true is read from
-200 texts without attention sinks, so what a sink adds to a measure makes nothing true.
+200 texts without attention sinks, so what a sink adds to a measure makes nothing true; the overlap of
+neighbours, which depends on the number of tokens, is read from all draws.
+
+*Seeds*: overlaps of neighbours between trainings of two backbones. Each training moves all of its
+comparisons, each comparison has noise of its own, and a pair of one seed shares its batches.
 
 For each claim and world the share of draws in which it holds, fails or stays undecided, and its truth. At
 `mu` equal to the margin either verdict is false.
@@ -19,20 +23,22 @@ For each claim and world the share of draws in which it holds, fails or stays un
 import argparse
 from collections import Counter
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from measured import measured
+from scipy.linalg import expm
 
 from realign.claims.judge import judge
 from realign.hrsa import compare
 from realign.ranking.board import read_board
-from realign.results.columns import COLUMNS
+from realign.results.columns import COLUMNS, NUMBERS
 from realign.results.tidy import Tidy
 from realign.results.verdicts import overall
 from realign.study.benchmarks import benchmarks, tasks
-from realign.study.claims import PAPER_CLAIMS
+from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
 from realign.study.figures import View
@@ -40,7 +46,7 @@ from realign.study.figures import View
 BENCHMARKS = ("MTEB(Multilingual, v2)", "MTEB(Code, v1)", "BRIGHT")
 SEEDS = 3
 MARGIN = 1.0  # of null_effect
-TEXTS, TOKENS, WIDTH, MANY_TEXTS = 57, 20, 64, 200
+TEXTS, TOKENS, WIDTH, MANY_TEXTS = 57, 10, 64, 200
 
 
 class Drawn(Tidy):
@@ -50,7 +56,9 @@ class Drawn(Tidy):
         super().__init__([])
         for kind, columns in COLUMNS.items():
             frame = tables.get(kind, pd.DataFrame(columns=columns)).reindex(columns=columns)
-            self.__dict__[kind] = frame.assign(file="drawn")
+            # Texts as Python's, since many small selections from Arrow's arrays are slow.
+            texts = {column: object for column in columns if column not in NUMBERS}
+            self.__dict__[kind] = frame.astype(texts).assign(file="drawn")
 
 
 def verdicts(claims: dict, pairs: tuple[PairEntry, ...], tidy: Tidy) -> dict[str, str]:
@@ -172,7 +180,8 @@ def noise(random, texts, share=0.5):
     return np.sqrt(share) * of_text + np.sqrt(1 - share) * random.standard_normal(of_text.shape)
 
 
-ROTATION = np.linalg.qr(np.random.default_rng(7).standard_normal((WIDTH, WIDTH)))[0]
+SKEW = np.random.default_rng(7).standard_normal((WIDTH, WIDTH)) / np.sqrt(WIDTH)
+ROTATION, PARTLY, FURTHER = (expm(angle * (SKEW - SKEW.T)) for angle in (2.0, 0.4, 0.6))
 
 
 def moved(by, rotation=None):
@@ -192,17 +201,31 @@ STATE_WORLDS = {
     "models that drift apart": (moved(0.3), moved(0.8), moved(1.5), 0),
     "a rotated basis that realigns": (moved(0.3, ROTATION), moved(0.1), moved(0.1), 0),
     "a rotated basis that stays": (moved(0.1, ROTATION),) * 3 + (0,),
+    "a basis of which two thirds are kept": (moved(0.3, PARTLY),) * 3 + (0,),
+    "a basis of which two fifths are kept": (moved(0.3, FURTHER),) * 3 + (0,),
     "unrelated models": (unrelated,) * 3 + (0,),
     "unrelated models, 4 sinks": (unrelated,) * 3 + (4,),
     "unrelated models, 57 sinks": (unrelated,) * 3 + (57,),
     "unrelated models that become one, 4 sinks": (unrelated, moved(0.3), moved(0.05), 4),
 }  # fmt: skip
-STATE_CLAIMS = (
-    "global_geometry_preserved",
-    "local_geometry_reorganised",
-    "basis_drift_reversed",
-    "realignment_is_fast",
-)
+DRIFTS = PAPER_CLAIMS["basis_drift_only_if_prolonged"]
+# What is true of models that share nothing, of which no number of texts fixes a rotation.
+KEEPS_NOTHING = {"the basis drifts": True, "basis_drift_reversed": False, "realignment_is_fast": False}
+BECOMES_ONE = {"the basis drifts": True, "basis_drift_reversed": True, "realignment_is_fast": True}
+STATE_CLAIMS = {
+    "the basis drifts": DRIFTS.model_copy(update={"tests": DRIFTS.tests[:1]}),
+    **{
+        name: PAPER_CLAIMS[name]
+        for name in (
+            "global_geometry_preserved",
+            "local_geometry_reorganised",
+            "basis_drift_reversed",
+            "realignment_is_fast",
+        )
+    },
+}
+BOTH = {"families": ["linear", "neighbours"], "k": (10,)}
+MEASURED = {"backbone": BOTH, "checkpoint": {"families": ["linear"]}, "embedder": BOTH}
 STAGES = (("backbone", np.nan, np.nan), ("checkpoint", 200.0, 0.0), ("embedder", np.nan, 0.0))
 
 
@@ -215,10 +238,7 @@ def draw_measures(random, world, texts, sinks):
         for states in both:
             states[: sinks * TOKENS : TOKENS, 0] += 300.0
         frames.append(
-            compare(
-                *(np.stack([s, s]) for s in both), np.repeat(np.arange(texts), TOKENS),
-                families=["linear", "neighbours"], k=(10,),
-            ).assign(stage=stage, step=step, seed_left=seed, seed_right=seed)
+            compare(*both, np.repeat(np.arange(texts), TOKENS), **MEASURED[stage]).assign(stage=stage, step=step, seed_left=seed, seed_right=seed)
         )  # fmt: skip
     rows = pd.concat(frames, ignore_index=True)
     return rows.assign(
@@ -229,18 +249,77 @@ def draw_measures(random, world, texts, sinks):
 def state_worlds(draws, seed=0, names=tuple(STATE_WORLDS)):
     """Each world's counts of (claim, true or not, verdict)."""
     pair = PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="rlvr", tags=("prolonged",))
-    claims = {name: PAPER_CLAIMS[name] for name in STATE_CLAIMS}
     found = {}
     for name in names:
         world = STATE_WORLDS[name]
         random, counts = np.random.default_rng([seed, 1, len(found)]), Counter()
         population = Drawn(measures=draw_measures(random, world, MANY_TEXTS, sinks=0))
         known = {"holds": True, "fails": False}  # what many texts leave undecided has no truth
-        true = {claim: known.get(v) for claim, v in verdicts(claims, (pair,), population).items()}
+        true = {claim: known.get(v) for claim, v in verdicts(STATE_CLAIMS, (pair,), population).items()}
+        if world[0] is unrelated:
+            true |= KEEPS_NOTHING if world[2] is unrelated else BECOMES_ONE
+        overlaps = []
         for _ in range(draws):
             measures = draw_measures(random, world, TEXTS, world[-1])
-            for claim, verdict in verdicts(claims, (pair,), Drawn(measures=measures)).items():
-                counts[claim, true[claim], verdict] += 1
+            near = measures[
+                (measures["measure"] == "knn_overlap") & (measures["statistic"] == "mean_over_layers")
+            ]
+            overlaps.append(near.loc[near["stage"] == "backbone", "value"].mean())
+            for claim, verdict in verdicts(STATE_CLAIMS, (pair,), Drawn(measures=measures)).items():
+                counts[claim, verdict] += 1
+        true["local_geometry_reorganised"] = bool(np.mean(overlaps) < 0.8)  # of a pool of so many tokens
+        found[name] = Counter({(claim, true[claim], verdict): n for (claim, verdict), n in counts.items()})
+    return found
+
+
+# Seeds -------------------------------------------------------------------------------------------------
+
+# For each world how far the two sides' trainings lie apart, and how many seeds there are.
+SEED_WORLDS = {
+    f"{what}, {seeds} seeds": (apart, seeds)
+    for what, apart in (("no change beyond seeds", 0.0), ("a small change", 0.02), ("a change", 0.1))
+    for seeds in (2, 3, 5)
+}
+OWN_BATCHES, OF_TRAINING, OF_PAIR, OF_TEXTS = 0.25, 0.02, 0.01, 0.004
+
+
+def draw_overlaps(random, apart, seeds):
+    """The rows of one draw: a pair seed by seed, across seeds, and each side with itself."""
+    moves = {
+        (side, seed): random.normal(0, OF_TRAINING) for side in ("base", "tuned") for seed in range(seeds)
+    }
+    every = list(product(range(seeds), repeat=2))
+    compared = [("base--vs--tuned", "rlvr", "base", "tuned", [(i, j) for i, j in every if i == j])]
+    compared += [
+        ("base--vs--tuned-crossed", "control", "base", "tuned", [(i, j) for i, j in every if i != j])
+    ]
+    compared += [
+        (f"{s}-seeds", "control", s, s, [(i, j) for i, j in every if i < j]) for s in ("base", "tuned")
+    ]
+    return pd.DataFrame([
+        {
+            "stage": "embedder", "pair": pair, "kind": kind, "corpus": "texts", "attention": "bidirectional",
+            "measure": "knn_overlap", "statistic": "mean_over_layers", "k": 10.0, "preset": "",
+            "seed_left": i, "seed_right": j, "se": OF_TEXTS, "df": 19.0, "n": TEXTS,
+            "value": 0.5 + OWN_BATCHES * (kind == "rlvr") - apart * (left != right)
+            + moves[left, i] + moves[right, j] + random.normal(0, OF_PAIR),
+        }
+        for pair, kind, left, right, cells in compared
+        for i, j in cells
+    ])  # fmt: skip
+
+
+def seed_worlds(draws, seed=0):
+    """Each world's counts of (claim, true or not, verdict)."""
+    pair = PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="rlvr")
+    claims = {"irreversible_beyond_noise": PAPER_TENSIONS["tension_irreversible_beyond_noise"]}
+    found = {}
+    for name, (apart, seeds) in SEED_WORLDS.items():
+        random, counts = np.random.default_rng([seed, 2, len(found)]), Counter()
+        for _ in range(draws):
+            tidy = Drawn(measures=draw_overlaps(random, apart, seeds))
+            for claim, verdict in verdicts(claims, (pair,), tidy).items():
+                counts[claim, True if apart else None, verdict] += 1
         found[name] = counts
     return found
 
@@ -250,45 +329,47 @@ def is_false(true, verdict):
     return (verdict == "holds" and true is not True) or (verdict == "fails" and true is not False)
 
 
+TRUTHS = {
+    frozenset({True}): "true",
+    frozenset({False}): "false",
+    frozenset({None}): "at the margin, or undecided on many texts",
+}
+
+
 def report(found, draws):
-    """Print the shares, and the greatest share of false verdicts."""
+    """Print the shares of each claim and world, and the greatest share of false verdicts."""
+    greatest = 0.0
     for world, counts in found.items():
         for claim in dict.fromkeys(claim for claim, *_ in counts):
             own = {(true, verdict): n / draws for (c, true, verdict), n in counts.items() if c == claim}
-            shares = {
-                v: sum(n for (_, w), n in own.items() if w == v) for v in ("holds", "fails", "undecided")
-            }
-            false = sum(share for (true, verdict), share in own.items() if is_false(true, verdict))
-            truth = {true for true, _ in own}
-            said = {
-                frozenset({True}): "true",
-                frozenset({False}): "false",
-                frozenset({None}): "at the margin, or undecided on many texts",
-            }
-            case = f"{world}: {claim} ({said.get(frozenset(truth), 'true or false by the draw')})"
-            print(
-                f"{case:100} "
-                + "  ".join(f"{v} {s:6.1%}" for v, s in shares.items())
-                + f"  false {false:6.1%}"
-            )
-            for verdict, share in shares.items():
-                measured(case, verdict, 100 * share, "%")
-            measured(case, "false verdicts", 100 * false, "%", aim="≤ 5")
+            truth = TRUTHS.get(frozenset(true for true, _ in own), "true or false by the draw")
+            case = f"{world}; {claim}; {truth}"
+            for verdict in ("holds", "fails", "undecided"):
+                share = sum(n for (_, w), n in own.items() if w == verdict)
+                measured(case, verdict, round(100 * share, 1), "%")
+            false = round(100 * sum(n for (true, v), n in own.items() if is_false(true, v)), 1)
+            measured(case, "false", false, "%")
+            greatest = max(greatest, false)
+    worlds = f"{len(found)} worlds, {draws} draws of each"
+    measured(worlds, "greatest share of false verdicts on a claim", greatest, "%", aim="≤ 5")
 
 
 def main():
     """Draw the worlds and report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--draws", type=int, default=200)
-    parser.add_argument("--only", choices=("scores", "states"))
+    parser.add_argument("--only", choices=("scores", "states", "seeds"))
     parser.add_argument(
         "--board", type=Path, help="a folder of mteb's results, for the spread of differences"
     )
     options = parser.parse_args()
-    if options.only != "states":
+    asked = [options.only] if options.only else ["scores", "states", "seeds"]
+    if "scores" in asked:
         report(score_worlds(options.draws, options.board), options.draws)
-    if options.only != "scores":
+    if "states" in asked:
         report(state_worlds(options.draws), options.draws)
+    if "seeds" in asked:
+        report(seed_worlds(options.draws), options.draws)
 
 
 if __name__ == "__main__":
