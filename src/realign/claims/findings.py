@@ -67,5 +67,10 @@ class Evidence:
         for pair in self.asked.pairs:
             of_kind = pair.kind in (kinds if test.kind == "any" else (test.kind,))
             tagged = set(test.tagged) <= set(pair.tags) and not set(test.untagged) & set(pair.tags)
-            if of_kind and tagged and (pair.embed or not test.on_embedders):
+            if of_kind and tagged and (pair.embed or not on_embedders(test)):
                 yield pair
+
+
+def on_embedders(test: ClaimTest) -> bool:
+    """Whether a test reads embedders, which not every pair has."""
+    return test.stage == "embedder" or test.statistic in ("gain", "lift", "change", "progress")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from realign.claims.findings import Evidence, Finding
+from realign.claims.findings import Evidence, Finding, on_embedders
 from realign.measures.table import MEASURES
 from realign.results.controls import across_seeds, two_seeds
 from realign.results.estimates import number_of, row_estimates
@@ -183,7 +183,7 @@ def _places(evidence: Evidence, test: ClaimTest, measure: str = "") -> Iterator[
 
     A measure of the models themselves has no mode, as it has no corpus: an empty text stands for either.
     """
-    stage = "embedder" if test.on_embedders else "backbone"
+    stage = "embedder" if on_embedders(test) else "backbone"
     there = set(pick(evidence.measures, stage=stage, measure=measure or test.measure)["attention"])
     attentions = [a for a in ("", *test.attentions) if a in there] or test.attentions[:1]
     return ((pair, attention) for pair in evidence.pairs(test) for attention in attentions)

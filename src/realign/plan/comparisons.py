@@ -156,5 +156,5 @@ def _noise(name: str, tag: str, sides: tuple[str, str], recipe: str, seeds: tupl
 def _judged_by_seeds(study: Study) -> list[str]:
     """The families of the measures that claims judge against the noise of seeds."""
     tests = [test for claim in study.claims.all().values() for test in claim.tests]
-    judged = {test.family for test in tests if test.rule.endswith("_floor")}
+    judged = {test.read_family for test in tests if test.rule.endswith("_floor")}
     return [name for name in study.hrsa.families if name in judged]

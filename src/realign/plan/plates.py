@@ -198,7 +198,7 @@ def claims_parts(description: Description) -> list[Part]:
     job = claims_settings(description)
     tests = [test for claim in job.claims.values() for test in claim.tests]
     recipe, lifts = job.view.recipe, any(test.statistic == "lift" for test in tests)
-    families = {test.family for test in tests}
+    families = {test.read_family for test in tests}
     return [
         p
         for p in description.parts

@@ -68,12 +68,7 @@ class ClaimTest(Section):
     )
 
     @property
-    def on_embedders(self) -> bool:
-        """Whether the test reads embedders, which not every pair has, and which have one attention mode."""
-        return self.stage == "embedder" or self.statistic in ("gain", "lift", "change", "progress")
-
-    @property
-    def family(self) -> str:
+    def read_family(self) -> str:
         """The family whose measures the test reads; none for tests of scores."""
         measure = "probe" if self.statistic == "readout_gap" else self.measure
         return MEASURES[measure].family if measure else ""
@@ -108,7 +103,9 @@ class Claim(Section):
         A failure in a mode beside the main one is a line of its own, and refutes no claim by itself.
         """
         divided = [
-            not test.on_embedders and test.statistic != "attention_gap" and main in test.attentions
+            test.statistic in ("level", "corpus_gap", "readout_gap")
+            and test.stage == "backbone"
+            and main in test.attentions
             for test in self.tests
         ]
         for mode in (main, *others):
