@@ -87,7 +87,7 @@ def test_the_share_of_the_basis_that_is_kept_is_the_same_at_every_number_of_text
         )
         y = x @ rotation + 0.7 * noise
         left, right, groups, _ = prepared(x, y, text_index)
-        sums = p.layer_sums(left, right, (0, 0), groups)
+        sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
         entropies.append(p.inverse_row_entropies(p.fit(sums).rotation).mean())
         kept, agreement = p.basis_kept(sums, p.halves(sums), groups)
         found.append(groups.one(kept))
