@@ -130,8 +130,9 @@ def matrixwise(
         yield f"subspace_angles.{side}", Ratio(float(angles.mean())), None
         yield f"subspace_angles.{side}_largest", Ratio(float(angles.max())), None
         yield "subspace_angles.mean", Ratio(float(angles.mean())), None
-    d = b.float().sub_(a) if b.dtype != torch.float32 else b.sub_(a)
-    del b
+    d = b.float()  # B itself where it is stored so
+    for rows in blocks(d.shape):  # of mixed precisions the whole would be copied once more
+        d[rows] -= a[rows]
     moved = spectrum(d, k, exact, derive_seed(seed, "update"))
     if moved.square == 0:
         return
