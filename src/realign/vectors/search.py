@@ -233,7 +233,7 @@ def expand(
         if own is not None:
             out = places == own[:, None]
             out[~out.any(axis=1), -1] = True  # what is farthest goes where the own place is not there
-            scores, places = (a[~out].reshape(len(a), -1) for a in (scores, places))
+            scores, places = (a[~out].reshape(len(a), a.shape[1] - 1) for a in (scores, places))
         all_scores[:, : scores.shape[1]], all_places[:, : scores.shape[1]] = scores, places
         return all_scores, all_places
     held = k + (own is not None)
