@@ -15,7 +15,7 @@ from realign.report.commands import REPORT
 from realign.report.facts import read_run
 from realign.report.grids import from_markdown, leading_number
 from realign.report.verdicts import answer, cards, numbers, sink_warnings
-from realign.results.catalogue import PLATES
+from realign.results.catalogue import FIGURES, PLATES
 from realign.results.tidy import read_table
 from realign.results.verdicts import ALL
 from realign.study.drawing import PlateText, WriteReport
@@ -76,7 +76,7 @@ def test_links_lead_somewhere_and_ids_are_unique(outline):
 
 def test_every_plate_is_there_and_every_picture_has_words(outline):
     assert set(PLATES) <= set(outline.ids)
-    assert len(outline.images) == 18
+    assert len(outline.images) == len(FIGURES)
     assert all(i["alt"] for i in outline.images)
 
 
@@ -90,7 +90,7 @@ def test_without_scripts_everything_is_on_the_page(page, drawn):
     bare = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     claims = read_table("claims", [drawn / "tidy/claims.parquet"])
     assert all(f">{c} · " in bare for c in claims["claim"].unique())
-    assert bare.count("<figure") == 18
+    assert bare.count("<figure") == len(FIGURES)
     assert bare.count("<table") >= 13 + claims["claim"].nunique()
 
 
