@@ -26,7 +26,6 @@ from realign.cli import main
 from realign.commands import STAGES, TOOLS, load_command
 from realign.study.base import Section
 from realign.study.description import Comparison, Description, PairEntry
-from realign.study.load import load_study
 from realign.tools.compare import parser as compare_parser
 from realign.tools.compare import write_study
 from synthetic_results import fill
@@ -240,7 +239,7 @@ def try_realign(words, here):
     if name == "compare":  # up to its run, which tests/tools/test_compare.py has
         for model in rest[:2]:
             (here / model).mkdir(parents=True, exist_ok=True)
-        return load_study(write_study(compare_parser().parse_args(rest)))
+        return write_study(compare_parser().parse_args(rest))
     if name == "rank":
         make_board(here / "path" / "to" / "results")
     assert main(words) == 0

@@ -5,18 +5,33 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
 from micro_study import save_backbone, write_given
 from realign.artifacts.command import UserError
+from realign.results.columns import COLUMNS
 from realign.results.statistics import UNKNOWN, Estimate
-from realign.tools.compare import parser, reads_as, reads_as_readout, source_of, write_study
+from realign.study.description import PairEntry
+from realign.study.errors import StudyError
+from realign.study.load import load_study
+from realign.tools.compare import (
+    main,
+    parser,
+    read_lines,
+    reads_as,
+    reads_as_readout,
+    source_of,
+    study_file,
+    write_study,
+)
 
 
 def written(folder, *words):
-    file = write_study(parser().parse_args([*map(str, words), "--out", str(folder)]))
-    return file, yaml.safe_load(file.read_text())
+    asked = parser().parse_args([*map(str, words), "--out", str(folder)])
+    write_study(asked)
+    return study_file(asked), yaml.safe_load(study_file(asked).read_text())
 
 
 @pytest.fixture
@@ -54,9 +69,63 @@ def test_a_further_model_joins_the_earlier_ones(models, tmp_path):
         written(tmp_path, models / "base", models / "else" / "more")
 
 
+def test_the_latest_kind_counts(models, tmp_path):
+    written(tmp_path, models / "base", models / "tuned", "--kind", "sft")
+    _, study = written(tmp_path, models / "base", models / "tuned", "--kind", "rlvr")
+    assert [p["kind"] for p in study["pairs"]] == ["rlvr", "control"]
+
+
+def test_a_call_that_fails_leaves_the_study_of_before(models, tmp_path, monkeypatch):
+    file, before = written(tmp_path, models / "base", models / "tuned")
+    monkeypatch.setattr("realign.tools.compare.run", lambda words: 1)
+    assert main([str(models / "base"), "nowhere/model", "--out", str(tmp_path)]) == 1
+    assert yaml.safe_load(file.read_text()) == before
+    with pytest.raises(StudyError, match="limit"):
+        main([str(models / "base"), str(models / "more"), "--limit", "1", "--out", str(tmp_path)])
+    assert yaml.safe_load(file.read_text()) == before
+
+
+def test_a_long_name_is_cut(models, tmp_path):
+    name = "deepseek-r1-distill-qwen-1.5b-multilingual-reasoning-v2"
+    (models / name).mkdir()
+    _, study = written(tmp_path, models / "base", models / name)
+    assert list(study["backbones"])[1] == name[:40]
+
+
 def test_a_model_beside_itself_has_a_name_of_its_own(models, tmp_path):
     _, study = written(tmp_path, models / "base", models / "base")
-    assert study["backbones"]["base"] == study["backbones"]["base-2"]
+    assert study["backbones"]["base"] == study["backbones"]["base.2"]
+
+
+def test_names_of_models_stay_their_own(models, tmp_path):
+    for run in ("one", "two"):
+        (models / run / "checkpoint-500").mkdir(parents=True)
+    _, study = written(tmp_path, models / "one" / "checkpoint-500", models / "two" / "checkpoint-500")
+    assert list(study["backbones"]) == ["checkpoint-500", "checkpoint-500.2", "random-weights"]
+
+
+def test_numbers_of_an_earlier_call_with_other_settings_are_left_out(models, tmp_path, monkeypatch):
+    """Files of both attention modes lie there; the study names one of them."""
+    file, content = written(tmp_path, models / "base", models / "tuned", "--levels", "geometry")
+    assert content["hrsa"]["backbone_attention"] == ["causal"]
+    monkeypatch.chdir(tmp_path)
+    study, folder = load_study(file), tmp_path / "results/compare-base/tidy/measures"
+    for pair, kind in (("base--vs--tuned", "other"), ("base--vs--random-weights", "control")):
+        (folder / pair).mkdir(parents=True)
+        for attention, value in (("causal", 0.9), ("bidirectional", 0.3)):
+            for family in ("linear", "neighbours", "probe"):
+                rows = pd.DataFrame(columns=COLUMNS["measures"])
+                if family == "linear":
+                    about = {"study": "compare-base", "stage": "backbone", "pair": pair, "kind": kind}
+                    number = {"measure": "cka_debiased", "statistic": "mean_over_layers", "value": value}
+                    errors = {"ci_low": value - 0.01, "ci_high": value + 0.01, "se": 0.005, "df": 19.0}
+                    rows.loc[0] = about | {"corpus": "docs", "attention": attention} | number | errors
+                rows.to_parquet(folder / pair / f"docs+{attention}.{family}.parquet")
+                if attention == "causal" and kind == "other":
+                    rows.to_parquet(folder / pair / f"reasoning+causal.{family}.parquet")
+    pair = PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="other")
+    (line,) = read_lines(study, pair)
+    assert (line.measure, line.value, line.random_weights) == ("cka_debiased", 0.9, 0.9)
 
 
 def test_somebody_elses_study_is_left_alone(models, tmp_path):
@@ -79,8 +148,8 @@ def test_models_from_elsewhere(model, source, tmp_path, monkeypatch):
     assert source_of(model) == source
 
 
-@pytest.mark.parametrize("model", ["nowhere", "./models/basse", "/no/such/folder", "a/b/c"])
-def test_a_mistyped_model_is_named(model, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", ["nowhere", "./models/basse", "models/basse", "/no/such/folder", "a/b/c"])
+def test_a_mistyped_model_is_named(model, models, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=f"^{model}: no such folder"):
         source_of(model)
@@ -96,6 +165,7 @@ def test_own_texts_and_labels(models, tmp_path):
     (tmp_path / "texts.txt").write_text("One text.\n\nAnother text.\n")
     _, study = written(tmp_path, models / "base", models / "tuned", "--texts", tmp_path / "texts.txt")
     probe = study["text"]["probes"]["texts"]
+    assert Path(probe["file"]) == tmp_path / "compare-base.texts.jsonl"
     lines = Path(probe["file"]).read_text().splitlines()
     assert [json.loads(line)["text"] for line in lines] == ["One text.", "Another text."]
     (tmp_path / "rows.jsonl").write_text('{"body": "a", "topic": "b"}\n')
@@ -208,14 +278,16 @@ def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weight
         return told
 
     told = compare()
-    assert set(told["base-2"].values()) == {"the same"}
-    assert set(told["base-2"]) == {"correlation", "procrustes", "cka_debiased", "knn_overlap", "probe"}
-    basis = {told["rotated"][measure] for measure in ("correlation", "procrustes")}
+    assert set(told["base.2"].values()) == {"the same"}
+    assert set(told["base.2"]) == {"correlation", "basis_kept", "cka_debiased", "knn_overlap", "probe"}
+    basis = {told["rotated"][measure] for measure in ("correlation", "basis_kept")}
     assert basis == {"no more alike than with random weights"}
     assert {told["rotated"][measure] for measure in ("cka_debiased", "knn_overlap", "probe")} == {"the same"}
     assert told["shuffled"]["probe"] != "the same"  # by how much less it reads, so few texts leave open
-    likeness = {words for measure, words in told["shuffled"].items() if measure != "probe"}
+    likeness = {told["shuffled"][measure] for measure in ("correlation", "cka_debiased", "knn_overlap")}
     assert likeness == {"no more alike than with random weights"}
+    # Without a common rotation there may be none to read a share from.
+    assert told["shuffled"]["basis_kept"] in {*likeness, "could not be measured"}
     assert (tmp_path / "results/compare-base/report.html").is_file()
 
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "results/compare-base").rglob("*.log")}

