@@ -66,7 +66,7 @@ def test_a_command_without_its_gpus_does_no_work_but_still_publishes(tmp_path, m
     assert (tmp_path / "pairs.jsonl").is_file()
 
 
-def missing(monkeypatch, tmp_path, cuda="13.0", driver=None, container=False) -> str:
+def missing(monkeypatch, tmp_path, cuda="13.0", driver=None) -> str:
     """What a job is told on a node without a GPU in sight."""
     seen(monkeypatch, 0)
     version = tmp_path / "version"
@@ -77,10 +77,6 @@ def missing(monkeypatch, tmp_path, cuda="13.0", driver=None, container=False) ->
         )
     monkeypatch.setattr(devices, "DRIVER", version)
     monkeypatch.setattr(torch.version, "cuda", cuda)
-    for name in devices.CONTAINERS:
-        monkeypatch.delenv(name, raising=False)
-    if container:
-        monkeypatch.setenv("APPTAINER_CONTAINER", "/realign.sif")
     with pytest.raises(UserError) as stopped:
         need_gpus("extract", 1)
     return str(stopped.value)
@@ -96,6 +92,19 @@ def test_a_driver_that_suits_torch_is_no_reason(monkeypatch, tmp_path, cuda, dri
     assert "driver" not in missing(monkeypatch, tmp_path, cuda, driver)
 
 
-def test_a_container_without_its_gpus_is_named(monkeypatch, tmp_path):
-    assert "--nv" in missing(monkeypatch, tmp_path, container=True)
-    assert "no NVIDIA driver is loaded" in missing(monkeypatch, tmp_path)
+def test_a_container_on_a_gpu_node_that_was_started_without_its_gpus_is_named(monkeypatch, tmp_path):
+    container = tmp_path / "container"
+    monkeypatch.setattr(devices, "CONTAINER", container)
+    monkeypatch.setattr(devices, "find_library", lambda name: None)
+    told = missing(monkeypatch, tmp_path)
+    assert "no NVIDIA driver is loaded" in told
+    (container / "libs").mkdir(parents=True)
+    told = missing(monkeypatch, tmp_path)
+    assert "no NVIDIA driver is loaded" in told  # also in a container: --nv would not help
+    assert "--nv" not in told
+    assert "--nv" in missing(monkeypatch, tmp_path, driver="580.65.06")
+    (container / "libs/libcuda.so.1").touch()
+    assert "--nv" not in missing(monkeypatch, tmp_path, driver="580.65.06")
+    (container / "libs/libcuda.so.1").unlink()
+    monkeypatch.setattr(devices, "find_library", lambda name: "libcuda.so.1")
+    assert "--nv" not in missing(monkeypatch, tmp_path, driver="580.65.06")

@@ -2,6 +2,7 @@
 
 import os
 import re
+from ctypes.util import find_library
 from pathlib import Path
 from typing import Literal
 
@@ -11,8 +12,9 @@ from realign.artifacts.command import NodeError
 
 PROMISED = "REALIGN_GPUS"
 DRIVER = Path("/proc/driver/nvidia/version")
+LIBRARY = "libs/libcuda.so.1"  # the driver's part for processes, which Apptainer brings along with --nv
 DRIVERS = {12: 525, 13: 580}  # the oldest driver that runs what was built for a CUDA, by its main version
-CONTAINERS = {"APPTAINER_CONTAINER", "SINGULARITY_CONTAINER"}
+CONTAINER = Path("/.singularity.d")  # in every container of Apptainer
 Precision = Literal["fp32", "bf16"]
 
 
@@ -54,15 +56,15 @@ def _reasons() -> list[str]:
         )
     if given is not None:
         reasons.append(f"CUDA_VISIBLE_DEVICES is '{given}'")
-    if not driver and CONTAINERS & os.environ.keys():
-        reasons.append("the container was started without its GPUs (Apptainer: --nv)")
-    elif not driver:
+    if not driver:
         reasons.append("no NVIDIA driver is loaded")
+    elif CONTAINER.is_dir() and not ((CONTAINER / LIBRARY).exists() or find_library("cuda")):
+        reasons.append("the container was started without its GPUs (Apptainer: --nv)")
     return reasons
 
 
 def _driver() -> int:
-    """The main version of this node's NVIDIA driver; 0 where none is loaded, or none reaches a container."""
+    """The main version of this node's NVIDIA driver, which a container sees, too; 0 where none is loaded."""
     if not DRIVER.is_file():
         return 0
     found = re.search(r"Kernel Module[^\n]*?\s(\d+)\.\d+", DRIVER.read_text(encoding="utf-8"))
