@@ -17,7 +17,6 @@ from realign.runs.dag import PlannedJob, planned_jobs
 from realign.runs.flow import read_config
 from realign.runs.kept import kept_jobs
 from realign.runs.plan import RunPlan, Step
-from realign.study.errors import StudyError
 from realign.study.resources import Resources
 
 SNAKEFILE = """
@@ -349,10 +348,16 @@ def test_a_misspelt_target_is_told_with_the_rule_that_is_near(toy, tmp_path):
         planned_jobs(tmp_path / "Snakefile", tmp_path, targets=["trian"])
 
 
-def test_a_folder_is_taken_for_a_study_and_refused(toy, tmp_path):
+def test_a_folder_is_no_study(toy, tmp_path):
     (tmp_path / "studies").mkdir()
-    with pytest.raises(StudyError, match=r"studies: .*\n.*name the study's file in it"):
-        plan.main(["studies"])
+    with pytest.raises(UserError, match=r"'studies' is no rule .* name the study's file"):
+        plan.main(["studies", "--snakefile", "Snakefile"])
+
+
+def test_a_rule_is_planned_also_where_a_folder_has_its_name(toy, tmp_path, capsys):
+    (tmp_path / "figure").mkdir()
+    assert plan.main(["figure", "--snakefile", "Snakefile"]) == 0
+    assert "not made yet" in capsys.readouterr().out
 
 
 def test_the_study_can_be_named_as_a_run_names_it(toy, tmp_path, capsys):

@@ -143,6 +143,8 @@ def _planned_jobs(
             raise UserError(of_study[1]) from error
         if unknown := re.search(r"No rule to produce (\S+)", str(error)):
             hint = nearest(unknown[1], [rule.name for rule in workflow._workflow.rules])
+            if Path(workdir, unknown[1]).is_dir():
+                hint = "; it is a folder: where your study is in it, name the study's file"
             raise UserError(f"'{unknown[1]}' is no rule and no file that a rule makes{hint}") from error
         raise UserError(f"the workflow can't be planned: {error}\n{said.getvalue()}".rstrip()) from error
 

@@ -75,7 +75,7 @@ def main(words: Sequence[str]) -> int:
 def _is_study(word: str) -> bool:
     """Whether a word names a study rather than a target: a rule, or a file below the results."""
     path = Path(word)
-    return path.suffix in (".yaml", ".yml") or (path.exists() and path.parts[:1] != ("results",))
+    return path.suffix in (".yaml", ".yml") or (path.is_file() and path.parts[:1] != ("results",))
 
 
 def make_plan(
