@@ -108,6 +108,19 @@ def test_a_file_that_has_no_room_is_refused_before_it_is_begun(tmp_path, small_f
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_large_file_is_not_reserved_in_full_to_see_whether_it_has_room(tmp_path, monkeypatch):
+    reserved = []
+    monkeypatch.setattr(disk.os, "posix_fallocate", lambda _, start, size: reserved.append(size))
+    monkeypatch.setattr(disk, "_free", lambda _: 10**12)
+    disk.check_room(tmp_path / "x.h5", 10**11)
+    assert reserved == [disk.TRIAL_BYTES]
+    with pytest.raises(OSError, match=r"1000000000001 bytes needed") as caught:
+        disk.check_room(tmp_path / "x.h5", 10**12 + 1)
+    assert caught.value.errno == errno.ENOSPC
+    assert len(reserved) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_without_room_leaves_nothing_half_made_and_goes_on_with_more(tmp_path, small_files):
     store, places = WorkStore(tmp_path / "store"), {n: tmp_path / n for n in ("data", "more")}
     with pytest.raises(UserError, match=r"ulimit -f\) is reached"):

@@ -32,6 +32,7 @@ _WHAT_TO_DO = {
     errno.EDQUOT: "Delete what you can spare, or work in a folder without this quota",
     errno.EFBIG: "Raise the limit",
 }
+TRIAL_BYTES = 1 << 26  # of a file that is reserved to see whether there is room at all
 
 
 def open_array(path: Path, dtype: Any, shape: tuple[int, ...]) -> Any:
@@ -56,10 +57,17 @@ def check_room(path: Path, size: int) -> None:
     """Raise an error that says how much is needed where there is no room for a file of that size.
 
     For HDF5 files: the library can't close one that it has no room for, and may die at the process's end.
+    Only the beginning is reserved on trial, which shows a quota that is used up: where a file system can't
+    reserve, the C library writes to each block instead, for hours in a file of terabytes.
     """
+    if size > _free(path.absolute()):
+        raise OSError(errno.ENOSPC, f"{size} bytes needed", str(path))
     try:
         path.touch()
-        _reserve(path, size)
+        os.truncate(path, size)  # sparse; meets the limit on the size of files
+        _reserve(path, min(size, TRIAL_BYTES))
+    except OSError as error:
+        raise OSError(error.errno, f"{size} bytes needed", str(path)) from None
     finally:
         path.unlink(missing_ok=True)
 
