@@ -125,6 +125,16 @@ def test_a_plan_sets_the_need_beside_what_the_gpus_have(tmp_path, monkeypatch):
     assert len(memory_lines(study(gpus=4, gpu_memory_gb=141), jobs)) == 2
 
 
+@pytest.mark.parametrize("experts", ["num_experts", "num_local_experts", "n_routed_experts"])
+def test_a_mixture_of_experts_has_no_estimate(tmp_path, monkeypatch, experts):
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results/mine/backbones/small/model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps({**QWEN_1_5B, experts: 128}))
+    jobs = [PlannedJob("train", {"backbone": "small", "recipe": "plain", "seed": "0"})]
+    assert "no estimate for a model of this kind" in memory_lines(study(gpus=4), jobs)[1]
+
+
 def test_advice_is_a_change_that_makes_it_fit():
     shape, recipe = Shape.of(QWEN_1_5B), Recipe()
     assert training_need(shape, recipe, 4).total > 48

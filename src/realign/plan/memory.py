@@ -23,6 +23,7 @@ from realign.study.recipe import Recipe
 
 CONTEXT_GB = 1.5
 MARGIN = 0.15
+EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts")  # a mixture's, as configurations name them
 HEAD_NORMS = {"qwen3"}  # model types that normalise the queries and keys of each head
 BUCKET = 50_000_000  # the numbers in one of DeepSpeed's buckets, at most
 
@@ -43,6 +44,8 @@ class Shape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
         """The shape in a model's config.json; a KeyError where it is no decoder of this kind."""
+        if any(config.get(name) for name in EXPERTS):
+            raise KeyError("a mixture of experts")
         width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])
         head = int(config.get("head_dim") or width // heads)
         return cls(

@@ -24,9 +24,12 @@ def _lines(study: Study, backbone: str, recipe: str) -> list[str]:
     if not asked.gpus:
         return []
     name = f"  {backbone}+{recipe}:"
-    shape = _shape(Path("results") / study.study.name / "backbones" / backbone / "model" / "config.json")
-    if shape is None:
+    config = Path("results") / study.study.name / "backbones" / backbone / "model" / "config.json"
+    if not config.is_file():
         return [f"{name} known once the backbone is there"]
+    shape = _shape(config)
+    if shape is None:
+        return [f"{name} no estimate for a model of this kind"]
     processes = asked.gpus * (asked.nodes or 1)
     made = study.recipes[recipe]
     need = training_need(shape, made, processes, 4 if made.precision == "fp32" else 2)
