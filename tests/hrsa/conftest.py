@@ -83,7 +83,7 @@ def massive():
 @pytest.fixture
 def prepared(random):
     """Two sides ready to be measured, in float64 on the processor unless told otherwise."""
-    from realign.hrsa.centred import Side
+    from realign.hrsa.centred import both_sides
     from realign.hrsa.groups import Groups
     from realign.hrsa.products import NumpyProducts
     from realign.hrsa.reading import ArrayStates
@@ -92,6 +92,6 @@ def prepared(random):
         products = products or NumpyProducts("float64")
         left, right = ArrayStates(left, text_index), ArrayStates(right, text_index)
         dealt = Groups(left.text_index, groups)
-        return Side(left, dealt, products), Side(right, dealt, products), dealt, products
+        return *both_sides(left, right, dealt, products), dealt, products
 
     return prepare

@@ -144,6 +144,31 @@ def test_blocks_and_tiles_of_any_size_give_the_same(pair, text_index, prepared, 
         np.testing.assert_allclose(make(left, right, groups, products).cka(True), whole[name], atol=1e-12)
 
 
+@pytest.mark.parametrize("rows", [100, 200])  # of the narrower model: several blocks a group, and one
+@pytest.mark.parametrize("library", [NumpyProducts, TorchProducts])
+def test_models_of_unequal_width_are_cut_into_the_same_blocks(random, prepared, monkeypatch, rows, library):
+    from realign.hrsa import centred
+
+    monkeypatch.setattr(centred, "BLOCK_BYTES", 8 * 6 * rows)
+    x, y = random.standard_normal((1, 400, 6)), random.standard_normal((1, 400, 24))
+    for wide in ((x, y), (y, x)):
+        left, right, groups, products = prepared(*wide, groups=2, products=library("float64"))
+        by_gram, by_features = (make(left, right, groups, products).cka() for make in FORMS.values())
+        np.testing.assert_allclose(by_features, by_gram, atol=1e-12)
+
+
+def test_products_of_a_groups_blocks_add_up_from_zero_in_float64(random, prepared, monkeypatch):
+    from realign.hrsa import centred
+
+    monkeypatch.setattr(centred, "MOST_ROWS", 64)
+    x, y = random.standard_normal((2, 1, 400, 6))
+    left, right, groups, products = prepared(x, y, groups=2)
+    by_gram, *by_features = (
+        make(left, right, groups, products).cka() for make in (gram_sums, feature_sums, feature_sums)
+    )
+    np.testing.assert_allclose(by_features, [by_gram] * 2, atol=1e-12)
+
+
 def similarity(prepared, x, y, debiased=False):
     return cka_sums(*prepared(x, y)).cka(debiased)[0, 0, 0]
 
@@ -151,7 +176,7 @@ def similarity(prepared, x, y, debiased=False):
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), scale=st.floats(1e-3, 1e3), width=st.integers(2, 12))
 def test_forgives_rotation_scale_and_shift(seed, scale, width):
-    from realign.hrsa.centred import Side
+    from realign.hrsa.centred import both_sides
     from realign.hrsa.groups import Groups
     from realign.hrsa.reading import ArrayStates
 
@@ -161,7 +186,7 @@ def test_forgives_rotation_scale_and_shift(seed, scale, width):
     groups = Groups(np.arange(40), 8)
 
     def of(a, b):
-        sides = [Side(ArrayStates(v), groups, products) for v in (a, b)]
+        sides = both_sides(ArrayStates(a), ArrayStates(b), groups, products)
         return np.stack([cka_sums(*sides, groups, products).cka(d) for d in (False, True)])
 
     np.testing.assert_allclose(of(x, y), of(moved, y), atol=1e-9)

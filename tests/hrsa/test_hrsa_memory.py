@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from realign.hrsa import centred, cka, correlation, linear, products
-from realign.hrsa.centred import Side
+from realign.hrsa.centred import both_sides
 from realign.hrsa.groups import Groups
 from realign.hrsa.opening import pair_up
 from realign.study.hrsa import LinearJob
@@ -71,7 +71,7 @@ def gram_peak(layers, texts):
     """The peak in the Gram form, and what each token's sums by group take of it, both in bytes."""
     left, right = (Made(name, layers, texts, width=320) for name in ("left", "right"))
     groups, on_cpu = Groups(left.text_index), products.NumpyProducts("float32")
-    sides = [Side(states, groups, on_cpu) for states in (left, right)]
+    sides = both_sides(left, right, groups, on_cpu)
     assert cka.gram_is_cheaper(groups.tokens, *sides)
     tracemalloc.start()
     cka.cka_sums(*sides, groups, on_cpu)

@@ -28,10 +28,9 @@ class Side:
     distance from the mean, (layers, tokens); `constant` the layers whose tokens are all equal.
     """
 
-    def __init__(self, states: States, groups: Groups, products: Products):
-        self.states, self.groups, self.products = states, groups, products
+    def __init__(self, states: States, groups: Groups, products: Products, blocks: list[Block]):
+        self.states, self.groups, self.products, self.blocks = states, groups, products, blocks
         self.layers, self.width, self.name = states.layers, states.width, states.name
-        self.blocks = groups.blocks(rows_at_once(states.width))
         self.ordered = Picked(states, groups.order)
         self.shift = np.zeros((self.layers, self.width))
         self.sums = np.zeros((groups.count, self.layers, self.width))
@@ -70,6 +69,12 @@ class Side:
             stored = self.ordered.read(layer, [rows])
             np.subtract(stored, self.shift[layer], out=result[i], dtype=np.float64, casting="same_kind")
         return result
+
+
+def both_sides(left: States, right: States, groups: Groups, products: Products) -> tuple[Side, Side]:
+    """Two models' sides in the same blocks, since products take both models block by block."""
+    blocks = groups.blocks(rows_at_once(max(left.width, right.width)))
+    return Side(left, groups, products, blocks), Side(right, groups, products, blocks)
 
 
 class Layer:

@@ -11,7 +11,7 @@ from realign.artifacts.command import Job
 from realign.artifacts.disk import check_room
 from realign.engine.progress import follow
 from realign.hrsa import procrustes
-from realign.hrsa.centred import Layer, Side
+from realign.hrsa.centred import Layer, Side, both_sides
 from realign.hrsa.cka import cka_sums
 from realign.hrsa.correlation import Correlation, histogram, summary
 from realign.hrsa.groups import Groups
@@ -50,7 +50,7 @@ def choose_products(precision: Precision = "float32") -> Products:
 def measure(pair: Opened, settings: LinearJob, products: Products | None = None) -> Matrices:
     """All linear measures of a pair, added to its rows; the matrices worth keeping are returned."""
     products = products or choose_products(settings.precision)
-    left, right = (Side(s, pair.groups, products) for s in (pair.left, pair.right))
+    left, right = both_sides(pair.left, pair.right, pair.groups, products)
     correlation = Correlation(left, right, pair.groups) if left.width == right.width else None
     matrices = add_cka(pair.rows, left, right, pair.groups, products, correlation)
     add_without_sinks(pair.rows, left, right, pair.groups, products, settings.sink_length)

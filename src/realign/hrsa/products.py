@@ -85,7 +85,7 @@ class NumpyProducts:
         panel = max(16, PANEL_BYTES // (dtype.itemsize * g * q)) if left.is_held and right.is_held else p
         for start in range(0, p, panel):
             width = min(panel, p - start)
-            cross = self._memory((g, width, q), dtype)
+            cross = self._memory((g, width, q)) if one_each else np.zeros((g, width, q))
             for (group, x, in_left), (_, y, in_right) in zip(left, right, strict=True):
                 if one_each:
                     np.matmul(x[:, start : start + width].T, y, out=cross[group])
@@ -98,15 +98,13 @@ class NumpyProducts:
             sums.by_dimension[:, start : start + diagonal.shape[1]] = diagonal
         return sums
 
-    def _memory(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """Zeros, or the array of the last call, whatever it holds, where every entry will be set anyway.
+    def _memory(self, shape: tuple[int, ...]) -> Array:
+        """The array of the last call, whatever it holds, since every entry will be set anyway.
 
         New memory of this size takes a tenth of the time of the products that it is for.
         """
-        if dtype != self.dtype:
-            return np.zeros(shape, dtype)
         if self._last.shape != shape:
-            self._last = np.empty(shape, dtype)
+            self._last = np.empty(shape, self.dtype)
         return self._last
 
     def by_dimension(self, left: Array, right: Array) -> Array:

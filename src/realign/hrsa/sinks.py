@@ -11,7 +11,7 @@ import logging
 import numpy as np
 
 from realign.hrsa import procrustes
-from realign.hrsa.centred import Layer, Side
+from realign.hrsa.centred import Layer, Side, both_sides
 from realign.hrsa.cka import cka_sums
 from realign.hrsa.correlation import Correlation
 from realign.hrsa.groups import Groups
@@ -71,7 +71,7 @@ def _measure(rows: Rows, left: States, right: States, groups: Groups, products: 
     """CKA, correlation and the entropy of the rotation, layer by layer."""
     found: dict[str, list[Array]] = {}
     for layer in range(left.layers):
-        x, y = (Side(OneLayer(states, layer), groups, products) for states in (left, right))
+        x, y = both_sides(OneLayer(left, layer), OneLayer(right, layer), groups, products)
         correlation = Correlation(x, y, groups) if x.width == y.width else None
         sums = cka_sums(x, y, groups, products, correlation=correlation)
         values = {"cka": sums.cka()[:, 0, 0], "cka_debiased": sums.cka(debiased=True)[:, 0, 0]}
