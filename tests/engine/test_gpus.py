@@ -1,5 +1,6 @@
 """Jobs of one machine that run at once share its GPUs out among themselves."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -12,13 +13,13 @@ from realign.engine.gpus import visible_gpus
 from realign.runs import run
 
 JOB = """
-import json, sys, time
+import json, logging, sys, time
 from realign.engine.gpus import take_gpus, visible_gpus
 
+logging.basicConfig(level="INFO", format="%(message)s")
 take_gpus(int(sys.argv[1]))
-began = time.time()
-time.sleep(1.0)
-print(json.dumps([began, time.time(), visible_gpus()]))
+print(json.dumps([time.time(), visible_gpus()]), flush=True)
+sys.stdin.read()
 """
 
 
@@ -31,17 +32,34 @@ def test_gpus_are_counted_without_torch(monkeypatch):
 def test_jobs_at_once_never_see_the_same_gpu(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setenv(gpus.VISIBLE, "0,1,2,3")
-    asked = [2, 2, 3, 1]
-    jobs = [
-        subprocess.Popen([sys.executable, "-c", JOB, str(count)], stdout=subprocess.PIPE) for count in asked
-    ]
-    done = [json.loads(job.communicate(timeout=120)[0]) for job in jobs]
-    assert [len(seen) for _, _, seen in done] == asked
-    for i, (began, ended, seen) in enumerate(done):
-        for other_began, other_ended, others in done[:i]:
-            if began < other_ended and other_began < ended:
-                assert not set(seen) & set(others)
-    assert {name for _, _, seen in done for name in seen} == {"0", "1", "2", "3"}
+    with contextlib.ExitStack() as running:
+
+        def job(count: int) -> subprocess.Popen[str]:
+            """A job that holds its GPUs until its input ends, as it does when this test fails."""
+            words = [sys.executable, "-c", JOB, str(count)]
+            pipe = subprocess.PIPE
+            return running.enter_context(
+                subprocess.Popen(words, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+            )
+
+        first, second = job(2), job(2)
+        seen = [json.loads(each.stdout.readline())[1] for each in (first, second)]
+        assert sorted(seen[0] + seen[1]) == ["0", "1", "2", "3"]
+        third = job(3)
+        assert third.stderr.readline() == "waiting for 3 of 4 GPUs, which other jobs have taken\n"
+        first.communicate()
+        released = time.time()
+        second.communicate()
+        taken, names = json.loads(third.communicate()[0])
+        assert taken > released
+        assert len(names) == 3
+
+
+def test_gpus_may_be_named_with_slashes(tmp_path, monkeypatch):
+    monkeypatch.setattr(gpus, "_held", [])
+    parts = ["MIG-GPU-ab12/1/0", "MIG-GPU-ab12/2/0"]
+    assert gpus._take(tmp_path, parts, 2) == parts
+    assert gpus._take(tmp_path, parts, 1) == []
 
 
 def test_a_job_takes_all_that_it_asks_for_or_nothing(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import IO
+from urllib.parse import quote
 
 log = logging.getLogger(__name__)
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -59,7 +60,7 @@ def _take(folder: Path, there: list[str], count: int) -> list[str]:
     with (folder / "lock").open("ab") as one_at_a_time:
         fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
         for name in there:
-            stream: IO[bytes] = (folder / name).open("ab")
+            stream: IO[bytes] = (folder / quote(name, safe="")).open("ab")  # MIG names may hold slashes
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
