@@ -88,6 +88,9 @@ class Second(World):
 
     first = 4
 
+    def wait(self):
+        pass
+
     def gather_objects(self, thing):
         return [self.first, thing]
 
@@ -113,3 +116,11 @@ def test_a_checkpoint_that_not_all_processes_see_is_an_error(tmp_path, monkeypat
         Checkpoints(tmp_path).agreed(SECOND)
     monkeypatch.setattr(Second, "first", None)
     assert Checkpoints(tmp_path).agreed(SECOND) is None
+
+
+def test_a_process_waits_without_a_limit_while_the_first_checks(tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(Second, "wait", lambda world: done.append("wait"))
+    monkeypatch.setattr(Second, "gather_objects", lambda world, thing: done.append("gather") or [None, thing])
+    Checkpoints(tmp_path).agreed(SECOND)
+    assert done == ["wait", "gather"]

@@ -101,10 +101,11 @@ from realign.engine.worker import work
 
 
 def main(spec, path):
-    with joined(timeout_seconds=2, deepspeed=False) as world:
+    # The limit also holds for meeting and connecting, which may take seconds on a busy machine.
+    with joined(timeout_seconds=20, deepspeed=False) as world:
         world.gather_objects(world.rank)
         if world.is_main:
-            time.sleep(5)
+            time.sleep(24)
         world.wait()
         (path.parent / f"past-{world.rank}").touch()
         world.wait()

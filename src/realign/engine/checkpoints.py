@@ -87,6 +87,7 @@ class Checkpoints:
         The first process alone reads all of it to check it, and tells the others which one it is.
         """
         newest = self.latest() if world.is_main else None
+        world.wait()  # hashing a large checkpoint may outlast a collective's limit
         step, *_ = world.gather_objects(newest.step if newest else None)
         found = newest if newest or step is None else self._at(step)
         if world.any(step is not None and found is None):
