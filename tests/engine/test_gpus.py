@@ -81,6 +81,32 @@ def test_where_there_are_too_few_gpus_nobody_waits(tmp_path, monkeypatch):
     assert visible_gpus() == ["0"]
 
 
+def test_a_job_that_asks_for_more_gpus_than_there_are_is_let_through_to_say_so(tmp_path, monkeypatch):
+    """Snakemake would say that two jobs are connected by a pipe."""
+    given = []
+    monkeypatch.setattr(run, "_snakemake", lambda options: given.extend(options) or 1)
+    monkeypatch.setenv(gpus.VISIBLE, "0")
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    study = tmp_path / "study.yaml"
+    study.write_text(
+        "study: {name: mine}\nbackbones: {big: {path: big}}\n"
+        "resources: {rules: {train: {gpus: 2}}, backbones: {big: {extract: {gpus: 4}}}}\n"
+    )
+    run.main([str(study)])
+    assert "--resources=gpu=4" in given
+
+
+def test_a_profile_from_the_environment_says_where_jobs_run(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr(run, "_snakemake", lambda options: given.extend(options) or 1)
+    monkeypatch.setenv(gpus.VISIBLE, "0,1")
+    monkeypatch.setenv("SNAKEMAKE_PROFILE", "cluster")
+    study = tmp_path / "study.yaml"
+    study.write_text("study: {name: mine}\nbackbones: {}\n")
+    run.main([str(study)])
+    assert not [word for word in given if word.startswith("--resources")]
+
+
 @pytest.mark.parametrize(
     ("seen", "words", "capped"),
     [
@@ -94,6 +120,7 @@ def test_a_run_gives_out_as_many_gpus_as_there_are(tmp_path, monkeypatch, seen, 
     given = []
     monkeypatch.setattr(run, "_snakemake", lambda options: given.extend(options) or 1)
     monkeypatch.setenv(gpus.VISIBLE, seen)
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
     study = tmp_path / "study.yaml"
     study.write_text("study: {name: mine}\nbackbones: {}\n")
     run.main([str(study), *words])

@@ -1,5 +1,6 @@
 """`realign run`: a thin front for Snakemake that checks the study first and ends with where its report is."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,8 +33,11 @@ def main(words: Sequence[str]) -> int:
         own.append(f"--snakefile={find_snakefile()}")
     if not any(word.startswith(SAYS_HOW_MUCH) for word in options):
         own.append("--cores=all")
-    if (gpus := len(visible_gpus())) and not any(word.startswith(SAYS_WHERE) for word in options):
-        own.append(f"--resources=gpu={gpus}")  # jobs that ask for more than are free wait for their turn
+    elsewhere = "SNAKEMAKE_PROFILE" in os.environ or any(word.startswith(SAYS_WHERE) for word in options)
+    if not elsewhere and (gpus := len(visible_gpus())):
+        # Jobs that ask for more than are free wait for their turn. One that asks for more than there are is
+        # let through, since it says so itself; Snakemake would give another reason.
+        own.append(f"--resources=gpu={max(gpus, study.resources.most_gpus)}")
     code = _snakemake([*own, *options])
     if code == 0 and not {"-n", "--dry-run", "--dryrun"} & set(options):
         print_places(study)

@@ -92,6 +92,12 @@ class Resources(Section):
         special = [rules[rule] for rules in self.backbones.values() if rule in rules]
         return [*([self.rules[rule]] if rule in self.rules else []), *special]
 
+    @property
+    def most_gpus(self) -> int:
+        """The most GPUs on one node that the study asks for any job."""
+        sections = [self.rules, *self.backbones.values()]
+        return max((asked.gpus or 0 for rules in sections for asked in rules.values()), default=0)
+
     def differ(self, rule: str) -> bool:
         """Whether the study asks something else of a rule's jobs on some backbone."""
         return any(rule in rules for rules in self.backbones.values())
