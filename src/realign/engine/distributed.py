@@ -6,6 +6,7 @@ CPUs first, which takes minutes and a compiler and brings nothing here, so it is
 
 import atexit
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ import torch.distributed as dist
 from realign.engine.devices import need_promised_gpus
 
 PATIENCE = timedelta(days=2)
+INTERFACE = "GLOO_SOCKET_IFNAME"
+ANYWHERE = "192.0.2.1"  # an address that no machine has, beyond this node's default route
 
 
 @dataclass(frozen=True)
@@ -99,6 +102,7 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
     as `engine.worker.work` does: then the launcher ends the others.
     """
     world = _place()
+    _choose_interface()
     if not dist.is_initialized():
         backend = "nccl" if world.device.type == "cuda" else "gloo"
         waiting = timedelta(seconds=timeout_seconds)
@@ -122,6 +126,38 @@ def joined(timeout_seconds: float = 1800.0, deepspeed: bool = True) -> Iterator[
 def _part() -> None:
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def _choose_interface() -> None:
+    """Let gloo meet other nodes on the interface that leads to the first one.
+
+    By default it takes the address of the node's own name, which /etc/hosts may map to loopback. The first
+    node's own address may be loopback there, too: then its default route decides.
+    """
+    world = int(os.environ.get("WORLD_SIZE", 1))
+    if INTERFACE in os.environ or world <= int(os.environ.get("LOCAL_WORLD_SIZE", world)):
+        return
+    for address in (os.environ["MASTER_ADDR"], ANYWHERE):
+        if (name := interface_towards(address)) not in (None, "lo"):
+            os.environ[INTERFACE] = str(name)
+            return
+
+
+def interface_towards(address: str) -> str | None:
+    """The network interface of this node that leads to an address, if one does."""
+    import psutil
+
+    try:
+        family, kind, _, _, place = socket.getaddrinfo(address, 9, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)  # chooses a route and sends nothing
+            own = probe.getsockname()[0]
+    except OSError:  # no such name, or no route: gloo then chooses by itself
+        return None
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(known.address.partition("%")[0] == own.partition("%")[0] for known in addresses):
+            return name
+    return None
 
 
 def _place() -> World:
