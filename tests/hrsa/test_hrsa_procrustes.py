@@ -98,6 +98,34 @@ def test_the_share_of_the_basis_that_is_kept_is_the_same_at_every_number_of_text
         assert interval.error < 0.03
 
 
+@pytest.mark.parametrize("decay", [0, 1])
+def test_the_share_of_the_basis_kept_is_nan_where_the_halves_share_nothing(random, prepared, decay):
+    """Of unrelated models the ratio is 0/0; of related ones it is known though most directions are noise."""
+    texts, width = 57, 32
+    text_index = np.repeat(np.arange(texts), 10)
+    scale = np.arange(1.0, width + 1) ** -decay
+    kept = np.sqrt(0.3)
+    turn = np.kron(np.eye(width // 2), [[kept, np.sqrt(0.7)], [-np.sqrt(0.7), kept]])
+    unrelated, related = [], []
+    for _ in range(20):
+        x, noise = (
+            np.repeat(random.standard_normal((texts, width)), 10, axis=0)
+            + random.standard_normal((texts * 10, width))
+            for _ in "xy"
+        )
+        for found, y in ((unrelated, noise * scale), (related, x * scale @ turn + 0.3 * noise * scale)):
+            left, right, groups, _ = prepared(x * scale, y, text_index)
+            sums = p.layer_sums(Layer(left, 0), Layer(right, 0), groups)
+            found.append(groups.one(p.basis_kept(sums, p.halves(sums), groups)[0])[:4])
+    value, _, _, error = np.array(unrelated).T
+    assert np.isnan(value).mean() >= 0.9
+    assert (np.isnan(value) | (np.abs(value) <= 1)).all()
+    assert np.isnan(error[np.isnan(value)]).all()
+    value, _, _, error = np.array(related).T
+    assert (np.abs(value - 0.3) < 4 * error).all()
+    assert value.mean() == pytest.approx(0.3, abs=0.03)
+
+
 def test_a_flipped_or_exchanged_basis_is_not_kept(random, prepared):
     x = random.standard_normal((400, 12))
     for other in (-x, x[:, ::-1]):

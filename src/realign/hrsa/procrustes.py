@@ -20,6 +20,8 @@ from realign.hrsa.centred import Layer
 from realign.hrsa.groups import Groups, first_order
 from realign.hrsa.reading import Array
 
+LEAST_COMMON = 4.0  # Σ A B of two halves that may share nothing: four of its standard deviations
+
 
 @dataclass
 class LayerSums:
@@ -190,13 +192,17 @@ def basis_kept(sums: LayerSums, fitted: tuple[Fit, Fit], groups: Groups) -> tupl
 
         Σᵢ Aᵢᵢ Bᵢᵢ / Σᵢⱼ Aᵢⱼ Bᵢⱼ,  the sum above over dimensions that keep their sign,
 
-    which has no room for the sample's size. The second number is how far the two agree, Σ A B / D.
+    which has no room for the sample's size. The second number is how far the two agree, Σ A B / D. Of two
+    rotations drawn evenly Σ A B = tr(AᵀB) has mean 0 and variance 1 at any D; where it is not well
+    above that, the ratio has no meaning and is NaN.
     """
     a, b = (half.rotation for half in fitted)
     own = np.diag(a) * np.diag(b) * (np.diag(a) + np.diag(b) > 0)
     common = np.vdot(a, b)
-    value, width = own.sum() / common, len(a)
-    without = np.full(groups.count, np.nan)
+    width, without = len(a), np.full(groups.count, np.nan)
+    if common < LEAST_COMMON:
+        return np.concatenate([[np.nan], without]), float(common / width)
+    value = own.sum() / common
     if min(half.rank for half in fitted) >= width - 1:
         for k, (half, other) in enumerate((fitted, fitted[::-1])):
             mine = slice(1 - k, None, 2)  # the groups that this half was fitted on
