@@ -215,7 +215,7 @@ def _sentence(error: BaseException) -> str:
 
 
 def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
-    """Speak up where work is not to be done here, or can't be."""
+    """Speak up where work is not to be done here, or can't be; keep what the cluster promised the job."""
     from realign.artifacts.command import UserError
 
     if rule := arguments.done_by:
@@ -224,6 +224,9 @@ def _may_work(name: str, work: "Work", arguments: argparse.Namespace) -> None:
             or f"not done, and this job only publishes what {rule} does: where that tells of a failure the "
             f"next run tries again; where not, its work was pruned since (snakemake --forcerun {rule})"
         )
+    from realign.engine.signals import WARNING
+
+    os.environ[WARNING] = str(arguments.warning_seconds if "SLURM_JOB_ID" in os.environ else 0)
     if arguments.gpus:
         from realign.engine.gpus import take_gpus
 

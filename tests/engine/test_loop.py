@@ -1,10 +1,14 @@
 """The steps of a training and the progress that is shown of them."""
 
 import contextlib
+import os
 
 import pytest
 import torch
 
+from realign import cli
+from realign.artifacts.arguments import build_parser
+from realign.commands import load_command
 from realign.engine import loop
 from realign.engine.distributed import World
 from realign.engine.signals import Leaving
@@ -79,9 +83,28 @@ def test_a_checkpoint_is_written_when_the_last_is_too_old_though_few_steps_are_d
     assert timed(seconds=600, save_every=4) == [3, 4, 7]  # each is the last one's age anew
 
 
-def test_the_log_tells_when_a_warning_of_five_minutes_is_too_short(timed, caplog):
+def test_the_log_tells_when_the_clusters_warning_is_too_short(timed, caplog, monkeypatch):
+    monkeypatch.delenv(loop.WARNING, raising=False)
+    for warned in ("", "0", "400"):  # no cluster, one that doesn't warn, and one that warns early enough
+        if warned:
+            monkeypatch.setenv(loop.WARNING, warned)
+        timed(seconds=200, save_minutes=10, saving=150)
+        assert not caplog.records
+    monkeypatch.setenv(loop.WARNING, "300")
     timed(seconds=200, save_minutes=10, saving=50)
     assert not caplog.records
     timed(seconds=200, save_minutes=10, saving=150)
-    assert "a step and its save take 350 s" in caplog.text
+    assert "a step and its save take 350 s, and the cluster warns a job 300 s before" in caplog.text
     assert "warning_seconds" in caplog.text
+
+
+@pytest.mark.parametrize(("job", "kept"), [("17", "900"), (None, "0")])
+def test_a_command_keeps_its_warning_time_where_slurm_runs_it(monkeypatch, job, kept):
+    monkeypatch.setenv(loop.WARNING, "")
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    if job:
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+    paths = [f"--{name}=x" for name in ("backbone", "data", "model", "checkpoints", "training-log", "tidy")]
+    words = build_parser(load_command("train")).parse_args([*paths, "--warning-seconds", "900"])
+    cli._may_work("train", None, words)
+    assert os.environ[loop.WARNING] == kept

@@ -284,3 +284,11 @@ def test_a_longer_warning_goes_over_that_of_the_profile():
     profile = {"slurm_extra": SimpleNamespace(raw="'--signal=USR1@300'")}
     extra = Flow(study, defaults=profile).limits("train", memory_gb=4, gpus=0)["slurm_extra"]
     assert extra == "--signal=USR1@300 --exclusive --signal=USR1@900"
+
+
+def test_a_training_hears_how_early_the_cluster_warns_it():
+    long = parse_study({**STUDY, "resources": {"rules": {"train": {"warning_seconds": 900}}}}, "test")
+    profile = {"slurm_extra": SimpleNamespace(raw="'--signal=B:USR1@300'")}
+    assert Flow(long, defaults=profile).warning("train", "b") == " --warning-seconds 900"
+    assert Flow(long, defaults=profile).warning("sft", "b") == " --warning-seconds 300"
+    assert Flow(parse_study(STUDY, "test")).warning("train", "b") == ""

@@ -25,9 +25,10 @@ def tuning_hardware(rule):
     def flags(wildcards):
         gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
         own = STUDY.backbones[wildcards.backbone].given.hardware
-        return own.flags(
+        words = own.flags(
             **({"processes": gpus} if gpus and own.processes is None else {})
         )
+        return words + FLOW.warning(rule, wildcards.backbone)
 
     return flags
 

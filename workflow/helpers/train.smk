@@ -31,4 +31,5 @@ def hardware(wildcards):
     asked = STUDY.resources.of("train", wildcards.backbone)
     given = {"processes": asked.gpus or None, "nodes": asked.nodes}
     own = {name: value for name, value in given.items() if value is not None}
-    return STUDY.recipes[wildcards.recipe].hardware.flags(**own)
+    flags = STUDY.recipes[wildcards.recipe].hardware.flags(**own)
+    return flags + FLOW.warning("train", wildcards.backbone)

@@ -76,6 +76,9 @@ def build_parser(command: Command[Any]) -> argparse.ArgumentParser:
     run.add_argument(
         "--gpus", type=int, default=0, help="GPUs that the job was given: it does not work without them"
     )
+    run.add_argument(
+        "--warning-seconds", type=int, default=0, help="how long before its time limit SLURM warns the job"
+    )
     run.add_argument("--done-by", metavar="RULE", help="only publish, since that rule's jobs do the work")
     run.add_argument("--force", action="store_true", help="do the work again even if it is sealed")
     return parser

@@ -8,6 +8,7 @@ processes it goes on.
 
 import logging
 import math
+import os
 import time
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -18,12 +19,11 @@ from realign.engine.checkpoints import Checkpoints
 from realign.engine.deepspeed_setup import training_tensors
 from realign.engine.distributed import World
 from realign.engine.progress import Progress
-from realign.engine.signals import Leaving
+from realign.engine.signals import WARNING, Leaving
 from realign.study.backbones import Optimisation
 from realign.study.recipe import Optimizer
 
 log = logging.getLogger(__name__)
-WARNED_SECONDS = 300  # how long before a time limit the profile for SLURM lets a job know
 
 
 class TrainingStopped(UserError):
@@ -121,10 +121,12 @@ class Loop:
         took = self._saved_at - began
         size = sum(tensor.nbytes for tensor in tensors.values()) / 1e9
         log.info("%s: saved step %d, %.1f GB in %.0f s", self.what, done, size, took)
-        if (needed := self._slowest_step + took) > WARNED_SECONDS:
+        warned = int(os.environ.get(WARNING, 0))
+        if warned and (needed := self._slowest_step + took) > warned:
             log.warning(
-                "%s: a step and its save take %.0f s; on a cluster, set warning_seconds of this rule's "
-                "resources to more than that, or a job that meets its time limit loses its last steps",
+                "%s: a step and its save take %.0f s, and the cluster warns a job %d s before its limit; "
+                "set warning_seconds of this rule's resources to more, or such a job loses its last steps",
                 self.what,
                 needed,
+                warned,
             )

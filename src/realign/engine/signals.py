@@ -17,6 +17,9 @@ from types import FrameType
 from typing import Any
 
 log = logging.getLogger(__name__)
+WARNING = (
+    "REALIGN_WARNING_SECONDS"  # how long before its time limit the cluster warns this job; 0: it does not
+)
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP, signal.SIGINT)
 
 

@@ -4,6 +4,7 @@ import functools
 import itertools
 import math
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -240,6 +241,12 @@ class Flow:
                 rule, lambda asked: " ".join(filter(None, (self._defaults.get("slurm_extra"), _flags(asked))))
             )
         return limits
+
+    def warning(self, rule: str, backbone: str) -> str:
+        """Words that tell a training how long before its limit it is warned; none where no cluster warns."""
+        flags = f"{self._defaults.get('slurm_extra', '')} {_flags(self.study.resources.of(rule, backbone))}"
+        seconds = re.findall(r"--signal=\S*@(\d+)", flags)
+        return f" --warning-seconds {seconds[-1]}" if seconds else ""
 
     def _site_value(self, resource: str, name: str) -> Callable[[RuleResources], str]:
         # A rule's own word replaces the profile's also where it is empty, so it must repeat it.
