@@ -171,6 +171,28 @@ def test_sparsity_in_bfloat16_is_that_of_the_files_bytes(tmp_path, stored):
     assert (same < 1 - moved) if stored == torch.bfloat16 else (same > 1 - moved)
 
 
+def test_weights_in_double_precision_are_compared_as_stored(tmp_path):
+    a = torch.ones(4, 5, dtype=torch.float64)
+    b = a.clone()
+    b[0] += 1e-12
+    paths = [folder(tmp_path / name, {NAME.format(0): t}) for name, t in (("a", a), ("b", b))]
+    table = measure(*map(Folder, paths), EXACT).table().to_pandas()
+    stored = table[(table["statistic"] == "stored") & (table["part"] == "")]
+    assert stored["value"].iloc[0] == pytest.approx(3 / 4)
+
+
+@pytest.mark.parametrize("settings", [EXACT, SKETCHED], ids=["exact", "sketched"])
+def test_a_matrix_of_zeros_changes_nothing_of_the_others(tmp_path, matrices, settings):
+    update = lambda u, s, v: 0.1 * u[:, :TOP] @ v[:, 1 : TOP + 1].T  # noqa: E731
+    u, s, v = matrices[2]
+    among = measured(tmp_path, [*matrices[:2], (u, 0 * s, v)], update, settings)
+    (tmp_path / "other").mkdir()
+    alone = measured(tmp_path / "other", matrices[:2], update, settings)
+    names = {name for name in alone if name.startswith(("singular_values", "subspace_", "principal_"))}
+    assert len(names) == 10
+    assert {name: among[name] for name in names} == pytest.approx({name: alone[name] for name in names})
+
+
 def small(generator, rows=12, head=True):
     """A model of two layers, with names as a causal model has them."""
     names = {"model.embed_tokens.weight": (rows, 8), "model.norm.weight": (8,)}
@@ -350,6 +372,24 @@ def test_what_is_left_of_an_update(tmp_path, kept):
     cosine = 1 / (1 + (1 - kept) ** 2) ** 0.5
     assert whole.loc[("update_cosine", "training"), "value"] == pytest.approx(cosine, abs=0.1)
     assert whole.loc[("update_cosine", "seeds"), "value"] == pytest.approx(0.5**0.5, abs=0.1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_no_numbers_are_named(tmp_path, value, capsys):
+    tensors = small(torch.Generator().manual_seed(9))
+    broken = {n: t.clone() for n, t in tensors.items()}
+    broken["model.layers.1.mlp.up_proj.weight"][3, 2] = value
+    left, right = folder(tmp_path / "a", tensors), folder(tmp_path / "b", broken)
+    pairs = {
+        "hrsa_weights": ["--left", left, "--right", right],
+        "hrsa_survival": ["--left-origin", left, "--right-origin", left, "--left", left, "--right", right],
+    }
+    for name, words in pairs.items():
+        words += ["--measures", tmp_path / "rows.parquet", "--store", tmp_path / "store"]
+        assert main([name, *map(str, words)]) == 1
+        assert f"{right} has weights that are NaN or infinite in model.layers.1.mlp.up_proj.weight" in (
+            capsys.readouterr().err
+        )
 
 
 def test_one_seed_alone_has_no_floor(tmp_path):

@@ -97,13 +97,21 @@ class Folder:
         return self.places.get(name)
 
     def rows(self, name: str, start: int = 0, stop: int | None = None) -> torch.Tensor:
-        """Some rows of a tensor. The file is closed at once, so that no more of it stays in memory."""
+        """Some rows of a tensor, all of them finite.
+
+        The file is closed at once, so that no more of it stays in memory.
+        """
         place = self.place(name)
         assert place is not None
         with safe_open(place.file, framework="pt") as opened:
-            if not place.shape:
-                return opened.get_tensor(place.name).reshape(1)
-            return opened.get_slice(place.name)[start:stop]
+            if place.shape:
+                found = opened.get_slice(place.name)[start:stop]
+            else:
+                found = opened.get_tensor(place.name).reshape(1)
+        for block in blocks(found.shape):  # since the check makes copies
+            if not found[block].isfinite().all():
+                raise UserError(f"{self.path} has weights that are NaN or infinite in {place.name}")
+        return found
 
     def _files(self) -> list[Path]:
         files = sorted(f for f in self.path.glob("*.safetensors") if not f.name.startswith("adapter_"))

@@ -53,9 +53,9 @@ def entrywise(a: torch.Tensor, b: torch.Tensor, tolerance: float, largest: float
         x, y = a[rows].reshape(-1), b[rows].reshape(-1)
         bits = bf16_bits(x)
         same_bits += int((bits == bf16_bits(y)).sum())
+        equal += int((x == y).sum())
         x, y = x.float(), y.float()
         d = y - x
-        equal += int((d == 0).sum())
         near += int((d.abs() <= tolerance).sum())
         before += float(x.square().sum(dtype=torch.float64))
         d = d.double().square()
@@ -117,6 +117,7 @@ def matrixwise(
     - principal_energy: |UᵀDV|², |UᵀD|² and |DV|² over |D|² with the k principal directions of A, and the
       first as a multiple of k²/(mn), which is what an update without direction has (arXiv 2511.08567)
 
+    A matrix of zeros has no directions and no size to compare with: what needs them is left out.
     The update is made in the place of B, since memory is bounded by the largest tensor.
     """
     m, n = a.shape
@@ -124,8 +125,10 @@ def matrixwise(
     before = spectrum(a.float(), k, exact, derive_seed(seed, "before"))
     # The same sketch of both, so that equal matrices have equal directions.
     after = spectrum(b.float(), k, exact, derive_seed(seed, "before"))
-    yield "singular_values.change", Ratio(float((after.s - before.s).norm() / before.s.norm())), None
-    for side, x, y in (("left", before.u, after.u), ("right", before.v, after.v)):
+    sides = (("left", before.u, after.u), ("right", before.v, after.v))
+    if before.square > 0:
+        yield "singular_values.change", Ratio(float((after.s - before.s).norm() / before.s.norm())), None
+    for side, x, y in sides if before.square > 0 and after.square > 0 else ():
         angles = subspace_angles(x.cpu().numpy(), y.cpu().numpy())
         yield f"subspace_angles.{side}", Ratio(float(angles.mean())), None
         yield f"subspace_angles.{side}_largest", Ratio(float(angles.max())), None
@@ -143,6 +146,8 @@ def matrixwise(
     for i, value in enumerate(moved.s):
         yield "update_spectrum.share", Ratio(float(value) ** 2 / moved.square), i + 1
     yield "update_spectrum.top", Ratio(float(moved.s.square().sum()) / moved.square), None
+    if before.square == 0:
+        return
     u, v = before.u.to(d.dtype), before.v.to(d.dtype)
     onto_u, onto_v = u.T @ d, d @ v
     for statistic, projected in (("inside", onto_u @ v), ("left", onto_u), ("right", onto_v)):
