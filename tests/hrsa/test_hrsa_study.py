@@ -109,6 +109,10 @@ def test_survival_reads_both_origins_and_another_seed():
         "base+full+s0--vs--rl+full+s0": "base+full+s1",
         "base+full+s1--vs--rl+full+s1": "base+full+s0",
     }
+    third = study(study={"name": "made", "seeds": [0, 1, 2]})
+    by_name = {c.name: c.other_seed for c in comparisons(third)}
+    assert {name: by_name[name] for name in survivals} == survivals  # one seed more changes no other job
+    assert by_name["base+full+s2--vs--rl+full+s2"] == "base+full+s0"
     one_seed = study(study={"name": "made", "seeds": [0]})
     assert [c.other_seed for c in comparisons(one_seed) if "survival" in c.files] == [""]
     weights = {(c.stage, c.kind) for c in made if "weights" in c.files}

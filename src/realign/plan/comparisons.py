@@ -89,9 +89,9 @@ def _floors(study: Study) -> Iterator[Comparison]:
 def _embedders(study: Study) -> Iterator[Comparison]:
     """Each pair's embedders, seed by seed."""
     for pair, recipe, seed in _trainings(study):
-        seeds = seeds_of(study, recipe)
-        other = seeds[(seeds.index(seed) + 1) % len(seeds)]
-        left = str(EmbedderId(pair.left, recipe, other)) if other != seed else ""
+        # The first other seed, which stays the same when a study gets more seeds.
+        others = [other for other in seeds_of(study, recipe) if other != seed][:1]
+        left = "".join(str(EmbedderId(pair.left, recipe, other)) for other in others)
         yield _trained(pair, recipe, seed).model_copy(update={"other_seed": left})
 
 
