@@ -125,12 +125,21 @@ def test_a_plan_sets_the_need_beside_what_the_gpus_have(tmp_path, monkeypatch):
     assert len(memory_lines(study(gpus=4, gpu_memory_gb=141), jobs)) == 2
 
 
-@pytest.mark.parametrize("experts", ["num_experts", "num_local_experts", "n_routed_experts"])
-def test_a_mixture_of_experts_has_no_estimate(tmp_path, monkeypatch, experts):
+UNUSUAL = {
+    "experts": {"num_experts": 128},
+    "local experts": {"num_local_experts": 128},
+    "routed experts": {"n_routed_experts": 128},
+    "sizes by layer": {"intermediate_size": [8960] * 28},
+    "null": {"intermediate_size": None},
+}
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL)
+def test_a_model_of_another_kind_has_no_estimate(tmp_path, monkeypatch, unusual):
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "results/mine/backbones/small/model"
     folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps({**QWEN_1_5B, experts: 128}))
+    (folder / "config.json").write_text(json.dumps(QWEN_1_5B | unusual))
     jobs = [PlannedJob("train", {"backbone": "small", "recipe": "plain", "seed": "0"})]
     assert "no estimate for a model of this kind" in memory_lines(study(gpus=4), jobs)[1]
 

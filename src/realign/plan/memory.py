@@ -43,7 +43,7 @@ class Shape:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> "Shape":
-        """The shape in a model's config.json; a KeyError where it is no decoder of this kind."""
+        """The shape in a model's config.json; a KeyError or TypeError where it is no decoder of this kind."""
         if any(config.get(name) for name in EXPERTS):
             raise KeyError("a mixture of experts")
         width, heads = int(config["hidden_size"]), int(config["num_attention_heads"])

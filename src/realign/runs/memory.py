@@ -52,5 +52,5 @@ def _shape(config: Path) -> Shape | None:
     """The shape of a backbone that is there and is a decoder of the usual kind."""
     try:
         return Shape.of(json.loads(config.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return None
