@@ -85,7 +85,7 @@ def test_the_gram_form_holds_each_tokens_sums_by_group_and_never_a_whole_gram_ma
     base, base_sums = gram_peak(layers=2, texts=20)  # as many groups as with more texts
     for layers, texts in ((2, 24), (4, 20)):
         held, sums = gram_peak(layers, texts)
-        assert held - base < 1.3 * (sums - base_sums)
+        assert held - base < 1.4 * (sums - base_sums)
         assert held < 4 * (50 * texts) ** 2  # one layer's, in float32
 
 

@@ -54,7 +54,7 @@ def offline(unshare, tmp_path):
 
 def test_the_embedded_study_is_planned_without_a_network(offline, tmp_path):
     place = Place(tmp_path / "place", yaml.safe_load((ROOT / "config.yaml").read_text()))
-    planned = offline(place, "realign.cli", "plan")
+    planned = offline(place, "realign.cli", "plan", "--all")
     assert {"corpora", "pretrain", "train", "evaluate_warm", "report"} <= set(planned.split())
 
 
