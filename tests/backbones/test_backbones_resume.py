@@ -1,5 +1,6 @@
 """A derivation that is interrupted and run again ends with the weights of one that was not, to the bit."""
 
+import gc
 import json
 import os
 import random
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +17,9 @@ import torch
 from backbones_help import MICRO, make, pretraining, same_weights, weights, write_lines
 
 from realign.artifacts.command import Interrupted, UserError
-from realign.backbones import derive, loop
+from realign.backbones import derive, loop, rollout
 from realign.engine.distributed import World
+from realign.engine.launch import OutOfMemory
 from realign.engine.loop import TrainingStopped
 from realign.study.backbones import Sft
 
@@ -140,6 +143,14 @@ def test_two_processes_learn_what_one_does(recipe, stage, uninterrupted, corpora
 
 
 @pytest.mark.slow
+def test_zero_3_learns_the_same_in_a_process_of_its_own(uninterrupted, corpora, base, tmp_path):
+    settings = RECIPES["sft"] | {"hardware": MICRO["hardware"] | {"zero_stage": 3}}
+    make("sft", settings, inputs_of("sft", corpora, base), tmp_path)
+    one, other = weights(uninterrupted("sft") / "model"), weights(tmp_path / "model")
+    assert all(torch.allclose(one[name], other[name], atol=2e-4) for name in one)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [1, 3])
 def test_grpo_on_two_processes_and_after_a_kill(stage, corpora, base, tmp_path):
     """Two processes sample, reward and learn together, and an interrupted run ends the same."""
@@ -173,36 +184,76 @@ def test_a_loss_that_is_no_number_stops_the_run(corpora, base, tmp_path, monkeyp
     assert not (tmp_path / "model").exists()
 
 
+@pytest.mark.parametrize("stage", [0, 1, 2])
 def test_a_derivation_goes_on_with_smaller_chunks_when_memory_runs_out(
-    uninterrupted, corpora, base, tmp_path, monkeypatch, caplog
+    stage, uninterrupted, corpora, base, tmp_path, monkeypatch, caplog
 ):
     from realign.backbones import steps
 
     real, seen = steps._language_loss, []
+    engines, parameters = weakref.WeakValueDictionary(), weakref.WeakValueDictionary()
 
     def short_of_memory(blocks, targets, model):
         seen.append(len(blocks))
+        engines[id(model)] = model
+        parameters.update({id(p): p for p in model.parameters()})
+        assert len(engines) == 1, "the engine that ran out of memory still holds it"
+        assert len(parameters) == len(list(model.parameters()))
         if len(blocks) > 1 and len(seen) > 8:  # in the fifth step, after a checkpoint of the third
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB")
         return real(blocks, targets, model)
 
     monkeypatch.setattr(steps, "_language_loss", short_of_memory)
-    make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
+    recipe = RECIPES["sft"] | {"hardware": MICRO["hardware"] | {"zero_stage": stage}}
+    make("sft", recipe, inputs_of("sft", corpora, base), tmp_path)
     assert "hardware.micro_batch 1" in caplog.text
     assert seen == [2] * 9 + [1] * 4 * (STEPS - 3)
+    gc.collect()
+    assert not engines
+    assert not parameters
     one, other = weights(uninterrupted("sft") / "model"), weights(tmp_path / "model")
     assert all(torch.allclose(one[name], other[name], atol=2e-4) for name in one)
+
+
+def test_zero_3_tries_again_in_a_new_process(corpora, base, tmp_path, monkeypatch):
+    tried = []
+
+    def short_of_memory(module, spec, *_, **__):
+        tried.append((module, spec["settings"]["hardware"]["micro_batch"]))
+        raise OutOfMemory("CUDA out of memory")
+
+    monkeypatch.setattr(derive, "launch", short_of_memory)
+    recipe = RECIPES["sft"] | {"hardware": {"micro_batch": 2, "zero_stage": 3}}
+    with pytest.raises(UserError, match="gradient_checkpointing"):
+        make("sft", recipe, inputs_of("sft", corpora, base), tmp_path)
+    assert tried == [("realign.backbones.sft", 2), ("realign.backbones.sft", 1)]
 
 
 def test_a_derivation_stops_when_one_sequence_is_too_much(corpora, base, tmp_path, monkeypatch):
     from realign.backbones import steps
 
     def short_of_memory(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise MemoryError  # as Python itself raises it, without a word
 
     monkeypatch.setattr(steps, "_language_loss", short_of_memory)
     with pytest.raises(UserError, match="gradient_checkpointing"):
         make("sft", RECIPES["sft"], inputs_of("sft", corpora, base), tmp_path)
+
+
+def test_a_lack_of_memory_while_sampling_names_the_setting_that_helps(
+    corpora, base, tmp_path, monkeypatch, caplog
+):
+    calls = []
+
+    def short_of_memory(*_):
+        calls.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(rollout.Sampler, "_side_by_side", short_of_memory)
+    with pytest.raises(UserError, match=r"while sampling; lower rollouts\.batch"):
+        make("rlvr", RECIPES["rlvr"], inputs_of("rlvr", corpora, base), tmp_path)
+    assert len(calls) == 1
+    assert "micro_batch" not in caplog.text
 
 
 @pytest.mark.parametrize(("gpus", "used"), [(0, 1), (1, 1), (3, 2), (4, 4), (6, 4)])

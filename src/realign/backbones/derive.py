@@ -1,9 +1,10 @@
 """What every derivation shares around its own work: one process or many, and the finished folder.
 
 A derivation is a module with `run(job)` for the command and `make(site)` for the work. On one
-process `make` runs right here; on many, the module itself is launched as the worker.
+process `make` runs right here; on many, or at ZeRO 3, the module itself is launched as the worker.
 """
 
+import contextlib
 import gc
 import json
 import logging
@@ -22,7 +23,7 @@ from realign.engine.checkpoints import seed_everything
 from realign.engine.distributed import joined
 from realign.engine.launch import OutOfMemory, launch, notice_path
 from realign.engine.signals import Leaving
-from realign.engine.worker import is_out_of_memory
+from realign.engine.worker import first_line, is_out_of_memory
 from realign.study.backbones import Derivation
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,12 @@ log = logging.getLogger(__name__)
 
 def finish(site: Site[Any], learner: Learner, tokenizer: Any, dtype: torch.dtype) -> None:
     """Write the finished model and its tokenizer in the common layout."""
-    model, values = learner.finished()
-    if site.world.is_main:
-        write_model(model, values, tokenizer, site.out, dtype)
-        (site.scratch / "facts.json").write_text(json.dumps(site.facts), encoding="utf-8")
-    site.world.wait()
+    with contextlib.closing(learner):
+        model, values = learner.finished()
+        if site.world.is_main:
+            write_model(model, values, tokenizer, site.out, dtype)
+            (site.scratch / "facts.json").write_text(json.dumps(site.facts), encoding="utf-8")
+        site.world.wait()
 
 
 def write_model(
@@ -96,7 +98,7 @@ def _fits(
     settings = settings.model_copy(update={"hardware": hardware})
     spec = {**spec, "settings": settings.model_dump(mode="json")}
     try:
-        if processes > 1:
+        if processes > 1 or hardware.zero_stage == 3:  # ZeRO 3 never frees what it had in this process
             threads = max(1, job.threads // processes)
             launch(module, spec, job.scratch / "spec.json", processes, threads=threads)
         else:
@@ -105,7 +107,7 @@ def _fits(
                 _work(type(settings), spec, leaving, make)
     except Exception as error:
         if isinstance(error, OutOfMemory) or is_out_of_memory(error):
-            log.warning("%s", str(error).splitlines()[0])
+            log.warning("%s", first_line(error))
             return False
         raise
     return True

@@ -80,6 +80,14 @@ class Learner:
                 values[name] = whole.to("cpu", torch.float32, copy=True)
         return model, values
 
+    def close(self) -> None:
+        """Free the engine's memory in a process that goes on; DeepSpeed's hooks would keep it for ever.
+
+        One of many processes ends soon, and may wait here for peers that have failed.
+        """
+        if self.world.size == 1:
+            self.engine.destroy()
+
 
 def learn(
     model: Any,
@@ -106,15 +114,19 @@ def learn(
     )
     learner = Learner(model, settings, hardware, site.world, loop.saved)
     lines = StepLog(site.scratch / "log.jsonl" if site.world.is_main else None, loop.start)
-    with contextlib.closing(lines) as log, contextlib.closing(loop.steps_left()) as steps_left:
-        for number in steps_left:
-            began = time.monotonic()
-            rate = learning_rate(settings, number, steps, settings.final_rate, rise)
-            facts = step(learner, number, rate)
-            for name in ("loss", "grad_norm"):
-                stop_unless_finite(number + 1, name, facts[name])
-            shown = {name: facts[name] for name in list(facts)[:3]}
-            facts |= {"learning_rate": rate, "seconds": round(time.monotonic() - began, 4)}
-            log.write(number + 1, **{k: round(v, 6) if abs(v) > 1e-3 else v for k, v in facts.items()})
-            loop.end_step(number + 1, learner.engine, {}, shown)
+    try:
+        with contextlib.closing(lines) as log, contextlib.closing(loop.steps_left()) as steps_left:
+            for number in steps_left:
+                began = time.monotonic()
+                rate = learning_rate(settings, number, steps, settings.final_rate, rise)
+                facts = step(learner, number, rate)
+                for name in ("loss", "grad_norm"):
+                    stop_unless_finite(number + 1, name, facts[name])
+                shown = {name: facts[name] for name in list(facts)[:3]}
+                facts |= {"learning_rate": rate, "seconds": round(time.monotonic() - began, 4)}
+                log.write(number + 1, **{k: round(v, 6) if abs(v) > 1e-3 else v for k, v in facts.items()})
+                loop.end_step(number + 1, learner.engine, {}, shown)
+    except BaseException:
+        learner.close()
+        raise
     return learner

@@ -24,7 +24,7 @@ from realign.backbones.rewards import reward
 from realign.backbones.rollout import Answer, Batch, Sampler
 from realign.backbones.site import Site
 from realign.engine.devices import precision_on
-from realign.engine.worker import work
+from realign.engine.worker import is_out_of_memory, work
 from realign.seeds import derive_seed
 from realign.study.backbones import Rlvr
 from realign.text.problems import Problem, score
@@ -115,13 +115,17 @@ class Trainer:
         """Sample, reward, and update the policy."""
         tasks = self.drawn(number)[self.mine]
         seed = derive_seed(self.seed, "rollouts", number, self.world.rank)
-        groups = self.sampler.sample(
-            learner.engine.module,
-            [t.prompt for t in tasks],
-            self.settings.rollouts.group,
-            seed,
-            self.world,
-        )
+        prompts, group = [t.prompt for t in tasks], self.settings.rollouts.group
+        try:
+            groups = self.sampler.sample(learner.engine.module, prompts, group, seed, self.world)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            # Fewer answers at once would be other answers: another setting, which is not ours to choose.
+            raise UserError(
+                f"out of memory while sampling; lower rollouts.batch ({self.sampler.batch}, "
+                f"useful down to rollouts.group, {group}) or rollouts.max_new_tokens"
+            ) from error
         answers = [answer for group in groups for answer in group]
         owners = [task for task, group in zip(tasks, groups, strict=True) for _ in group]
         rewards, right = self.rewarded(owners, answers)

@@ -40,6 +40,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)
 
 
+def first_line(error: BaseException) -> str:
+    """An error's message in one line; the name of its type where it has none, as a bare `MemoryError`."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
     """Run a worker's `main(spec, path of the spec)` and leave with an exit code that tells how it went."""
     path = Path(sys.argv[1])
@@ -63,7 +68,7 @@ def work(main: Callable[[Mapping[str, Any], Path], None]) -> None:
             _leave(path, rank, "user_error", sentence, 1)
         log.exception("rank %d stopped", rank)
         if is_out_of_memory(error):
-            _leave(path, rank, "out_of_memory", str(error).splitlines()[0], OUT_OF_MEMORY)
+            _leave(path, rank, "out_of_memory", first_line(error), OUT_OF_MEMORY)
         _leave(path, rank, "failed", f"{type(error).__name__}: {error}", 1)
     _leave(path, rank, "done", "", 0)
 
