@@ -27,6 +27,9 @@ def told(tmp_path, content):
     return caught.value.problems
 
 
+LEVEL = {"statistic": "level", "measure": "cka", "rule": "above", "threshold": 0.9}
+
+
 def changed(**changes):
     return overlay(GOOD, changes)
 
@@ -156,6 +159,17 @@ def test_the_good_study_is_good(tmp_path):
         (
             changed(pairs=[], recipes={"lora": {"backbones": ["base"]}}),
             "pairs: none is listed, so recipes.lora trains nothing; list the backbones",
+        ),
+        (
+            changed(
+                claims={
+                    "own": {
+                        "geometry": {"says": "s", "tests": [LEVEL]},
+                        "geometry_causal": {"says": "s", "tests": [LEVEL]},
+                    }
+                }
+            ),
+            "claims.own.geometry_causal: the tests of 'geometry' with causal attention have this name; choose another",
         ),
         ("study: {name: a}\nstudy: {name: b}\n", "'study' is given twice, on lines 1 and 2"),
         (

@@ -244,7 +244,12 @@ PAPER_TENSIONS: dict[str, Claim] = {
         says="What SFT does to the basis does not depend on the text it is measured on.",
         tests=(
             ClaimTest(
-                statistic="corpus_gap", kind="sft", measure="basis_kept", rule="equivalent", threshold=0.05
+                statistic="corpus_gap",
+                kind="sft",
+                untagged=("unpublished",),
+                measure="basis_kept",
+                rule="equivalent",
+                threshold=0.05,
             ),
         ),
     ),
@@ -283,3 +288,13 @@ class Claims(Section):
         """Every claim that is tested, by name."""
         built_in = (PAPER_CLAIMS if self.paper else {}) | (PAPER_TENSIONS if self.tensions else {})
         return {**built_in, **self.own}
+
+    def problems_in(self, _: object) -> Iterator[str]:
+        """Names that tests in a further attention mode need for themselves."""
+        stated, modes = self.all(), ("bidirectional", "causal")
+        for name, claim in stated.items():
+            for main, other in (modes, modes[::-1]):
+                further = [f"{name}_{mode}" for mode, _ in claim.in_modes(main, [other]) if mode]
+                if further and further[0] in stated:
+                    why = f"the tests of '{name}' with {other} attention have this name; choose another"
+                    yield f"claims.own.{further[0]}: {why}"
