@@ -100,6 +100,8 @@ def verdicts(results: list[dict]) -> str:
         cases = groupby((row for row in result["rows"] if not row["aim"]), lambda row: row["case"])
         for case, rows in cases:
             lines.append(" | ".join(["|", *case.split("; "), *(f"{row['value']:g} %" for row in rows), "|"]))
+    if len(lines) == 2:
+        return "No table stands here until results of `python -m bench verdicts` are kept.\n"
     return "\n".join(lines) + "\n"
 
 

@@ -25,7 +25,8 @@ def of_whole(frame: pd.DataFrame, measure: str, statistic: str) -> dict[str, flo
     rows = rows[rows["layer_left"].isna() & (rows["part"].fillna("") == "")]
     bounds = MEASURES[measure].statistics[statistic].bounds
     estimate = over_seeds(row_estimates(rows, bounds))
-    low, high = (float(np.clip(end, *bounds)) for end in estimate.interval())
+    known = np.isfinite(estimate.error)
+    low, high = np.clip(estimate.interval(), *bounds).tolist() if known else (np.nan, np.nan)
     return {"value": estimate.value, "ci_low": low, "ci_high": high}
 
 
