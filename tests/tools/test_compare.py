@@ -54,6 +54,10 @@ def test_two_folders_are_a_pair_beside_random_weights(models, tmp_path):
         ("base", "random-weights", "control"),
     ]
     assert set(study["text"]["probes"]) == {"docs", "reasoning"}
+    claims = load_study(file).claims.all()
+    assert list(claims) == ["basis_kept", "geometry_kept", "neighbourhoods_kept", "readout_kept"]
+    assert {test.kind for claim in claims.values() for test in claim.tests} == {"any"}
+    assert {test.attentions for claim in claims.values() for test in claim.tests} == {("causal",)}
 
 
 def test_a_further_model_joins_the_earlier_ones(models, tmp_path):
@@ -288,7 +292,8 @@ def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weight
     assert likeness == {"no more alike than with random weights"}
     # Without a common rotation there may be none to read a share from.
     assert told["shuffled"]["basis_kept"] in {*likeness, "could not be measured"}
-    assert (tmp_path / "results/compare-base/report.html").is_file()
+    page = (tmp_path / "results/compare-base/report.html").read_text()
+    assert "Of 4 claims" in page
 
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "results/compare-base").rglob("*.log")}
     assert made

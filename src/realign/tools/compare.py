@@ -44,6 +44,31 @@ LEVELS = {
     "geometry": ("cka_debiased", "knn_overlap"),
     "readout": ("probe",),
 }
+# What the report asks of each level; the thresholds are those of the paper's claims.
+CLAIMS: dict[str, dict[str, Any]] = {
+    "coordinates": {
+        "basis_kept": {
+            "says": "Each dimension still means the same.",
+            "test": {"statistic": "level", "measure": "basis_kept", "rule": "above", "threshold": 0.5},
+        }
+    },
+    "geometry": {
+        "geometry_kept": {
+            "says": "The global geometry is preserved.",
+            "test": {"statistic": "level", "measure": "cka_debiased", "rule": "above", "threshold": 0.9},
+        },
+        "neighbourhoods_kept": {
+            "says": "Neighbours stay neighbours.",
+            "test": {"statistic": "level", "measure": "knn_overlap", "rule": "above", "threshold": 0.8},
+        },
+    },
+    "readout": {
+        "readout_kept": {
+            "says": "A linear probe of either model reads the other equally well.",
+            "test": {"statistic": "readout_gap", "rule": "equivalent", "threshold": 0.05},
+        }
+    },
+}
 FAMILIES = {name: {MEASURES[m].family for m in measures} for name, measures in LEVELS.items()}
 # How a similarity reads, by its place between random weights (0) and no change at all (1).
 READS = (
@@ -168,11 +193,19 @@ def write_study(asked: argparse.Namespace) -> Study:
             "probe": {"procrustes": True, "layers": "final"},
         },
         "figures": {"view": {"attention": asked.attention}},
+        "claims": {"paper": False, "own": _claims(asked.levels, asked.attention)},
     }
     checked = parse_study(study, file)
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, study)
     return checked
+
+
+def _claims(levels: Sequence[str], attention: str) -> dict[str, Any]:
+    """A claim for each thing that post-training may have left as it was, tested on every pair."""
+    where = {"kind": "any", "attentions": [attention]}
+    asked = {name: claim for level in levels for name, claim in CLAIMS[level].items()}
+    return {name: {"says": c["says"], "tests": [c["test"] | where]} for name, c in asked.items()}
 
 
 def _write(file: Path, study: Mapping[str, Any]) -> None:
