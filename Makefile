@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-slurm test-slurm-long test-gpu check format docs figure lock bench clean help
+.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-long test-slurm test-slurm-long test-gpu check format docs figure lock bench clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
@@ -65,13 +65,16 @@ test: setup
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope
 
 test-slow: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope -m 'slow and not slurm and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope -m 'slow and not long and not slurm and not gpu'
+
+test-long: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(CORES) --dist loadscope -m 'long and not slurm'
 
 test-slurm: setup
 	$(BIN)/python -m pytest -q -m 'slurm and not long'
 
 test-slurm-long: setup
-	$(BIN)/python -m pytest -q -m long
+	$(BIN)/python -m pytest -q -m 'slurm and long'
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu

@@ -131,8 +131,13 @@ def test_sigkill_of_the_real_command(recipe, uninterrupted, corpora, base, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-@pytest.mark.parametrize("recipe", ["pretrain", "sft"])
+@pytest.mark.parametrize(
+    ("recipe", "stage"),
+    [
+        *(("pretrain", stage) for stage in (0, 1, 2, 3)),
+        *(pytest.param("sft", stage, marks=pytest.mark.long) for stage in (0, 1, 2, 3)),
+    ],
+)
 def test_two_processes_learn_what_one_does(recipe, stage, uninterrupted, corpora, base, tmp_path):
     """Up to rounding, at every ZeRO stage; answers of GRPO are drawn by process, so it is left out."""
     settings = RECIPES[recipe] | {"hardware": {"processes": 2, "micro_batch": 1, "zero_stage": stage}}

@@ -117,6 +117,7 @@ def warned(place):
     run.kill()
 
 
+@pytest.mark.long
 def test_what_befalls_a_job_is_survived_or_told(cluster, place, warned):
     names = (*BEFALLEN, "twofold", "undisturbed", "blind", "other")
     study = study_of(names, {SHORT: STEPS})

@@ -98,7 +98,7 @@ def test_chunks_add_up_in_fp32_on_two_processes(backbone, tmp_path, exact):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_the_whole_table_in_bf16(backbone, tmp_path, exact, processes):
     cases, against = table(rich=True)
     check(run(backbone, tmp_path, cases, processes), cases, against, exact, processes)

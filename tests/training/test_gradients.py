@@ -87,7 +87,7 @@ def test_texts_packed_without_padding_equal_plain_autograd(tiny_backbone, tmp_pa
 
 @pytest.mark.slow
 @pytest.mark.timeout(2400)  # 108 cases, each a training, on a machine that may be busy
-@pytest.mark.parametrize("processes", [1, 2, 3])
+@pytest.mark.parametrize("processes", [1, 2, pytest.param(3, marks=pytest.mark.long)])
 def test_the_whole_table(tiny_backbone, tmp_path, plain, processes):
     cases = all_cases()
     worst = compare(measure(tiny_backbone, tmp_path, cases, processes), cases, plain)
