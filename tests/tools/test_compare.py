@@ -89,6 +89,12 @@ def test_a_call_that_fails_leaves_the_study_of_before(models, tmp_path, monkeypa
     assert yaml.safe_load(file.read_text()) == before
 
 
+def test_a_first_call_that_fails_leaves_no_study(models, tmp_path, monkeypatch):
+    monkeypatch.setattr("realign.tools.compare.run", lambda words: 1)
+    assert main([str(models / "base"), "nowhere/model", "--out", str(tmp_path)]) == 1
+    assert not list(tmp_path.glob("*.yaml"))
+
+
 def test_a_long_name_is_cut(models, tmp_path):
     name = "deepseek-r1-distill-qwen-1.5b-multilingual-reasoning-v2"
     (models / name).mkdir()
@@ -128,7 +134,7 @@ def test_numbers_of_an_earlier_call_with_other_settings_are_left_out(models, tmp
                 if attention == "causal" and kind == "other":
                     rows.to_parquet(folder / pair / f"reasoning+causal.{family}.parquet")
     pair = PairEntry(name="base--vs--tuned", left="base", right="tuned", kind="other")
-    (line,) = read_lines(study, pair)
+    (line,) = read_lines(study, [pair])
     assert (line.measure, line.value, line.random_weights) == ("cka_debiased", 0.9, 0.9)
 
 

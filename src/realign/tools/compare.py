@@ -106,16 +106,15 @@ def main(words: Sequence[str]) -> int:
     with contextlib.chdir(file.parent):
         with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
             code = run([file.name, *options])
-        if code:
-            if earlier:  # a model that can't be read must not stand in the way of those to come
-                _write(Path(file.name), earlier)
+        if code:  # a model that can't be read must not stand in the way of those to come
+            _write(Path(file.name), earlier) if earlier else Path(file.name).unlink()
             return code
         pairs = [
             PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind)
             for p in study.pairs
             if p.left == base and p.right in others
         ]
-        lines = [line for pair in pairs for line in read_lines(study, pair)]
+        lines = list(read_lines(study, pairs))
     if asked.json:
         rows = [{k: v if v == v else None for k, v in asdict(line).items()} for line in lines]
         print(json.dumps(rows, indent=1, allow_nan=False))
@@ -287,17 +286,15 @@ def _as_jsonl(plain: Path, base: str, folder: Path) -> Path:
     return made
 
 
-def read_lines(study: Study, pair: PairEntry) -> Iterator[Line]:
-    """The main numbers of a pair on the study's first corpus, the only one that random weights read."""
+def read_lines(study: Study, pairs: Sequence[PairEntry]) -> Iterator[Line]:
+    """The main numbers of each pair on the study's first corpus, the only one that random weights read."""
     folder = Path("results") / study.study.name / "tidy" / "measures"
     # An earlier call may have left files of other settings beside them.
     files = [folder / c.name / f"{name}.parquet" for c in comparisons(study) for name in c.files]
-    measures = without_sinks(Tidy(files).measures)
     corpus = measured_corpora(study)[0]
-    own, random = (
-        pick(rows, corpus=corpus) for rows in (pick(measures, pair=pair.name), random_weights(measures, pair))
-    )
-    for level, names in LEVELS.items():
+    measures = pick(without_sinks(Tidy(files).measures), corpus=corpus)
+    for pair, (level, names) in itertools.product(pairs, LEVELS.items()):
+        own, random = pick(measures, pair=pair.name), random_weights(measures, pair)
         for measure in names:
             if len(rows := pick(own, measure=measure)):
                 yield _line(pair.name, level, corpus, rows, pick(random, measure=measure))
