@@ -19,14 +19,21 @@ def row_estimates(rows: pd.DataFrame, bounds: tuple[float, float] = (-np.inf, np
     ]
 
 
+def shown_interval(estimate: Estimate, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The 95 % interval within a number's range; no ends where the error is unknown."""
+    if not np.isfinite(estimate.error):
+        return np.nan, np.nan
+    low, high = np.clip(estimate.interval(), *bounds).tolist()
+    return low, high
+
+
 def of_whole(frame: pd.DataFrame, measure: str, statistic: str) -> dict[str, float]:
     """A number of whole models over seeds, and its 95 % interval, to which their scatter adds."""
     rows = pick(frame, measure=measure, statistic=statistic)
     rows = rows[rows["layer_left"].isna() & (rows["part"].fillna("") == "")]
     bounds = MEASURES[measure].statistics[statistic].bounds
     estimate = over_seeds(row_estimates(rows, bounds))
-    known = np.isfinite(estimate.error)
-    low, high = np.clip(estimate.interval(), *bounds).tolist() if known else (np.nan, np.nan)
+    low, high = shown_interval(estimate, bounds)
     return {"value": estimate.value, "ci_low": low, "ci_high": high}
 
 

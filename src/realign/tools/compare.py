@@ -24,8 +24,8 @@ from realign.artifacts.files import write_text_whole
 from realign.measures.table import MEASURES
 from realign.plan.comparisons import comparisons, measured_corpora
 from realign.results.controls import random_weights
-from realign.results.estimates import moving_together, number_of, row_estimates
-from realign.results.statistics import UNKNOWN, Estimate
+from realign.results.estimates import number_of, row_estimates, shown_interval
+from realign.results.statistics import UNKNOWN, Estimate, moving_together
 from realign.results.tidy import Tidy, pick, usual_k, without_sinks
 from realign.runs.run import main as run
 from realign.study.description import PairEntry
@@ -306,9 +306,9 @@ def _line(pair: str, level: str, corpus: str, own: pd.DataFrame, random: pd.Data
         readout_change(rows) if level == "readout" else similarity(rows) for rows in (own, random)
     )
     bounds = (-1.0, 1.0) if level == "readout" else MEASURES[measure].main.bounds
-    low, high = np.clip(found.interval(), *bounds) if np.isfinite(found.error) else (np.nan, np.nan)
+    low, high = shown_interval(found, bounds)
     reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
-    return Line(pair, level, measure, corpus, found.value, float(low), float(high), floor.value, reads)
+    return Line(pair, level, measure, corpus, found.value, low, high, floor.value, reads)
 
 
 def similarity(rows: pd.DataFrame) -> Estimate:
