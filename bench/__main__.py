@@ -39,7 +39,11 @@ VARIANTS = {
     "extraction": ([], ["--layers", "24", "--width", "896", "--texts", "16"]),
     "hrsa": (["--size", "medium"], ["--size", "full"], ["--flat"], ["--baseline", "--size", "medium"]),
     "mining": ([], ["--rows", "50000"], ["--rows", "200000"]),
-    "verdicts": (["--only", "scores"], ["--only", "seeds"], ["--only", "states"]),
+    "verdicts": (
+        ["--only", "scores"],
+        ["--only", "seeds"],
+        *(["--only", "states", "--part", f"{n}/6"] for n in range(1, 7)),
+    ),
     "scale": (["--jobs", "50000"],),
 }
 

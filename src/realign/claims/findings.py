@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from realign.results.gains import Gain, gains
 from realign.results.statistics import Estimate
 from realign.results.tidy import Tidy, of_preset, task_scores, without_sinks
 from realign.results.verdicts import UNDECIDED
@@ -55,6 +56,11 @@ class Evidence:
     def scores(self) -> pd.DataFrame:
         """One score per embedder and task, in points of 100."""
         return task_scores(self.tidy.scores, self.asked.view.preset)
+
+    @cached_property
+    def gains(self) -> dict[str, list[Gain]]:
+        """What the scores say of each pair, benchmark by benchmark."""
+        return {pair.name: gains(self.scores, pair, self.asked.view.recipe) for pair in self.asked.pairs}
 
     @property
     def main_corpus(self) -> str:

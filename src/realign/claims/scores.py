@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import pandas as pd
 
 from realign.claims.findings import Evidence, Finding
-from realign.results.gains import gains
 from realign.results.queries import PLACE, lift
 from realign.results.statistics import UNKNOWN, least_p
 from realign.results.tidy import pick
@@ -19,7 +18,7 @@ def gain(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
     for pair in evidence.pairs(test):
         paths = (p.name for p in evidence.tidy.files("scores"))
         files = [f"scores/{name}" for name in paths if name.split("+")[0] in (pair.left, pair.right)]
-        found = {gain.benchmark: gain for gain in gains(evidence.scores, pair, evidence.asked.view.recipe)}
+        found = {gain.benchmark: gain for gain in evidence.gains[pair.name]}
         for benchmark in [test.benchmark] if test.benchmark else list(found) or [""]:
             what = f"gain, {benchmark or 'no benchmark'} ({SPEAKS_OF[test.over]})"
             if benchmark not in found:
