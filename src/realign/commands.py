@@ -54,6 +54,10 @@ STAGES: dict[str, tuple[str, str]] = {
         "realign.backbones.commands:RLVR",
         "Tune a backbone by GRPO with rewards that rules decide.",
     ),
+    "merge": (
+        "realign.backbones.commands:MERGE",
+        "Put the weights of several backbones together.",
+    ),
     "untrained": (
         "realign.backbones.commands:UNTRAINED",
         "Make random weights in the shape of a backbone.",

@@ -58,6 +58,11 @@ PAIRS = (
         ({"pretrain": {}, "dtype": "bfloat16"}, "dtype belongs to .*, and recipes have `stored`"),
         ({"hub": "a/b", "dtype": "bfloat16"}, "a hub's are kept as they are"),
         ({"pretrain": {"architecture": {"heads": 3, "key_value_heads": 2}}}, "heads must be a multiple"),
+        ({"merge": {"of": ["a"]}}, "method linear is of 2 backbones, and `of` names 1"),
+        ({"merge": {"of": ["a", "b"], "method": "arithmetic"}}, "arithmetic is of 3 backbones, and"),
+        ({"merge": {"of": ["a", "b"], "method": "graft"}}, "method graft needs it"),
+        ({"merge": {"of": ["a", "b"], "layers": [1, 2]}}, "method graft needs it"),
+        ({"merge": {"of": ["a", "b"], "method": "graft", "layers": [2, 1]}}, "not after the last"),
     ],
 )
 def test_a_backbone_has_one_sound_source(source, words):

@@ -19,8 +19,8 @@ STUDY = {
     "backbones": {
         "base": {"path": "base"},
         "tuned": {"path": "tuned"},
-        "mixed": {"merge": {"of": ["base", "tuned"], "shares": [0.25, 0.75]}},
-        "twice": {"merge": {"of": ["mixed", "base"]}},
+        "mixed": {"soup": {"of": ["base", "tuned"], "shares": [0.25, 0.75]}},
+        "twice": {"soup": {"of": ["mixed", "base"]}},
     },
     "pairs": [{"left": "tuned", "right": "mixed", "kind": "merge"}],
     "backbone_scores": {"problem_count": 4},
@@ -38,10 +38,10 @@ study = load_study("study.yaml")
 whole = study.backbones, study.pairs
 pretrained = {"vocabulary": 300}, {"vocabulary": 400}
 roots = {n: Backbone(pretrain={"tokenizer": t}) for n, t in zip("ab", pretrained)}
-made = {**roots, "both": Backbone(merge={"of": ["a", "b"]}), "aa": Backbone(merge={"of": ["a", "a"]})}
+made = {**roots, "both": Backbone(soup={"of": ["a", "b"]}), "aa": Backbone(soup={"of": ["a", "a"]})}
 try:
-    wrong = {"a": {"merge": {"of": ["b", "c"]}}, "b": {"merge": {"of": ["d", "a"]}}, "d": {"path": "d"}}
-    parse_study({"study": {"name": "own"}, "backbones": wrong | {"c": {"merge": {"of": ["d", "e"]}}}})
+    wrong = {"a": {"soup": {"of": ["b", "c"]}}, "b": {"soup": {"of": ["d", "a"]}}, "d": {"path": "d"}}
+    parse_study({"study": {"name": "own"}, "backbones": wrong | {"c": {"soup": {"of": ["d", "e"]}}}})
 except StudyError as error:
     problems = error.problems
 print(json.dumps({
@@ -53,7 +53,7 @@ print(json.dumps({
     "described": describe(study).backbones["mixed"],
     "differ": [tokenizers_differ(Pair(left="b", right=right, kind="merge"), made) for right in ("both", "aa")],
     "problems": problems,
-    "hours": UNMEASURED_HOURS.get("merge", OTHER_HOURS),
+    "hours": UNMEASURED_HOURS.get("soup", OTHER_HOURS),
 }))
 """
 
@@ -77,10 +77,10 @@ def copied(tmp_path_factory):
     recipe, entry, work, command, stage, rule = (re.sub("^   ", "", b, flags=re.MULTILINE) for b in blocks)
     package = place / "src" / "realign"
     add(package / "study" / "backbones.py", f"{recipe}\n\n", "class ScoreBackbone(")
-    add(package / "study" / "sources.py", "    Merge,\n", "    Pretrain,\n")
+    add(package / "study" / "sources.py", "    Soup,\n", "    Pretrain,\n")
     add(package / "study" / "sources.py", entry, '    "untrained": Source(')
-    add(package / "backbones" / "merge.py", work)
-    add(package / "backbones" / "commands.py", "    Merge,\n", "    Pretrain,\n")
+    add(package / "backbones" / "soup.py", work)
+    add(package / "backbones" / "commands.py", "    Soup,\n", "    Pretrain,\n")
     add(package / "backbones" / "commands.py", command)
     add(package / "commands.py", stage, '    "untrained": (')
     add(place / "workflow" / "rules" / "backbones.smk", f"{rule}\n\n", "rule untrained:")
@@ -108,7 +108,7 @@ def test_a_source_with_two_parents_is_added_as_the_guide_says(copied):
         "bases": [None, None, "tuned", "mixed"],
         "kinds": ["base", "base", "merge", "merge"],
         "scored": ["base", "tuned", "mixed", "twice"],
-        "described": {"source": "merge from base, tuned"},
+        "described": {"source": "soup from base, tuned"},
         "differ": [False, True],
         "problems": [
             "backbones.a: made from itself (a from b from a)",
@@ -123,7 +123,7 @@ def test_a_source_with_two_parents_is_planned(copied):
     target = "results/own/backbones/twice/model"
     words = ["-m", "snakemake", "-n", "-p", "--cores", "1", target, "--configfile", "study.yaml"]
     planned = call(copied, *words)
-    jobs = re.findall(r"realign merge --job (\S+) .*--parents (.*) --model (\S+)", planned)
+    jobs = re.findall(r"realign soup --job (\S+) .*--parents (.*) --model (\S+)", planned)
     assert [(parents.split(), model) for _, parents, model in jobs] == [
         ([f"results/own/backbones/{name}/model" for name in names], f"results/own/backbones/{made}/model")
         for names, made in ((("base", "tuned"), "mixed"), (("mixed", "base"), "twice"))

@@ -158,6 +158,27 @@ rule rlvr:
         " --model {output.model:q} --history {output.history:q}"
 
 
+rule merge:
+    input:
+        unpack(parent_models),
+    output:
+        **MODEL,
+    log:
+        f"{R}/logs/merge/{{backbone}}.log",
+    benchmark:
+        f"{R}/benchmarks/merge/{{backbone}}.tsv"
+    wildcard_constraints:
+        backbone=only(lambda b: b.merge),
+    threads: 1
+    resources:
+        **limits("merge", memory_gb=8),
+    params:
+        job=lambda wc: job("merge", STUDY.backbones[wc.backbone].recipe),
+    shell:
+        "realign merge --job {params.job:q} --log {log:q} --threads {threads}"
+        " --parents {input.data:q} --model {output.model:q}"
+
+
 rule untrained:
     input:
         unpack(parent_models),

@@ -5,6 +5,7 @@ from realign.study.backbones import (
     CheckPairJob,
     FetchHub,
     ImportModel,
+    Merge,
     Pretrain,
     Rlvr,
     ScoreJob,
@@ -81,6 +82,16 @@ RLVR = Command(
         "problems": Input("Problems with right answers, JSONL."),
     },
     outputs={"model": _MODEL, "history": _HISTORY},
+    formats=_FORMATS,
+)
+
+MERGE = Command(
+    name="merge",
+    help="Put the weights of several backbones together.",
+    run="realign.backbones.merge:run",
+    settings=Merge,
+    inputs={"parents": Input("The backbones, in their order.", many=True)},
+    outputs={"model": _MODEL},
     formats=_FORMATS,
 )
 

@@ -226,6 +226,44 @@ class Untrained(Section):
     seed: int | None = setting(None, "Where its weights come from; the study's seed by default.")
 
 
+class Merge(Section):
+    """A model made of other models' weights, tensor by tensor, without training."""
+
+    method: Literal["linear", "slerp", "arithmetic", "graft"] = setting(
+        "linear",
+        "linear: (1 - alpha) of the first backbone plus alpha of the second. slerp: the same along the arc "
+        "between the two, tensor by tensor. arithmetic: the first plus alpha times (third - second). "
+        "graft: the first with layers of the second.",
+    )
+    alpha: float = setting(
+        0.5, "How far to go; below 0 and above 1 it goes on beyond the backbones. A graft has none."
+    )
+    threshold: float = setting(
+        0.9995, "slerp goes straight where the cosine of two tensors is above this.", gt=0, le=1
+    )
+    layers: tuple[int, int] | None = setting(
+        None, "The first and the last layer of a graft; layer 1 is the first block, as in hidden states."
+    )
+    rows: Literal["equal", "larger", "zeros"] = setting(
+        "equal",
+        "Where one vocabulary has more rows than another: refuse that, take these rows from the backbone "
+        "that has them, or count them as zeros where they lack.",
+    )
+    stored: Literal["keep", "float32", "bfloat16"] = setting("keep", "The type the weights are stored in.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> "Merge":
+        if (self.method == "graft") != (self.layers is not None):
+            raise ValueError("`layers` names the layers of a graft: method graft needs it, others lack it")
+        if self.layers and not 1 <= self.layers[0] <= self.layers[1]:
+            raise ValueError("layers: the first layer of a graft is at least 1 and not after the last")
+        parents = getattr(self, "of", None)  # the recipe alone does not know them
+        needed = 3 if self.method == "arithmetic" else 2
+        if parents is not None and len(parents) != needed:
+            raise ValueError(f"method {self.method} is of {needed} backbones, and `of` names {len(parents)}")
+        return self
+
+
 class ScoreBackbone(Section):
     """How a backbone's reasoning and its language are judged, apart from any embedding."""
 

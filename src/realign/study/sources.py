@@ -15,6 +15,7 @@ from realign.study.backbones import (
     FetchHub,
     HubId,
     ImportModel,
+    Merge,
     Pretrain,
     Revision,
     Rlvr,
@@ -91,6 +92,12 @@ SOURCES: dict[str, Source] = {
         parents={"from": (Name, "The backbone it starts from.")},
         kind="rlvr",
         hours=1.0,
+    ),
+    "merge": Source(
+        "Put other backbones' weights together.",
+        Merge,
+        parents={"of": (tuple[Name, ...], "The backbones it is made of.")},
+        kind="merge",
     ),
     "untrained": Source(
         "Another backbone's shape with random weights.",
