@@ -8,7 +8,8 @@ Two models of two layers see texts whose tokens share something, so tokens are n
 the population has (correlation, debiased CKA) and how a sample's rotation does on it (residual) are
 computed from the model that made the samples; the rotation's cosine and a probe's score are read from
 20,000 new tokens and texts; what depends on the sample's size by definition (say, a rotation's angle and
-entropy, or neighbours in a pool of so many tokens) is held to its mean over all samples. The share of
+entropy, or neighbours in a pool of so many tokens) is held to its mean over all samples. So are measures
+of weights, of models whose layers are a sample of layers. The share of
 intervals that cover, and how far values are spread, in standard deviations, to how far the intervals
 say they are: 1 is right.
 """
@@ -17,15 +18,18 @@ import argparse
 from collections import defaultdict
 
 import numpy as np
+import torch
 from measured import measured
 
-from realign.hrsa import compare, probe
+from realign.hrsa import compare, probe, survival, weights
+from realign.hrsa.folders import Folder, Place
 from realign.hrsa.groups import Groups
 from realign.hrsa.labels import Target
 from realign.hrsa.procrustes import cosines
-from realign.study.hrsa import ProbeJob
+from realign.study.hrsa import ComparingModels, ProbeJob, WeightsJob
 
 NEW = 20_000
+LAYERS = 30
 
 
 class World:
@@ -129,12 +133,53 @@ def probe_rows(random, texts, quantity):
                 yield (f"probe.{statistic}_change {direction}", 0), truth, *groups.one(change)[:3]
 
 
+class Held(Folder):
+    """A model whose tensors are in memory, one matrix a layer."""
+
+    def __init__(self, matrices):
+        self.matrices = {f"layers.{i}.mlp.up_proj.weight": matrix for i, matrix in enumerate(matrices)}
+        self.places = {name: Place("", name, tuple(m.shape), "F32") for name, m in self.matrices.items()}
+
+    def rows(self, name, start=0, stop=None):
+        return self.matrices[name][start:stop].clone()  # since the update is made in its place
+
+
+def weight_rows(random):
+    """All rows with an interval of whole models' weights: a base, its update, and trainings of both.
+
+    Layers differ in the size and the sparsity of their update, and in how much of it training keeps.
+    """
+
+    def drawn(size):
+        return torch.from_numpy((size * random.standard_normal((LAYERS, 32, 24))).astype(np.float32))
+
+    each = (LAYERS, 1, 1)
+    base = drawn(np.linspace(2, 0.3, 24))
+    there = torch.from_numpy(random.random((LAYERS, 32, 24)) < random.uniform(0.3, 0.9, each))
+    update = drawn(0.01 * np.exp(0.4 * random.standard_normal(each))) * there
+    kept = torch.from_numpy(random.uniform(0.2, 0.8, each).astype(np.float32))
+    recipe, tuned = drawn(0.02), base + update
+    trained = [base + recipe + drawn(0.01) for _ in range(2)]
+    trained_too = trained[0] + kept * update + drawn(0.005)
+    whole = [*map(Held, (base, tuned, trained[0], trained_too))]
+    for rows in (
+        weights.measure(*whole[:2], WeightsJob(top=6)),
+        survival.measure(whole, Held(trained[1]), ComparingModels()),
+    ):
+        table = rows.table().to_pandas()
+        for row in table[(table["part"] == "") & table.layer_left.isna() & table.ci_low.notna()].itertuples():
+            about = "" if np.isnan(row.k) else f" k={int(row.k)}"
+            yield (f"{row.measure}.{row.statistic}{about}", -1), None, row.value, row.ci_low, row.ci_high
+
+
 def simulate(samples, texts, each, width, sink=1.0, seed=0):
     """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
     world, random, found = World(seed, width, each, sink), np.random.default_rng([seed, 1]), defaultdict(list)
     for _ in range(samples):
-        rows = [*similarity_rows(world, texts), *probe_rows(random, 5 * texts, quantity=False)]
-        for what, truth, *numbers in [*rows, *probe_rows(random, 5 * texts, quantity=True)]:
+        rows = [*similarity_rows(world, texts), *weight_rows(random)]
+        for quantity in (False, True):
+            rows += probe_rows(random, 5 * texts, quantity)
+        for what, truth, *numbers in rows:
             found[what].append((np.nan if truth is None else truth, *numbers))
     result = {}
     for what, rows in found.items():

@@ -15,6 +15,7 @@ from micro_study import LOCAL, STUDY, TARGETS, THROUGH_SLURM, WIDTH, until
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1200)]
 
 OF_THE_MACHINE = ("tokens_per_second", "memory_gb", "seconds")  # what no two runs share
+ROTATIONS = ("procrustes", "basis_kept")  # measures of a rotation between two models
 OF_THE_PROCESS = ("padding_share",)  # what the first process tells of its own part of a batch
 
 
@@ -35,7 +36,7 @@ def determined(table):
     ranks = table[table["statistic"] == "rank"]
     open_ = ranks.loc[ranks["value"] < WIDTH, "layer_left"]
     assert len(open_) < len(ranks)
-    return table[(table["measure"] != "procrustes") | ~table["layer_left"].isin(open_)]
+    return table[~table["measure"].isin(ROTATIONS) | ~table["layer_left"].isin(open_)]
 
 
 def weights(place, embedder):

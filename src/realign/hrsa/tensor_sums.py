@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from realign.hrsa.folders import LeftOut, Shared
-from realign.hrsa.groups import Groups
+from realign.hrsa.groups import Groups, Interval
 from realign.hrsa.reading import Array
 from realign.hrsa.rows import Rows
 from realign.measures.registry import statistic_of
@@ -59,9 +59,11 @@ class Sums:
                     values = _value(name, *groups.leave_out(by_group).T)
                 measure, statistic = name.split(".")
                 declared = statistic_of(measure, statistic)
-                rows.estimands[name] = declared.estimand
-                interval = groups.one(values, settings.confidence, declared.bounds)
-                rows.add(measure, statistic, interval, at, part=part, k=k, n=groups.texts)
+                found: Interval | float = float(values[0])
+                if declared.has_interval:
+                    rows.estimands[name] = declared.estimand
+                    found = groups.one(values, settings.confidence, declared.bounds)
+                rows.add(measure, statistic, found, at, part=part, k=k, n=groups.texts)
         for name, _, size in self.left_out:
             rows.add("left_out", "weights", float(size), part=name)
         return rows

@@ -84,8 +84,9 @@ register(
             "mean": Statistic(HERE + "mean principal angle of both sides", RIGHT_ANGLE),
             "left": Statistic(HERE + "mean principal angle of the left sides", RIGHT_ANGLE),
             "right": Statistic(HERE + "mean principal angle of the right sides", RIGHT_ANGLE),
-            "left_largest": Statistic(HERE + "mean of the largest angle of the left sides", RIGHT_ANGLE),
-            "right_largest": Statistic(HERE + "mean of the largest angle of the right sides", RIGHT_ANGLE),
+            # The largest angles of few layers have tails too long for an interval (bench/coverage.py).
+            "left_largest": Statistic(bounds=RIGHT_ANGLE),
+            "right_largest": Statistic(bounds=RIGHT_ANGLE),
         },
     ),
 )
