@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-long test-slurm test-slurm-long test-gpu check format docs figure lock bench clean help
+.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-long test-slurm test-slurm-long test-gpu gpu-check gpu-check-2 check format docs figure lock bench clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
@@ -18,6 +18,7 @@ help:
 	@echo "make run     run the study STUDY=my-study.yaml"
 	@echo "make slurm-demo   the embedded study on a SLURM brought up on this machine (root, Debian)"
 	@echo "make plan    say what a run of STUDY would do, why, and what it would cost"
+	@echo "make gpu-check    what only a GPU can show, in ten minutes; ARGS='--minutes 20'; gpu-check-2 takes two GPUs"
 	@echo "make check   formatting, lint, types, workflow lint, generated files"
 	@echo "make docs    generate the configuration reference, the schema, the API pages and the benchmarks' table"
 	@echo "make figure  draw the README's figure from the embedded study's results"
@@ -78,6 +79,12 @@ test-slurm-long: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -q -m gpu
+
+gpu-check: setup
+	$(BIN)/python -m bench gpu_check $(ARGS)
+
+gpu-check-2: setup
+	$(BIN)/python -m bench gpu_check --gpus 2 $(ARGS)
 
 check: setup
 	$(BIN)/ruff format --check .

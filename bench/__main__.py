@@ -33,6 +33,7 @@ NAMES = (
     "single_measures",
     "scale",
 )
+ON_A_GPU = "gpu_check"  # run by `make gpu-check`, on a machine that has one
 
 # What is run where none is named: beside its default size, or in place of it, sizes and questions of its own.
 VARIANTS = {
@@ -51,12 +52,12 @@ VARIANTS = {
 def main(words: list[str]) -> int:
     """Run what is named, or all; the exit code counts those that failed."""
     if words == ["--list"]:
-        for name in NAMES:
+        for name in (*NAMES, ON_A_GPU):
             print(
                 f"{name:12}{(HERE / f'{name}.py').read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}"
             )
         return 0
-    if words and words[0] not in NAMES:
+    if words and words[0] not in (*NAMES, ON_A_GPU):
         print(f"no benchmark {words[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
     wanted = [(words[0], words[1:])] if words else [(n, o) for n in NAMES for o in VARIANTS.get(n, ([],))]

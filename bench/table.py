@@ -25,6 +25,7 @@ TITLES = {
     "evaluation": "Evaluation",
     "extraction": "Extraction of states",
     "footprint": "Import times and memory",
+    "gpu_check": "Day one on a GPU",
     "hrsa": "Similarity analysis",
     "mining": "Mining",
     "scale": "Past one machine",
