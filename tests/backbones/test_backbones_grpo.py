@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realign.backbones.grpo import Objective, group_advantages, kl_to_reference, token_logprobs
+from realign.backbones.grpo import Objective, group_advantages, kl_to_reference
+from realign.backbones.logprobs import token_logprobs
 
 
 def test_advantages_by_hand():

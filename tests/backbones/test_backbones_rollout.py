@@ -75,7 +75,7 @@ def test_log_probabilities_do_not_depend_on_company(model, tokenizer, prompts):
     answers = [Answer(p, tuple(range(5, 5 + n)), True) for p, n in zip(prompts, (2, 5, 3), strict=True)]
     batch = Batch.of(answers, tokenizer.pad_token_id, torch.device("cpu"))
     with torch.no_grad():
-        together = torch.log_softmax(batch.logits(model), -1)
+        together = torch.log_softmax(model(**batch.inputs()).logits[:, :-1], -1)
         for row, answer in enumerate(answers):
             ids = torch.tensor([[*answer.prompt, *answer.tokens]])
             alone = torch.log_softmax(model(ids).logits[0, len(answer.prompt) - 1 : -1], -1)

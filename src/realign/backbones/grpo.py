@@ -25,11 +25,6 @@ def group_advantages(rewards: torch.Tensor, scale: bool = True) -> torch.Tensor:
     return centred / (rewards.std(dim=1, keepdim=True) + EPSILON)
 
 
-def token_logprobs(logits: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """The log-probability of each token under the logits at its place, in float32."""
-    return torch.log_softmax(logits.float(), dim=-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
-
-
 def kl_to_reference(policy: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     """The unbiased, never negative estimate of KL(policy ‖ reference) from each sampled token."""
     difference = reference - policy

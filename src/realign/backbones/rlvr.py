@@ -16,7 +16,8 @@ import torch
 from realign.artifacts.command import Job, UserError
 from realign.backbones.corpus import read_all_problems
 from realign.backbones.derive import finish, run_here_or_launch, work_as
-from realign.backbones.grpo import Objective, group_advantages, kl_to_reference, token_logprobs
+from realign.backbones.grpo import Objective, group_advantages, kl_to_reference
+from realign.backbones.logprobs import logprobs_of
 from realign.backbones.loop import Chunk, Facts, Learner, learn
 from realign.backbones.model import end_tokens, load_backbone, load_model, stored_dtype
 from realign.backbones.prompts import prompt_tokens
@@ -186,7 +187,7 @@ class Trainer:
                     part.sampled = self._logprobs(part.batch, learner.engine)
 
     def _logprobs(self, batch: Batch, model: Any) -> torch.Tensor:
-        return token_logprobs(batch.logits(model) / self.settings.rollouts.temperature, batch.tokens)
+        return logprobs_of(model, batch.tokens, self.settings.rollouts.temperature, **batch.inputs())
 
     def _loss(self, part: "Part", answers: int, tokens: int, model: Any) -> torch.Tensor:
         policy = self._logprobs(part.batch, model)

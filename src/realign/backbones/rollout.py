@@ -159,16 +159,15 @@ class Batch:
         ids, mask = torch.cat([prompts, tail], 1), torch.cat([seen, real], 1)
         return cls(ids.to(device), mask.to(device), real.float().to(device), width)
 
-    def logits(self, model: Any) -> torch.Tensor:
-        """The logits from which each of the answers' tokens was chosen."""
-        out = model(
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=positions_of(self.mask),
-            use_cache=False,
-            logits_to_keep=self.width + 1,
-        )
-        return out.logits[:, :-1]
+    def inputs(self) -> dict[str, Any]:
+        """What a model is called with for the logits that the answers' tokens came from, and one more."""
+        return {
+            "input_ids": self.ids,
+            "attention_mask": self.mask,
+            "position_ids": positions_of(self.mask),
+            "use_cache": False,
+            "logits_to_keep": self.width + 1,
+        }
 
     @property
     def tokens(self) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from realign.backbones.logprobs import logits_fit, logprobs_of
 from realign.backbones.loop import Chunk, Facts, Learner
 from realign.backbones.packing import IGNORED, Blocks
 
@@ -21,8 +22,11 @@ def language_step(learner: Learner, blocks: Blocks, mine: slice, micro_batch: in
 
 
 def _language_loss(blocks: Blocks, targets: int, model: Any) -> torch.Tensor:
-    logits = model(input_ids=blocks.tokens, position_ids=blocks.positions, use_cache=False).logits
+    inputs = {"input_ids": blocks.tokens, "position_ids": blocks.positions, "use_cache": False}
     # Labels move, not logits: a shifted view of the logits would be copied, forwards and backwards.
     labels = torch.nn.functional.pad(blocks.labels[:, 1:], (0, 1), value=IGNORED)
-    flat = logits.float().flatten(0, 1)
+    if not logits_fit(model, labels):
+        learned = labels != IGNORED
+        return -(logprobs_of(model, labels.clamp(min=0), **inputs) * learned).sum() / targets
+    flat = model(**inputs).logits.float().flatten(0, 1)
     return torch.nn.functional.cross_entropy(flat, labels.flatten(), reduction="sum") / targets

@@ -1,0 +1,98 @@
+"""Log-probabilities in chunks are those of whole logits, with their gradients, and no tensor is as large."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
+
+from realign.backbones import logprobs
+from realign.backbones.logprobs import logprobs_of
+
+VOCABULARY, PLACES = 500, 14
+SMALL = 3 * 4 * VOCABULARY * 5  # so that five tokens' logits make a chunk
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8, "initializer_range": 0.3,
+}  # fmt: skip
+
+
+class Largest(TorchDispatchMode):
+    """Notes the largest tensor that an operation makes."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for one in made if isinstance(made, tuple | list) else (made,):
+            if isinstance(one, torch.Tensor):
+                self.elements = max(self.elements, one.numel())
+        return made
+
+
+def passes(model, most_bytes, monkeypatch):
+    """Values, each parameter's gradient, and the largest tensor on the way."""
+    monkeypatch.setattr(logprobs, "MOST_BYTES", most_bytes)
+    draw = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, VOCABULARY, (3, PLACES + 4), generator=draw)
+    weights = torch.rand(3, PLACES, generator=draw)
+    model.zero_grad()
+    with Largest() as largest:
+        found = logprobs_of(model, ids[:, -PLACES:], 0.7, input_ids=ids, logits_to_keep=PLACES + 1)
+        (found * weights).sum().backward()
+    return found.detach(), torch.cat([p.grad.flatten().float() for p in model.parameters()]), largest.elements
+
+
+def tied(dtype=torch.float32):
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=True)).to(dtype)
+
+
+def test_chunks_give_the_same_values_and_gradients_without_whole_logits(monkeypatch):
+    model = tied()
+    whole, gradient, most = passes(model, 1 << 30, monkeypatch)
+    found, in_chunks, least = passes(model, SMALL, monkeypatch)
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    assert ((in_chunks - gradient).norm() / gradient.norm()).item() < 1e-5
+    assert most >= 3 * PLACES * VOCABULARY
+    assert least < 3 * PLACES * VOCABULARY / 2
+    assert model.lm_head(torch.zeros(1, 16)).shape == (1, VOCABULARY)  # the head gives logits again
+
+
+def test_chunks_add_no_error_in_half_precision(monkeypatch):
+    exact = passes(tied(), 1 << 30, monkeypatch)[1]
+    off = {
+        name: (passes(tied(torch.bfloat16), most, monkeypatch)[1] - exact).norm() / exact.norm()
+        for name, most in (("whole", 1 << 30), ("chunks", SMALL))
+    }
+    assert off["chunks"] < 1.1 * off["whole"], off
+
+
+def test_a_model_that_changes_its_logits_is_taken_whole(monkeypatch, caplog):
+    torch.manual_seed(0)
+    model = Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=2.0))
+    whole, gradient, _ = passes(model, 1 << 30, monkeypatch)
+    found, again, _ = passes(model, SMALL, monkeypatch)
+    assert torch.equal(found, whole)
+    assert torch.equal(again, gradient)
+    assert "held whole" in caplog.text
+
+
+@pytest.mark.parametrize("recipe", ["sft", "rlvr"])
+def test_a_backbone_is_tuned_to_the_same_weights(recipe, base, corpora, tmp_path, monkeypatch):
+    """SFT at ZeRO 0 and GRPO with a KL penalty, both through their commands."""
+    from backbones_help import make, weights
+
+    settings = {
+        "batch": 4,
+        "optimisation": {"steps": 2},
+        "hardware": {"micro_batch": 4, "zero_stage": 0 if recipe == "sft" else 1},
+    }
+    if recipe == "rlvr":
+        settings |= {"rollouts": {"group": 2, "max_new_tokens": 6}, "updates": 2}
+    inputs = {"base": base, "problems": corpora / "train.jsonl"}
+    found = []
+    for name, most in (("whole", 1 << 30), ("chunks", SMALL)):
+        monkeypatch.setattr(logprobs, "MOST_BYTES", most)
+        found.append(weights(make(recipe, settings, inputs, tmp_path / name) / "model"))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-3, atol=1e-4)
