@@ -4,6 +4,7 @@ import json
 import random
 import shutil
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -72,7 +73,49 @@ def test_texts_are_cut_where_asked(embedder):
     own = SentenceTransformer(str(embedder), device="cpu")
     own.max_seq_length = 16
     assert short.encode([long]) == pytest.approx(own.encode([long]), abs=2e-6)
-    assert models.load(embedder, "m", max_length=100_000).max_length == 1024  # the model's own positions
+
+
+@pytest.mark.parametrize("kind", ["embedder", "foreign"])
+def test_a_length_beyond_the_model_s_own_is_warned_of(kind, request, caplog):
+    path = request.getfixturevalue(kind)
+    own = models.load(path, "m").max_length
+    assert "own limit" not in caplog.text
+    model = models.load(path, "m", max_length=100_000)
+    limit = {"embedder": 1024}.get(kind, own)  # its positions, which may be more than it was exported with
+    assert model.max_length == limit
+    assert f"texts are cut to {limit} tokens, the model's own limit, not to 100000" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["cosine", "dot", "euclidean"])
+def test_similarities_in_blocks_are_those_of_the_whole(name):
+    left, right = torch.randn(37, 8), torch.randn(23, 8)
+    measure = models._similarity(name, pairwise=False)
+    found = models.similarity_there(measure, left, right, torch.device("cpu"), elements=5 * 23)
+    torch.testing.assert_close(found, measure(left, right))
+
+
+def test_the_next_window_is_tokenized_while_one_is_encoded(embedder, monkeypatch):
+    """The model waits in its first window until the second one's texts are tokenized."""
+    monkeypatch.setattr(models, "WINDOW", 20)
+    whole, model = models.load(embedder, "m").encode(texts()[:40]), models.load(embedder, "m")
+    second, calls, real = threading.Event(), [], models.tokenize
+
+    def noticed(*args):
+        made = real(*args)
+        calls.append(made)
+        if len(calls) == 2:
+            second.set()
+        return made
+
+    monkeypatch.setattr(models, "tokenize", noticed)
+    forward = model.towers[0].forward
+
+    def waiting(*args):
+        assert second.wait(20)
+        return forward(*args)
+
+    model.towers[0].forward = waiting
+    np.testing.assert_array_equal(model.encode(texts()[:40]), whole)
 
 
 def test_a_model_that_prepares_texts_in_its_own_way_is_left_to_it(backbone, tmp_path):

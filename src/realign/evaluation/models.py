@@ -72,18 +72,27 @@ class Model:
         if not texts:
             return np.zeros((0, 0), np.float32)
         blocks = []
-        with Progress(what, len(texts), "texts") as told:
-            for start in range(0, len(texts), WINDOW):
-                part = slice(start, start + WINDOW)
-                blocks.append(self._window(texts[part], prompt, told))
+        parts = [slice(start, start + WINDOW) for start in range(0, len(texts), WINDOW)]
+        # The next window's texts are tokenized while this one's go through the model.
+        with Progress(what, len(texts), "texts") as told, ThreadPoolExecutor(1) as ahead:
+            coming = ahead.submit(self._rows, texts[parts[0]], prompt)
+            for number, part in enumerate(parts, 1):
+                rows = coming.result()
+                if number < len(parts):
+                    coming = ahead.submit(self._rows, texts[parts[number]], prompt)
+                blocks.append(self._window(texts[part], rows, prompt, told))
                 if on_window:
                     on_window(part, blocks[-1])
         return np.concatenate(blocks)
 
-    def _window(self, texts: Sequence[str], prompt: str, told: Progress) -> np.ndarray:
+    def _rows(self, texts: Sequence[str], prompt: str) -> Rows:
+        if self.fallback is not None:  # which tokenizes by itself
+            return Rows([], [])
+        return tokenize(self.tokenizer, texts, prompt, self.max_length)
+
+    def _window(self, texts: Sequence[str], rows: Rows, prompt: str, told: Progress) -> np.ndarray:
         if self.fallback is not None:
             return np.asarray(self.fallback(list(texts), prompt), dtype=np.float32)
-        rows = tokenize(self.tokenizer, texts, prompt, self.max_length)
         batches = list(by_token_budget(rows.lengths, self.budget))
         vectors: list[np.ndarray] = [np.empty(0)] * len(texts)
 
@@ -121,12 +130,33 @@ class Model:
         return np.concatenate([self._batch(tower, rows.take(list(p)), prompt) for p in parts])
 
     def similarity(self, a: Any, b: Any) -> torch.Tensor:
-        """All similarities between two sets of vectors."""
-        return _similarity(self.similarity_name, pairwise=False)(_tensor(a), _tensor(b))
+        """All similarities between two sets of vectors, computed where the model is."""
+        measure, place = _similarity(self.similarity_name, pairwise=False), self._place()
+        left, right = _tensor(a), _tensor(b)
+        if place.type == "cpu":
+            return measure(left, right)
+        return similarity_there(measure, left, right, place)
+
+    def _place(self) -> torch.device:
+        first = next(self.towers[0].module.parameters(), None)
+        return torch.device("cpu") if first is None else first.device
 
     def similarity_pairwise(self, a: Any, b: Any) -> torch.Tensor:
         """The similarity of each pair of vectors."""
         return _similarity(self.similarity_name, pairwise=True)(_tensor(a), _tensor(b))
+
+
+def similarity_there(
+    measure: Callable[..., torch.Tensor],
+    left: torch.Tensor,
+    right: torch.Tensor,
+    place: torch.device,
+    elements: int = 1 << 28,
+) -> torch.Tensor:
+    """All similarities, a block of rows at a time on another device; mteb wants them on the CPU."""
+    right = right.to(place)
+    rows = max(1, elements // max(1, len(right)))
+    return torch.cat([measure(part.to(place), right).cpu() for part in torch.atleast_2d(left).split(rows)])
 
 
 def _tensor(x: Any) -> torch.Tensor:
@@ -156,6 +186,13 @@ def load(
     places = [torch.device(d) for d in over] or devices()
     kind = getattr(torch, dtype)
     model = (_ours if _is_ours(path) else _foreign)(path, name, max_length, kind, places)
+    if max_length > model.max_length > 0:
+        log.warning(
+            "%s: texts are cut to %d tokens, the model's own limit, not to %d",
+            path,
+            model.max_length,
+            max_length,
+        )
     model.budget = BUDGETS["cuda" if places[0].type == "cuda" else "cpu"]
     return model
 
