@@ -22,7 +22,11 @@ def language_step(learner: Learner, blocks: Blocks, mine: slice, micro_batch: in
 
 
 def _language_loss(blocks: Blocks, targets: int, model: Any) -> torch.Tensor:
-    inputs = {"input_ids": blocks.tokens, "position_ids": blocks.positions, "use_cache": False}
+    inputs: dict[str, Any] = {
+        "input_ids": blocks.tokens,
+        "position_ids": blocks.positions,
+        "use_cache": False,
+    }
     # Labels move, not logits: a shifted view of the logits would be copied, forwards and backwards.
     labels = torch.nn.functional.pad(blocks.labels[:, 1:], (0, 1), value=IGNORED)
     if not logits_fit(model, labels):
