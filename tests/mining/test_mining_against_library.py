@@ -15,6 +15,7 @@ from sentence_transformers.util import mine_hard_negatives
 
 from realign.artifacts.command import UserError
 from realign.mining.collection import collect
+from realign.mining.deeper import Deeper
 from realign.mining.filters import window_of
 from realign.mining.judging import Blank, judge_pool, picked
 from realign.mining.pool import ExactFinder, find_pools
@@ -80,13 +81,15 @@ def ours(rows, asked, vectors, corpus, job):
     queries = np.stack([asked[t] for t in collection.queries])
     passages = np.stack([vectors[t] for t in collection.passages])
     finder = ExactFinder(passages, window.pool, None)
-    mined = {}
+    mined, blank = {}, Blank.among(queries, passages)
+    deeper = Deeper(collection, finder, blank, job, window.range_max)
     with tempfile.TemporaryDirectory() as folder:
-        for pool in find_pools(collection, queries, passages, finder, Path(folder)):
-            blank = Blank.among(queries, passages)
+        further = {"deeper": deeper} if job.range_counts == "eligible" else {}
+        for pool in find_pools(collection, queries, passages, finder, Path(folder), **further):
             numbers, block, codes = judge_pool(collection, pool, blank, job, window.range_max)
-            for row, chosen in zip(numbers, picked(block, codes), strict=True):
-                mined[rows[row]] = [collection.passages[p] for p in chosen]
+            mined |= {rows[row]: [] for row in numbers}
+            for row, passage in zip(*picked(block, codes), strict=True):
+                mined[rows[numbers[row]]].append(collection.passages[passage])
     return mined
 
 
@@ -139,9 +142,13 @@ SIZES = {
 }
 
 
+# As the library: strict about texts, and what is refused uses up places of the range.
+AS_THE_LIBRARY = {"equality": "exact", "allow_query": True, "range_counts": "all"}
+
+
 def job_of(**given):
     assume(given["range_max"] is None or given["range_max"] - given["range_min"] >= given["negatives"])
-    return MineJob(equality="exact", allow_query=True, **given)
+    return MineJob(**AS_THE_LIBRARY | given)
 
 
 @settings(max_examples=80, deadline=None)
@@ -175,6 +182,53 @@ def window_kept(everything, job, rows):
     positives = max(sum(q == row[0] for q, _ in rows) for row in rows)
     range_max = window_of(job, len(rows), positives, False).range_max
     return everything.model_copy(update={"range_max": range_max, "negatives": range_max - job.range_min})
+
+
+def all_eligible(rows, asked, vectors, corpus, job):
+    """Each row's eligible texts in the whole corpus, nearest first, straight from the definition."""
+    texts = list(dict.fromkeys([*corpus, *(p for _, p in rows)]))
+    wide = {t: v.astype(float) for t, v in vectors.items()}
+    found = {}
+    for query, positive in rows:
+        score = {t: float(np.sum(asked[query].astype(float) * wide[t])) for t in texts}
+        own = [p for q, p in rows if q == query]
+        least = min(score[p] for p in own)
+        found[query, positive] = [
+            t
+            for t in sorted(texts, key=lambda t: (-score[t], texts.index(t)))
+            if t not in own
+            and (job.relative_margin is None or score[t] <= least - abs(least) * job.relative_margin)
+            and (job.absolute_margin is None or score[t] + job.absolute_margin <= least)
+            and (job.max_score is None or score[t] <= job.max_score)
+            and (job.min_score is None or score[t] >= job.min_score)
+        ]
+    return found
+
+
+@settings(max_examples=80, deadline=None)
+@given(keep=st.booleans(), **SIZES, **SETTINGS)
+def test_a_row_is_short_only_when_the_corpus_holds_no_more(
+    seed, queries, passages, extra, uneven, keep, **given
+):
+    """However many of the nearest are refused; equal to the definition over the whole corpus."""
+    rows, asked, vectors, corpus = make_dataset(seed, queries, passages, extra, uneven)
+    job = job_of(range_counts="eligible", too_few="keep" if keep else "drop", **given)
+    mined = ours(rows, asked, vectors, corpus, job)
+    for row, eligible in all_eligible(rows, asked, vectors, corpus, job).items():
+        expected = eligible[job.range_min :][: job.negatives]
+        assert mined[row] == (expected if keep or len(expected) == job.negatives else [])
+
+
+def test_what_the_library_finds_comes_first():
+    """Refused texts use up places of its range; a row that is full has the same negatives in both ways."""
+    rows, asked, vectors, corpus = make_dataset(3, 25, 40, 30, uneven=False)
+    job = MineJob(**AS_THE_LIBRARY, range_max=6, relative_margin=0.6, too_few="keep")
+    theirs = ours(rows, asked, vectors, corpus, job)
+    assert theirs == library(rows, asked, vectors, corpus, job, False, "triplet")
+    deeper = ours(rows, asked, vectors, corpus, job.model_copy(update={"range_counts": "eligible"}))
+    assert all(deeper[row][: len(found)] == found for row, found in theirs.items())
+    assert sum(len(found) < 3 for found in theirs.values()) > 5
+    assert all(len(found) == 3 for found in deeper.values())
 
 
 def by_definition(rows, asked, vectors, corpus, job):
@@ -214,7 +268,7 @@ def misaligned(rows, asked, vectors):
 def test_uneven_numbers_of_positives_by_definition(seed):
     """Every query is measured against its own least positive, however many the others have."""
     rows, asked, vectors, corpus = make_dataset(seed, 30, 60, 0, uneven=True)
-    job = MineJob(equality="exact", allow_query=True, range_max=30, relative_margin=0.05)
+    job = MineJob(**AS_THE_LIBRARY, range_max=30, relative_margin=0.05)
     expected = by_definition(rows, asked, vectors, corpus, job)
     assert ours(rows, asked, vectors, corpus, job) == expected
     assert any(expected.values())

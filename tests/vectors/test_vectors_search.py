@@ -194,3 +194,25 @@ def test_a_gpu_gives_the_same_bits(metric):
     on_cpu, on_gpu = (top_k(queries, corpus, 30, metric, device=d) for d in ("cpu", "cuda"))
     np.testing.assert_array_equal(on_cpu[0], on_gpu[0])
     np.testing.assert_array_equal(on_cpu[1], on_gpu[1])
+
+
+@pytest.mark.parametrize("metric", ["ip", "cosine"])
+@pytest.mark.parametrize("device_precision", [torch.bfloat16, torch.float32])
+def test_below_a_score_the_nearest_are_found(monkeypatch, metric, device_precision):
+    """Each query has a ceiling of its own; equal vectors, ceilings that exclude all, and large k included."""
+    monkeypatch.setattr(search_module, "fast_precision", lambda device: device_precision)
+    rng = np.random.default_rng(5)
+    corpus = rng.standard_normal((700, 24)).astype(np.float32)
+    corpus[350:400] = corpus[:50]  # which are searched once
+    queries = rng.standard_normal((40, 24)).astype(np.float32)
+    all_scores, all_places = top_k(queries, corpus, 700, metric)
+    ceilings = np.take_along_axis(all_scores, rng.integers(0, 700, (40, 1)), axis=1)[:, 0]
+    ceilings[:2] = [all_scores[0, -1] - 1, np.inf]  # nothing, and everything
+    for k in (1, 7, 90, 700):
+        parts = list(Search(corpus, 3, metric, 128).run(Rows(queries), 16, below=ceilings, k=k))
+        scores, places = (np.concatenate([part[i] for part in parts]) for i in (1, 2))
+        for row in range(40):
+            allowed = all_scores[row] <= ceilings[row]
+            expected = all_places[row][allowed][:k]
+            assert places[row].tolist() == expected.tolist() + [-1] * (k - len(expected))
+            assert scores[row, : len(expected)].tolist() == all_scores[row][allowed][:k].tolist()

@@ -46,6 +46,8 @@ class VectorCache:
         `owner` names the job: the same name finds the plan of a run that was killed.
         """
         keys = text_keys(texts)
+        if not len(self.store.missing(keys)):
+            return 0
         place = {key: i for i, key in reversed(list(enumerate(keys.tolist())))}
         encoded = 0
         while True:

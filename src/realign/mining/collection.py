@@ -29,10 +29,23 @@ class Groups:
         """One list."""
         return self.values[self.starts[index] : self.starts[index + 1]]
 
+    def pairs(self, which: Ints) -> tuple[Ints, Ints]:
+        """Some lists as pairs of (which of them, value)."""
+        sizes = self.sizes[which]
+        owner = np.repeat(np.arange(len(which)), sizes)
+        within = np.arange(len(owner)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+        return owner, self.values[self.starts[which][owner] + within]
+
     @property
     def sizes(self) -> Ints:
         """The length of each list."""
         return np.diff(self.starts)
+
+    @classmethod
+    def of_pairs(cls, owner: Ints, values: Ints, count: int) -> "Groups":
+        """So many lists from pairs of (which list, value); a list keeps its values' order."""
+        starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))]).astype(np.int64)
+        return cls(values[np.argsort(owner, kind="stable")], starts)
 
     @classmethod
     def pack(cls, lists: Iterable[Sequence[int]]) -> "Groups":

@@ -1,7 +1,6 @@
 """From the pool of a query to the fate of each candidate of each row that asks it."""
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -38,11 +37,10 @@ def judge_pool(
     return rows, block, judge(block, settings, range_max)
 
 
-def picked(block: Candidates, codes: Codes) -> list[list[int]]:
-    """The passages that each row gets, nearest first."""
+def picked(block: Candidates, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
+    """What the rows get, nearest first, as pairs of (which row of the block, passage)."""
     which = (codes == CODE["kept"]) | (codes == CODE["relaxed"])
-    taken, ends = block.passages[which].tolist(), np.cumsum(which.sum(axis=1)).tolist()
-    return [taken[start:end] for start, end in pairwise([0, *ends])]
+    return np.nonzero(which)[0], block.passages[which]
 
 
 def candidates_of(
@@ -52,8 +50,7 @@ def candidates_of(
     queries = collection.row_query[rows]
     own = queries - pool.first
     passages = pool.passages[own]
-    positives = [collection.query_positives.of(q) for q in queries]
-    existing = [collection.row_existing.of(row) for row in rows]
+    asker, positives = collection.query_positives.pairs(queries)
     count = int(collection.passage_class.max()) + 1
     seeds = None
     if settings.choose == "random":
@@ -66,19 +63,12 @@ def candidates_of(
         blank.queries[queries][:, None] | blank.passages[passages],
         pool.least[own],
         np.maximum(settings.negatives - present, 0),
-        Pairs(*_flat(positives, collection.passage_class), count),
+        Pairs(asker, collection.passage_class[positives], count),
         collection.query_class[queries],
-        Pairs(*_flat(existing), count),
+        Pairs(*collection.row_existing.pairs(rows), count),
         seeds,
     )
 
 
 def _seed_of(settings: MineJob, row: PairRow) -> int:
     return derive_seed(settings.seed, "negatives", settings.dataset, row.query, *row.positives)
-
-
-def _flat(lists: list[np.ndarray], through: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Lists as pairs of (which list, value)."""
-    owner = np.repeat(np.arange(len(lists)), [len(x) for x in lists])
-    values = np.concatenate(lists) if lists else np.empty(0, np.int64)
-    return owner, values if through is None else through[values]

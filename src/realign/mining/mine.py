@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from realign.artifacts.command import Job, UserError
 from realign.mining.approximate import ApproximateFinder
 from realign.mining.collection import Collection, Groups, collect, read_corpus
+from realign.mining.deeper import Deeper
 from realign.mining.filters import REASONS, Candidates, Window, window_of
 from realign.mining.judging import Blank, judge_pool, picked
 from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
@@ -58,8 +59,12 @@ def run(job: Job[MineJob]) -> None:
     blank = Blank.among(queries, passages)
     finder, recall = _finder(settings, passages, queries, window.pool, collection.searched)
 
+    deeper = None
+    if settings.range_counts == "eligible" and isinstance(finder, ExactFinder) and cross_encoder is None:
+        deeper = Deeper(collection, finder, blank, settings, window.range_max)
+
     def pools() -> Iterator[Pool]:  # found once, read again from their shards
-        return find_pools(collection, queries, passages, finder, job.scratch / "pools", cross_encoder)
+        return find_pools(collection, queries, passages, finder, job.scratch / "pools", cross_encoder, deeper)
 
     tally = Tally(*_span(pools()))
     chosen = _judge_all(job, collection, pools(), blank, window, tally)
@@ -152,16 +157,19 @@ def _judge_all(
     tally: Tally,
 ) -> Groups:
     """Judge every candidate of every row; returns each row's mined passages, nearest first."""
-    chosen: list[list[int]] = [[] for _ in collection.rows]
-    with pq.ParquetWriter(job.output("candidates"), CANDIDATES, compression="zstd") as writer:
+    chosen: list[tuple[np.ndarray, np.ndarray]] = []
+    # Of scores and numbers there are too many different ones for a dictionary.
+    options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["row", "reason"]}
+    with pq.ParquetWriter(job.output("candidates"), CANDIDATES, **options) as writer:
         for pool in pools:
             tally.positive(pool.positives)
             rows, block, codes = judge_pool(collection, pool, blank, job.settings, window.range_max)
             tally.candidates(block.scores, codes, block.least_positive)
             _note(writer, rows, block, codes)
-            for row, passages in zip(rows.tolist(), picked(block, codes), strict=True):
-                chosen[row] = passages
-    return Groups.pack(chosen)
+            which, passages = picked(block, codes)
+            chosen.append((rows[which], passages))
+    owners, taken = (np.concatenate(side) for side in zip(*chosen, strict=True))
+    return Groups.of_pairs(owners, taken, len(collection.rows))
 
 
 def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: np.ndarray) -> None:
@@ -183,8 +191,9 @@ def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: 
 def _mined(collection: Collection, chosen: Groups, settings: MineJob, tally: Tally) -> Iterator[PairRow]:
     """The rows with their negatives, in their order; what becomes of short rows is counted."""
     tally.rows.update({"in": len(collection.rows), "out": 0})
+    taken, ends = chosen.values.tolist(), chosen.starts.tolist()
     for number, row in enumerate(collection.rows):
-        mined = tuple(collection.passages[p] for p in chosen.of(number))
+        mined = tuple(collection.passages[p] for p in taken[ends[number] : ends[number + 1]])
         short = len(row.negatives) + len(mined) < settings.negatives
         if not short:
             tally.rows["complete"] += 1

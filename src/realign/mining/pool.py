@@ -51,15 +51,28 @@ class ExactFinder:
         self.width, self.searched = width, searched
         corpus = passages if searched is None else Rows(passages, "passages").subset(searched)
         self._search = Search(corpus, width)
+        self.count = len(self._search.rows)  # passages that are searched
 
     def find(self, queries: Rows) -> tuple[np.ndarray, np.ndarray]:
         """The exact answer."""
-        parts = list(self._search.run(queries))
+        return self.below(queries, None, self.width)
+
+    def below(self, queries: Rows, ceilings: np.ndarray | None, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest passages that score no more than each query's ceiling."""
+        parts = list(self._search.run(queries, below=ceilings, k=count))
         scores = np.concatenate([scores for _, scores, _ in parts])
         places = np.concatenate([places for _, _, places in parts])
         if self.searched is not None:
             places = np.where(places < 0, -1, self.searched[places])
         return scores, places
+
+
+class Widens(Protocol):
+    """Adds candidates to the pool of queries that need them."""
+
+    def widen(self, pool: "Pool", queries: Rows) -> "Pool":
+        """The pool with more candidates for each query that needs them."""
+        ...
 
 
 class CrossEncoder(Protocol):
@@ -77,6 +90,7 @@ def find_pools(
     finder: Finder,
     folder: Path,
     cross_encoder: CrossEncoder | None = None,
+    deeper: Widens | None = None,
 ) -> Iterator[Pool]:
     """The pools of all queries, in order, from finished shards where there are some."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,8 +100,9 @@ def find_pools(
             path = folder / f"pool-{first}.npz"
             which = np.arange(first, min(first + SHARD_QUERIES, len(rows)))
             if not path.is_file():
-                pool = _find(collection, rows.subset(which), which, passages, finder, cross_encoder)
-                _write(path, pool)
+                asked = rows.subset(which)
+                pool = _find(collection, asked, which, passages, finder, cross_encoder)
+                _write(path, pool if deeper is None else deeper.widen(pool, asked))
             told.advance(len(which))
             yield _read(path, first)
 
@@ -101,13 +116,12 @@ def _find(
     cross_encoder: CrossEncoder | None,
 ) -> Pool:
     scores, places = finder.find(queries)
-    positives = [collection.query_positives.of(q) for q in which]
-    sizes = np.array([len(own) for own in positives])
+    owner, own = collection.query_positives.pairs(which)
+    sizes = np.bincount(owner, minlength=len(which))
     if cross_encoder is None:
-        own = np.concatenate(positives)
-        of_positives = _score_pairs(queries, np.repeat(np.arange(len(which)), sizes), passages, own)
+        of_positives = _score_pairs(queries, owner, passages, own)
     else:
-        scores, places, of_positives = _rescore(collection, which, scores, places, positives, cross_encoder)
+        scores, places, of_positives = _rescore(collection, which, scores, places, cross_encoder)
     least = np.minimum.reduceat(of_positives, np.cumsum(sizes) - sizes)
     return Pool(int(which[0]), scores, places.astype(np.int32), of_positives, least)
 
@@ -129,13 +143,13 @@ def _rescore(
     which: np.ndarray,
     scores: np.ndarray,
     places: np.ndarray,
-    positives: list[np.ndarray],
     cross_encoder: CrossEncoder,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The same candidates with a cross-encoder's scores, in their new order."""
     scores, places = scores.copy(), places.copy()
     of_positives = []
-    for row, (query, own) in enumerate(zip(which.tolist(), positives, strict=True)):
+    for row, query in enumerate(which.tolist()):
+        own = collection.query_positives.of(query)
         found = np.flatnonzero(places[row] >= 0)
         texts = [collection.passages[p] for p in [*own.tolist(), *places[row, found].tolist()]]
         asked = [(collection.queries[query], text) for text in texts]

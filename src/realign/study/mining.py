@@ -82,6 +82,11 @@ class MiningSettings(Teaching):
         unit="ranks",
         ge=1,
     )
+    range_counts: Literal["eligible", "all"] = setting(
+        "eligible",
+        "What `range_max` counts: eligible texts, so that refused ones use up no place and a row is short "
+        "only when the corpus holds no more; or all but the positives, as sentence-transformers does.",
+    )
     range_max_share: float | None = setting(
         None, "And no further than this share of the dataset's rows.", gt=0, le=1
     )

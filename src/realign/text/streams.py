@@ -165,9 +165,12 @@ def open_for_lines(path: Path) -> Iterator[BinaryIO]:
         yield raw
 
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False)  # json.dumps makes one for each value
+
+
 def dump_line(value: Any) -> bytes:
     """One JSON value as the bytes of a line; keys keep their order."""
-    return (json.dumps(value, ensure_ascii=False) + "\n").encode()
+    return (_ENCODER.encode(value) + "\n").encode()
 
 
 def write_objects(path: Path, rows: Iterable[dict[str, Any]]) -> int:

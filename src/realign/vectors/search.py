@@ -87,8 +87,16 @@ class Search:
             for d in _devices(device)
         ]
 
-    def run(self, queries: Rows, query_block: int = QUERY_BLOCK) -> Iterator[tuple[int, Floats, Places]]:
-        """Answers for blocks of queries, in order: (first query, scores, indices)."""
+    def run(
+        self, queries: Rows, query_block: int = QUERY_BLOCK, below: Floats | None = None, k: int | None = None
+    ) -> Iterator[tuple[int, Floats, Places]]:
+        """Answers for blocks of queries, in order: (first query, scores, indices).
+
+        With a score for each query in `below`, the nearest of the rows that score no more than that.
+        """
+        k = k or self.k
+        if below is not None and self.metric == "l2":
+            raise ValueError("a search below a score is for the inner product and the cosine")
         if query_block < 1:
             raise ValueError(f"the block sizes must be positive, got query_block={query_block}")
         if queries.width != self.rows.width:
@@ -103,7 +111,8 @@ class Search:
         def answer(turn: int) -> tuple[Floats, Places]:
             which = slice(starts[turn], min(starts[turn] + block, len(queries)))
             worker = self.workers[turn % len(self.workers)]
-            return worker.answer(queries.read(which), norms[which])
+            ceilings = None if below is None else below[which]
+            return worker.answer(queries.read(which), norms[which], ceilings, k)
 
         for first in range(0, len(starts), ROUND * threads):
             turns = range(first, min(first + ROUND * threads, len(starts)))
@@ -129,23 +138,31 @@ class _Worker:
     _given_up: set[torch.dtype] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, queries: Floats, norms: Floats) -> tuple[Floats, Places]:
+    def answer(
+        self, queries: Floats, norms: Floats, ceilings: Floats | None, k: int
+    ) -> tuple[Floats, Places]:
         """The exact answer for one block of queries."""
-        wanted = min(self.search.k, len(self.search.once))
+        wanted = min(k, len(self.search.once))
         scores, places = np.empty((len(queries), wanted)), np.empty((len(queries), wanted), np.int64)
         open_ = np.arange(len(queries))
         longest = max(norms.max(initial=0), self.search.norms.max(initial=0))
         for precision, width in self._ladder(wanted, longest):
             if precision in self._given_up or not len(open_):
                 continue
-            found = self._scan(precision).search(queries[open_], norms[open_], width)
-            proved = self._decide(found, queries, norms, open_, scores, places)
+            limits = None if ceilings is None else ceilings[open_]
+            found = self._scan(precision).search(queries[open_], norms[open_], width, limits)
+            proved = self._decide(found, queries, norms, limits, open_, scores, places)
             if len(open_) >= TELLING and np.mean(~proved) > PATIENCE and precision != torch.float64:
                 self._give_up(precision)
             open_ = open_[~proved]
         for row in map(int, open_):
-            scores[row], places[row] = self._exhaust(queries[row], norms[row], wanted)
-        return expand(self.search.distinct, scores, places, self.search.k)
+            scores[row], places[row] = self._exhaust(
+                queries[row], norms[row], np.inf if ceilings is None else ceilings[row], wanted
+            )
+        scores, places = expand(self.search.distinct, scores, places, k)
+        if ceilings is not None:
+            places[np.isneginf(scores)] = -1
+        return scores, places
 
     def _ladder(self, wanted: int, longest: float) -> Iterator[tuple[torch.dtype, int]]:
         """Precisions to try, coarse to fine, and how many candidates to keep at each.
@@ -182,38 +199,47 @@ class _Worker:
         found: Found,
         queries: Floats,
         norms: Floats,
+        ceilings: Floats | None,
         which: Places,
         scores: Floats,
         places: Places,
     ) -> np.ndarray:
         """Rescore the candidates of some queries into the answers; says which of these are proved."""
         wanted = scores.shape[1]
-        # What cannot reach the best `wanted` lower limits cannot be in the answer.
-        enough = np.partition(found.least, -wanted, axis=1)[:, -wanted, None]
+        # What cannot reach the best `wanted` lower limits of what may be in the answer cannot be in it.
+        least = found.least
+        if ceilings is not None:
+            least = np.where(found.worth <= ceilings[:, None], least, -np.inf)
+        enough = np.partition(least, -wanted, axis=1)[:, -wanted, None]
         likely = (found.worth >= enough).sum(axis=1)
-        nearest = np.take_along_axis(found.places, np.argsort(-found.worth, axis=1), axis=1)
+        order = np.argsort(-found.worth, axis=1)
+        nearest = np.take_along_axis(found.places, order, axis=1)
         step = max(1, RESCORE_BYTES // (8 * queries.shape[1] * wanted))
         for start in range(0, len(which), step):
             some = slice(start, start + step)
             rows, near = which[some], nearest[some, : likely[some].max()]
             exact = self._scores(queries[rows], norms[rows], near)
+            if ceilings is not None:
+                worth = np.take_along_axis(found.worth[some], order[some, : near.shape[1]], axis=1)
+                exact[(exact > ceilings[some, None]) | np.isneginf(worth)] = -np.inf
             best = best_first(exact, near, wanted)
             scores[rows] = np.take_along_axis(exact, best, axis=1)
             places[rows] = np.take_along_axis(near, best, axis=1)
-        return scores[which, -1] > found.unseen
+        return (scores[which, -1] > found.unseen) | np.isneginf(found.unseen)
 
     def _scores(self, queries: Floats, norms: Floats, places: Places) -> Floats:
-        rows = self.search.once.raw(places)  # the float64 queries widen them, without a copy
+        rows = torch.from_numpy(self.search.once.raw(places)).double().numpy()  # widened faster than by numpy
         return pair_scores(
             queries[:, None], rows, self.search.metric, norms[:, None], self.search.norms[places]
         )
 
-    def _exhaust(self, query: Floats, norm: float, wanted: int) -> tuple[Floats, Places]:
+    def _exhaust(self, query: Floats, norm: float, ceiling: float, wanted: int) -> tuple[Floats, Places]:
         """The answer from every row of the corpus, for queries with more ties than candidates."""
         scores, places = np.empty(0), np.empty(0, np.int64)
         for start, rows in self.search.once.chunks():
             here = np.arange(start, start + len(rows))
             found = pair_scores(query, rows, self.search.metric, norm, self.search.norms[here])
+            found[found > ceiling] = -np.inf
             scores, places = np.concatenate([scores, found]), np.concatenate([places, here])
             best = best_first(scores, places, wanted)
             scores, places = scores[best], places[best]
