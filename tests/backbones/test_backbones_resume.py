@@ -92,6 +92,67 @@ def test_interrupted_at_a_random_step(recipe, how, uninterrupted, corpora, base,
     assert [line["step"] for line in told(tmp_path / "history")] == list(range(1, STEPS + 1))
 
 
+@pytest.fixture
+def updates(monkeypatch):
+    """How many steps are computed; a callable that raises after a number of them."""
+    update, counted = loop.Learner.update, {"steps": 0, "crash": 0}
+
+    def count(learner, chunks, rate):
+        counted["steps"] += 1
+        if counted["steps"] == counted["crash"]:
+            raise Crash
+        return update(learner, chunks, rate)
+
+    monkeypatch.setattr(loop.Learner, "update", count)
+    return counted
+
+
+def steps_of(counted) -> int:
+    """The steps that were computed since the last question."""
+    found, counted["steps"] = counted["steps"], 0
+    return found
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_checkpoint_is_a_run_that_stopped_there(recipe, uninterrupted, corpora, base, tmp_path, updates):
+    """Whether it goes on from the whole run's trail, from a checkpoint before it, or from nothing."""
+    settings, inputs, store = RECIPES[recipe], inputs_of(recipe, corpora, base), tmp_path / "store"
+    plain, passes = uninterrupted(recipe), settings.get("updates", 1)
+    steps_of(updates)
+    whole = make(recipe, settings | {"checkpoints": [2, 5]}, inputs, tmp_path / "whole", store)
+    assert same_weights(whole / "model", plain / "model")
+    assert told(whole / "history") == told(plain / "history")
+    assert steps_of(updates) == 7 * passes
+    for stop, computed in ((2, 0), (5, 0), (4, 2)):
+        stopped = settings | {"stop": stop}
+        alone = make(recipe, stopped, inputs, tmp_path / f"alone{stop}")
+        assert steps_of(updates) == stop * passes
+        quick = make(recipe, stopped, inputs, tmp_path / f"quick{stop}", store)
+        assert steps_of(updates) == computed * passes
+        assert same_weights(alone / "model", quick / "model")
+        assert told(alone / "history") == told(quick / "history") == told(plain / "history")[:stop]
+        if recipe != "rlvr":  # a micro policy is rewarded in its first steps alone
+            assert not same_weights(quick / "model", plain / "model")
+    last = make(recipe, settings | {"stop": 7}, inputs, tmp_path / "last", store)
+    assert same_weights(last / "model", plain / "model")
+
+
+def test_a_run_that_was_killed_leaves_the_same_trail(uninterrupted, corpora, base, tmp_path, updates):
+    inputs, store = inputs_of("sft", corpora, base), tmp_path / "store"
+    plain, settings = uninterrupted("sft"), RECIPES["sft"] | {"checkpoints": [2, 5]}
+    updates.update(steps=0, crash=5)
+    with pytest.raises(Crash):
+        make("sft", settings, inputs, tmp_path / "whole", store)
+    updates.update(steps=0, crash=0)
+    whole = make("sft", settings, inputs, tmp_path / "whole", store)
+    assert steps_of(updates) == 4  # from the checkpoint after the third step
+    assert same_weights(whole / "model", plain / "model")
+    quick = make("sft", RECIPES["sft"] | {"stop": 5}, inputs, tmp_path / "quick", store)
+    assert steps_of(updates) == 0
+    alone = make("sft", RECIPES["sft"] | {"stop": 5}, inputs, tmp_path / "alone")
+    assert same_weights(quick / "model", alone / "model")
+
+
 def test_another_seed_gives_another_model(uninterrupted, corpora, base, tmp_path):
     recipe = RECIPES["sft"] | {"optimisation": RECIPES["sft"]["optimisation"] | {"seed": 1}}
     make("sft", recipe, inputs_of("sft", corpora, base), tmp_path)

@@ -48,6 +48,16 @@ hrsa: {corpora: [docs], backbone_attention: [bidirectional]}
 evaluation: {backbones: false, tasks: {DocsSTS: {type: sts, embedded: DocsSTS, benchmark: Docs}}}
 """
 
+# A base and a tune with two checkpoints on the way.
+PATH = """
+study: {name: path}
+backbones:
+  base: {pretrain: {}}
+  tuned: {sft: {from: base, checkpoints: [10, 20]}}
+pairs: [{left: base, right: tuned, kind: sft}]
+hrsa: {corpora: [docs], backbone_attention: [bidirectional]}
+"""
+
 
 def make_up(folder: Path, study: str) -> Path:
     """A working folder in which a study has been 'run' by the stand-in."""
@@ -77,3 +87,9 @@ def made_up_run(tmp_path_factory):
 def fetched_run(tmp_path_factory):
     """A study with backbones from a hub, 'run'."""
     return make_up(tmp_path_factory.mktemp("fetched"), FETCHED)
+
+
+@pytest.fixture(scope="session")
+def path_run(tmp_path_factory):
+    """A study with checkpoints of a backbone's own run, 'run'."""
+    return make_up(tmp_path_factory.mktemp("path"), PATH)

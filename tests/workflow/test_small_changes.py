@@ -95,3 +95,14 @@ def test_a_line_of_the_loss_trains_again(planned, rewritten):
     own, rules = planned()
     assert own == {("train", b, "full", "0") for b in ("base", "tuned")}
     assert not rules & {"mine", "pairs", "corpora", "fetch_hub"}
+
+
+def test_one_more_checkpoint_of_a_backbone_makes_and_measures_it_alone(path_run, monkeypatch):
+    monkeypatch.chdir(path_run)
+    monkeypatch.delenv("REALIGN_RUN", raising=False)
+    more = {"backbones": {"tuned": {"sft": {"checkpoints": [10, 15, 20]}}}}
+    jobs = planned_jobs(path_run / "Snakefile", path_run, config=more)
+    computed = [job for job in jobs if computing([job.rule])]
+    assert {job.rule for job in computed} >= {"sft", "score_backbone", "check_pair", "extract", "hrsa_linear"}
+    assert not [job for job in computed if not any("tuned-step15" in v for v in job.wildcards.values())]
+    assert [job.wildcards for job in computed if job.rule == "sft"] == [{"backbone": "tuned-step15"}]

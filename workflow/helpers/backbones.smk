@@ -24,13 +24,21 @@ def tuning_hardware(rule):
 
     def flags(wildcards):
         gpus = STUDY.resources.of(rule, wildcards.backbone).gpus
-        own = STUDY.backbones[wildcards.backbone].given.hardware
-        words = own.flags(
-            **({"processes": gpus} if gpus and own.processes is None else {})
+        given = STUDY.backbones[wildcards.backbone].given
+        words = given.hardware.flags(
+            **({"processes": gpus} if gpus and given.hardware.processes is None else {})
         )
+        if given.checkpoints:
+            words += f" --checkpoints '{list(given.checkpoints)}'"
         return words + FLOW.warning(rule, wildcards.backbone)
 
     return flags
+
+
+def whole_run(wildcards):
+    """The run that a backbone is a checkpoint of, which comes first: it leaves what makes the others quick."""
+    run = WHOLE_RUNS.get(wildcards.backbone)
+    return [ancient(f"{R}/backbones/{run}/model.manifest.json")] if run else []
 
 
 def parent_models(wildcards):
@@ -93,10 +101,16 @@ def pair_settings(wildcards):
 def checks_of(backbone):
     """The checks of pairs that a backbone's trainings and extractions wait for, so that no hours are lost.
 
-    A base does not wait for one of several siblings, nor for one that is made from it. Ancient: a check
-    that runs again makes none of them stale.
+    A base does not wait for one of several siblings, nor for one that is made from it, and nobody for
+    neighbours on a path: a further checkpoint would change who they are. Ancient: a check that runs again
+    makes none of them stale.
     """
-    pairs = [p for p in STUDY.pairs if backbone in (p.left, p.right)]
+    pairs = [
+        p
+        for p in STUDY.pairs
+        if (p.left == backbone and not p.path)
+        or (p.right == backbone and p.path != "step")
+    ]
     waits = lambda p: p.right == backbone or (
         len(pairs) == 1 and not STUDY.backbones[p.right].made_here
     )

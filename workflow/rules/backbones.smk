@@ -3,7 +3,8 @@
 # Makes: {R}/backbones/<backbone>/model, {R}/tidy/backbones/<backbone>.parquet, {R}/pairs/<pair>.json
 
 from realign.study.backbones import CheckPairJob, ScoreJob
-from realign.study.sources import base_of, kind_of, scored
+from realign.study.series import series_of
+from realign.study.sources import SOURCES, base_of, kind_of, scored
 
 
 include: "../helpers/backbones.smk"
@@ -14,6 +15,12 @@ MODEL = dict(
     model=directory(f"{BACKBONE}/model"), manifest=f"{BACKBONE}/model.manifest.json"
 )
 SCORED = scored(STUDY.backbone_scores, STUDY.backbones, STUDY.pairs)
+WHOLE_RUNS = {
+    name: series.name
+    for series in series_of(STUDY.backbones, STUDY.pairs)
+    if SOURCES[series.backbone.source].trains
+    for name in series.others
+}
 
 
 # Runs where there is a network, which compute nodes often lack.
@@ -87,6 +94,7 @@ rule pretrain:
     input:
         text=f"{R}/text/pretrain.jsonl",
         problems=f"{R}/text/problems/pretrain.jsonl",
+        run=whole_run,
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",
@@ -112,6 +120,7 @@ rule sft:
     input:
         unpack(parent_models),
         problems=f"{R}/text/problems/train.jsonl",
+        run=whole_run,
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",
@@ -137,6 +146,7 @@ rule rlvr:
     input:
         unpack(parent_models),
         problems=f"{R}/text/problems/train.jsonl",
+        run=whole_run,
     output:
         **MODEL,
         history=f"{BACKBONE}/log.jsonl",

@@ -19,6 +19,7 @@ from realign.backbones.layout import check_layout
 from realign.backbones.loop import Learner
 from realign.backbones.model import no_bars_in_logs
 from realign.backbones.site import S, Site
+from realign.backbones.trail import trail_of
 from realign.engine.checkpoints import seed_everything
 from realign.engine.distributed import joined
 from realign.engine.launch import OutOfMemory, launch, notice_path
@@ -57,6 +58,7 @@ def run_here_or_launch(job: Job[S], module: str, make: Callable[[Site[S]], None]
         "inputs": {name: str(job.input(name)) for name in job.inputs},
         "out": str(job.output("model")),
         "scratch": str(job.scratch),
+        "trail": str(trail_of(job)),
     }
     processes, micro_batch = _processes(job.settings), job.settings.hardware.micro_batch
     while not _fits(job, module, make, spec, processes, micro_batch):
@@ -136,5 +138,6 @@ def _work(
             Path(spec["scratch"]),
             world,
             leaving,
+            Path(spec["trail"]),
         )
         make(place)

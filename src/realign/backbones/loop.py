@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from realign.backbones.site import Site
+from realign.backbones.trail import Trail
 from realign.engine.checkpoints import Checkpoint
 from realign.engine.deepspeed_setup import (
     build_config,
@@ -105,15 +106,17 @@ def learn(
     hardware = site.hardware
     loop = Loop(
         what,
-        steps,
+        site.settings.stop or steps,
         hardware.checkpoint_every,
         hardware.checkpoint_minutes,
         site.scratch,
         site.world,
         site.leaving,
     )
+    trail, log_file = Trail(site), site.scratch / "log.jsonl"
+    trail.take_up(loop, log_file)
     learner = Learner(model, settings, hardware, site.world, loop.saved)
-    lines = StepLog(site.scratch / "log.jsonl" if site.world.is_main else None, loop.start)
+    lines = StepLog(log_file if site.world.is_main else None, loop.start)
     try:
         with contextlib.closing(lines) as log, contextlib.closing(loop.steps_left()) as steps_left:
             for number in steps_left:
@@ -125,6 +128,7 @@ def learn(
                 shown = {name: facts[name] for name in list(facts)[:3]}
                 facts |= {"learning_rate": rate, "seconds": round(time.monotonic() - began, 4)}
                 log.write(number + 1, **{k: round(v, 6) if abs(v) > 1e-3 else v for k, v in facts.items()})
+                trail.mark(number + 1, learner.engine, log_file)
                 loop.end_step(number + 1, learner.engine, {}, shown)
     except BaseException:
         learner.close()

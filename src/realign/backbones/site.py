@@ -23,6 +23,7 @@ class Site(Generic[S]):
     scratch: Path
     world: World
     leaving: Leaving
+    trail: Path
     facts: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -43,10 +43,10 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints of one job, newest last; only the last `keep` of them stay."""
+    """The checkpoints of one job, newest last; only the last `keep` of them stay, or all."""
 
-    def __init__(self, folder: Path, keep: int = 2):
-        if keep < 1:
+    def __init__(self, folder: Path, keep: int | None = 2):
+        if keep is not None and keep < 1:
             raise ValueError("at least one checkpoint has to be kept")
         self.folder = folder
         self.keep = keep
@@ -73,20 +73,20 @@ class Checkpoints:
         shutil.rmtree(place, ignore_errors=True)
         beside.rename(place)
         _flush(self.folder)
-        for _, old in self._folders()[: -self.keep]:
+        for _, old in self._folders()[: -self.keep] if self.keep else ():
             shutil.rmtree(old, ignore_errors=True)
         return Checkpoint(step, place, record["state"])
 
-    def latest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole, or nothing."""
-        return next(self._whole(), None)
+    def latest(self, up_to: int | None = None) -> Checkpoint | None:
+        """The newest checkpoint that is whole, of a step at most `up_to`, or nothing."""
+        return next(self._whole(up_to), None)
 
-    def agreed(self, world: World) -> Checkpoint | None:
-        """The newest checkpoint that is whole, the same on all processes, or nothing.
+    def agreed(self, world: World, up_to: int | None = None) -> Checkpoint | None:
+        """The newest such checkpoint, the same on all processes, or nothing.
 
         The first process alone reads all of it to check it, and tells the others which one it is.
         """
-        newest = self.latest() if world.is_main else None
+        newest = self.latest(up_to) if world.is_main else None
         world.wait()  # hashing a large checkpoint may outlast a collective's limit
         step, *_ = world.gather_objects(newest.step if newest else None)
         found = newest if newest or step is None else self._at(step)
@@ -101,8 +101,10 @@ class Checkpoints:
             return None
         return Checkpoint(step, folder, _read_record(step, folder)["state"])
 
-    def _whole(self) -> Iterator[Checkpoint]:
+    def _whole(self, up_to: int | None) -> Iterator[Checkpoint]:
         for step, folder in reversed(self._folders()):
+            if up_to is not None and step > up_to:
+                continue
             try:
                 yield Checkpoint(step, folder, _read_state(step, folder))
             except (OSError, ValueError, KeyError, TypeError) as error:

@@ -36,9 +36,10 @@ def _files(study: Study, comparison: Comparison, chosen: Sequence[str]) -> tuple
     """A comparison's files: corpus × attention mode × family, as far as a family has corpora and modes.
 
     Backbones are compared on all corpora in all asked attention modes, embedders on all corpora in
-    their own mode; checkpoints and controls on the main corpus, backbones there in the first mode.
+    their own mode; checkpoints, controls and pairs along a series on the main corpus, backbones there in
+    the first mode.
     """
-    whole = comparison.stage != "checkpoint" and not is_control(comparison.kind)
+    whole = comparison.stage != "checkpoint" and not is_control(comparison.kind) and not comparison.path
     corpora, modes = measured_corpora(study), study.hrsa.backbone_attention
     if comparison.stage != "backbone":
         modes = (study.embedder.attention,)
@@ -72,13 +73,15 @@ def _backbones(study: Study) -> Iterator[Comparison]:
     """Each pair of backbones."""
     for pair in study.pairs:
         yield Comparison(
-            left=pair.left, right=pair.right, stage="backbone", pair=pair.name, kind=pair.kind, tags=pair.tags
-        )
+            left=pair.left, right=pair.right, stage="backbone", pair=pair.name, kind=pair.kind,
+            tags=pair.tags, path=pair.path,
+        )  # fmt: skip
 
 
 def _floors(study: Study) -> Iterator[Comparison]:
     """Each base backbone with itself made unlike."""
-    bases = dict.fromkeys(pair.left for pair in study.pairs if not is_control(pair.kind))
+    compared = (pair for pair in study.pairs if not is_control(pair.kind) and pair.path != "step")
+    bases = dict.fromkeys(pair.left for pair in compared)
     for base, floor in product(bases, study.hrsa.floors):
         yield Comparison(
             left=base, right=floor, stage="backbone", pair=f"{base}-{floor}", kind="control",
@@ -107,6 +110,7 @@ def _trained(pair: Pair, recipe: str, seed: int, step: int | None = None) -> Com
     return Comparison(
         left=left, right=right, stage="embedder" if step is None else "checkpoint", pair=pair.name,
         kind=pair.kind, tags=pair.tags, recipe=recipe, step=step, seed_left=seed, seed_right=seed,
+        path=pair.path,
     )  # fmt: skip
 
 

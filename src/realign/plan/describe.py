@@ -7,6 +7,7 @@ from realign.plan.evaluations import evaluated_models, planned_tasks
 from realign.plan.targets import embedders
 from realign.study.data import Dataset
 from realign.study.description import Description, PairEntry
+from realign.study.series import series_of
 from realign.study.sources import Backbone, scored
 from realign.study.study import Study
 from realign.study.text import ProbeCorpus
@@ -26,9 +27,9 @@ def describe(study: Study) -> Description:
         seeds=study.study.seeds,
         backbones={name: _backbone(made) for name, made in study.backbones.items()},
         pairs=tuple(
-            PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind, tags=p.tags, embed=p.embed)
-            for p in study.pairs
+            PairEntry(**{name: getattr(p, name) for name in PairEntry.model_fields}) for p in study.pairs
         ),
+        series=tuple(series.entry for series in series_of(study.backbones, study.pairs)),
         recipes={
             name: {**study.embedder.as_slice(), **recipe.as_slice()} for name, recipe in study.recipes.items()
         },

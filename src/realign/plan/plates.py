@@ -23,7 +23,7 @@ def _known(description: Description, names: Iterable[str]) -> list[str]:
 
 def resolve_view(description: Description, view: View) -> View:
     """The view with every choice that was left to the study made."""
-    pairs = [p for p in description.pairs if not view.pairs or p.name in view.pairs]
+    pairs = [p for p in description.pairs if (p.name in view.pairs if view.pairs else not p.path)]
     compared = [p for p in pairs if not is_control(p.kind)]
 
     def main(kind: str) -> str:
@@ -189,7 +189,7 @@ def claims_settings(description: Description) -> JudgeClaims:
     }
     return JudgeClaims(
         study=description.name, alpha=description.claims.alpha, claims=claims, order=tuple(claims),
-        pairs=description.pairs, view=view,
+        pairs=tuple(p for p in description.pairs if not p.path), view=view,
     )  # fmt: skip
 
 
@@ -199,13 +199,26 @@ def claims_parts(description: Description) -> list[Part]:
     tests = [test for claim in job.claims.values() for test in claim.tests]
     recipe, lifts = job.view.recipe, any(test.statistic == "lift" for test in tests)
     families = {test.read_family for test in tests}
+    along = {pair.name for pair in description.pairs if pair.path}
+    on_the_way = {name for series in description.series for name, _ in series.places} - {
+        side for pair in job.pairs for side in (pair.left, pair.right)
+    }
     return [
         p
         for p in description.parts
-        if (p.table == "measures" and p.family in families and p.recipe in ("", recipe))
-        or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
-        or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
+        if p.pair not in along
+        and _backbone_of(p.model) not in on_the_way
+        and (
+            (p.table == "measures" and p.family in families and p.recipe in ("", recipe))
+            or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
+            or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
+        )
     ]
+
+
+def _backbone_of(model: str) -> str:
+    """The backbone that an embedder was trained from, or the backbone itself."""
+    return EmbedderId.parse(model).backbone if is_embedder(model) else model
 
 
 def _pooled_or_trained(part: Part, recipe: str) -> bool:

@@ -55,7 +55,7 @@ def with_words(known: Collection[PlateText], made: Collection[str]) -> Iterator[
 
 def sizes(study: Description, facts: RunFacts, controls: Collection[str]) -> Iterator[str]:
     """The sizes that the verdicts rest on."""
-    compared = [p for p in study.pairs if p.kind not in controls]
+    compared = [p for p in study.pairs if p.kind not in controls and not p.path]
     split = ", ".join(f"{n} {kind}" for kind, n in Counter(p.kind.upper() for p in compared).items())
     yield f"{count(len(compared), 'pair')} of backbones" + (f" ({split})" if split else "")
     if facts.parameters:
@@ -72,7 +72,9 @@ def sizes(study: Description, facts: RunFacts, controls: Collection[str]) -> Ite
 
 def what_was_run(study: Description, facts: RunFacts) -> Iterator[tuple[str, str]]:
     """Everything that went into the results, by name."""
-    pairs = [f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in study.pairs]
+    pairs = [
+        f"{p.left} vs {p.right} ({', '.join([p.kind.upper(), *p.tags])})" for p in study.pairs if not p.path
+    ]
     yield "Backbones", "; ".join(_backbone(name, about, facts) for name, about in study.backbones.items())
     yield "Pairs", "; ".join(pairs)
     if study.trained:

@@ -110,6 +110,28 @@ class Derivation(Section):
     hardware: TuningHardware = setting(
         TuningHardware(), "How it is computed; makes nothing stale.", stales=False
     )
+    checkpoints: tuple[int, ...] = setting(
+        (),
+        "Steps on the way at which the model is a backbone of the study too, named `<backbone>-step<step>`.",
+        unit="steps",
+        stales=False,
+    )
+    stop: int | None = setting(
+        None, "End after so many steps, with the learning rates of the whole run.", unit="steps", ge=1
+    )
+
+    @model_validator(mode="after")
+    def _steps_in_order(self) -> "Derivation":
+        steps, whole = self.checkpoints, getattr(self, "optimisation", Optimisation()).steps
+        if list(steps) != sorted(set(steps)) or (steps and steps[0] < 1):
+            raise ValueError("checkpoints are distinct steps in rising order, the first at least 1")
+        if self.stop is not None and self.stop > whole:
+            raise ValueError(f"stop {self.stop} lies beyond the last step, {whole}")
+        if steps and steps[-1] >= (last := self.stop or whole):
+            raise ValueError(
+                f"checkpoint {steps[-1]} is not before the last step, {last}, which is the backbone"
+            )
+        return self
 
 
 class PretrainOptimisation(Optimisation):
@@ -238,6 +260,11 @@ class Merge(Section):
     alpha: float = setting(
         0.5, "How far to go; below 0 and above 1 it goes on beyond the backbones. A graft has none."
     )
+    alphas: tuple[float, ...] = setting(
+        (),
+        "Other values of alpha, each a backbone of the study too, named `<backbone>-alpha<value>`.",
+        stales=False,
+    )
     threshold: float = setting(
         0.9995, "slerp goes straight where the cosine of two tensors is above this.", gt=0, le=1
     )
@@ -257,6 +284,8 @@ class Merge(Section):
             raise ValueError("`layers` names the layers of a graft: method graft needs it, others lack it")
         if self.layers and not 1 <= self.layers[0] <= self.layers[1]:
             raise ValueError("layers: the first layer of a graft is at least 1 and not after the last")
+        if len({*self.alphas, self.alpha}) <= len(self.alphas) or (self.alphas and self.method == "graft"):
+            raise ValueError("alphas are distinct values other than alpha, and a graft has none")
         parents = getattr(self, "of", None)  # the recipe alone does not know them
         needed = 3 if self.method == "arithmetic" else 2
         if parents is not None and len(parents) != needed:

@@ -17,6 +17,7 @@ from realign.study.families import parts_of_file
 from realign.study.figures import Figures
 from realign.study.hrsa import Context, Floor
 from realign.study.kinds import Kind
+from realign.study.series import SeriesEntry
 
 ORDERED = ("backbones", "recipes", "corpora", "datasets", "benchmarks")
 
@@ -30,6 +31,7 @@ class PairEntry(Section):
     kind: Kind = setting(..., "What lies between the two.")
     tags: tuple[str, ...] = setting((), "Its free words.")
     embed: bool = setting(True, "Whether embedders of both sides are compared.")
+    path: str = setting("", "Whether it lies along a series: empty, start or step.")
 
 
 class Comparison(Section):
@@ -51,6 +53,7 @@ class Comparison(Section):
     seed_right: int | None = setting(None, "The right embedder's contrastive seed.", exclude=True)
     other_seed: str = setting("", "The left embedder of another seed.", exclude=True)
     floor: Floor | None = setting(None, "How the right side is made of the left model.", exclude=True)
+    path: str = setting("", "Whether it lies along a series: empty, start or step.", exclude=True)
 
     @property
     def name(self) -> str:
@@ -94,6 +97,7 @@ class Description(Section):
     seeds: tuple[int, ...] = setting((), "Seeds of the contrastive trainings.")
     backbones: dict[str, dict[str, Any]] = setting({}, "The backbones and what is known of each.")
     pairs: tuple[PairEntry, ...] = setting((), "The pairs, in the study's order.")
+    series: tuple[SeriesEntry, ...] = setting((), "The series, and the place of each backbone on them.")
     recipes: dict[str, dict[str, Any]] = setting({}, "The training recipes and their settings.")
     corpora: dict[str, dict[str, Any]] = setting({}, "The probe corpora and what is known of each.")
     probe: dict[str, Any] = setting({}, "How probes divide texts: the share for testing, how many times.")

@@ -22,6 +22,12 @@ class Pair(Section):
         True, "Train and compare embedders of both sides; off compares the backbones alone."
     )
 
+    path: Literal["", "start", "step"] = setting(
+        "",
+        "What a series makes: a pair of its start with a backbone on it, or of two neighbours. Such pairs "
+        "are measured on the main corpus; claims and plates of pairs leave them out.",
+    )
+
     @property
     def name(self) -> str:
         """The pair's identity in paths and tables."""

