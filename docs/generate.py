@@ -22,6 +22,7 @@ MARKS = "<!-- made by docs/generate.py -->\n", "<!-- end -->"
 
 # What is meant to be called from outside: module → names, in the order of the page.
 PUBLIC = {
+    "tools.compared": ("compare", "Comparison"),
     "stages": ("run",),
     "hrsa.api": ("compare",),
     "states.reader": ("StatesFile",),
@@ -44,7 +45,8 @@ def api() -> str:
         "# Python interface",
         "",
         "Made by `make docs` from the docstrings; do not edit. This is what is meant to be called from",
-        "outside; all else may change without notice. `realign.hrsa.compare` is a short way to the second.",
+        "outside; all else may change without notice. `realign.compare` is a short way to the first, and",
+        "`realign.hrsa.compare` to that of `realign.hrsa.api`.",
     ]
     for module, names in PUBLIC.items():
         tree = _tree(SRC / (module.replace(".", "/") + ".py"))

@@ -79,8 +79,8 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 def test_package_files_hold_no_code():
-    # One lazy door is allowed: the public comparison API.
-    allowed = {SRC / "hrsa" / "__init__.py"}
+    # Two lazy doors are allowed: the public comparisons of models and of states.
+    allowed = {SRC / "__init__.py", SRC / "hrsa" / "__init__.py"}
     bodies = {p: ast.parse(p.read_text()).body for p in SRC.rglob("__init__.py") if p not in allowed}
     code = [p for p, body in bodies.items() if any(not isinstance(n, ast.Expr) for n in body)]
     assert code == []
@@ -201,4 +201,4 @@ def test_code_behind_results_is_imported_by_its_name():
             plain = called.id if isinstance(called, ast.Name) else None
             if plain in finding or (isinstance(called, ast.Attribute) and called.attr in finding - {"eval"}):
                 found.add(module)
-    assert found <= {"realign.hrsa"}  # the public door, through which no command goes
+    assert found <= {"realign", "realign.hrsa"}  # the public doors, through which no command goes

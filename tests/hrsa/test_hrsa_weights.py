@@ -301,10 +301,16 @@ def test_folders_without_weights_to_read_are_refused(tmp_path):
     (path / "model-1.safetensors").unlink()
     with pytest.raises(UserError, match=r"names model-1\.safetensors, which is not there"):
         share([Folder(path)])
-    other = folder(tmp_path / "other", {"c.weight": torch.zeros(1)})
-    whole = folder(tmp_path / "whole", {"a.weight": torch.zeros(1)})
-    with pytest.raises(UserError, match="no tensor in common"):
-        share([Folder(whole), Folder(other)])
+
+
+def test_models_without_a_tensor_in_common_leave_all_out(tmp_path, caplog):
+    """So a study of several pairs goes on, and the rows say why there is no number."""
+    wide = folder(tmp_path / "wide", {NAME.format(0): torch.ones(4, 4)})
+    narrow = folder(tmp_path / "narrow", {NAME.format(0): torch.ones(4, 2)})
+    table = measure(Folder(wide), Folder(narrow), EXACT).table().to_pandas()
+    assert table[["measure", "part", "value"]].to_numpy().tolist() == [["left_out", NAME.format(0), 16.0]]
+    assert "have no tensor in common" in caplog.text
+    assert "of different shapes" in caplog.text
 
 
 @pytest.mark.parametrize(

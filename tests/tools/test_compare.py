@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+import realign
 from micro_study import save_backbone, write_given
 from realign.artifacts.command import UserError
 from realign.results.columns import COLUMNS
@@ -22,6 +23,7 @@ from realign.tools.compare import (
     read_lines,
     reads_as,
     reads_as_readout,
+    reads_as_update,
     source_of,
     study_file,
     write_study,
@@ -212,6 +214,20 @@ def test_a_similarity_reads_by_its_place_above_random_weights(value, floor, word
 
 
 @pytest.mark.parametrize(
+    ("measure", "value", "words"),
+    [
+        ("update_norm", 0.0, "the same"),
+        ("update_norm", 0.0314, "the weights moved by 0.031 of their size"),
+        ("update_sparsity", 1.0, "the same"),
+        ("update_sparsity", 0.756, "76% of the weights keep their bits in bfloat16"),
+        ("update_norm", float("nan"), "could not be measured"),
+    ],
+)
+def test_an_update_of_the_weights_in_words(measure, value, words):
+    assert reads_as_update(measure, value) == words
+
+
+@pytest.mark.parametrize(
     ("change", "words"),
     [
         (Estimate(0.0, 0.0), "the same"),
@@ -263,7 +279,9 @@ def shuffled(folder, base):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weights_are_unrelated(tmp_path):
+def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weights_are_unrelated(
+    tmp_path, monkeypatch
+):
     save_backbone(tmp_path / "base", 0)
     rotated(tmp_path / "rotated", tmp_path / "base")
     shuffled(tmp_path / "shuffled", tmp_path / "base")
@@ -289,7 +307,10 @@ def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weight
 
     told = compare()
     assert set(told["base.2"].values()) == {"the same"}
-    assert set(told["base.2"]) == {"correlation", "basis_kept", "cka_debiased", "knn_overlap", "probe"}
+    of_weights = {"update_norm", "update_sparsity"}
+    of_states = {"correlation", "basis_kept", "cka_debiased", "knn_overlap", "probe"}
+    assert set(told["base.2"]) == of_weights | of_states
+    assert all("the same" not in told["rotated"][measure] for measure in of_weights)
     basis = {told["rotated"][measure] for measure in ("correlation", "basis_kept")}
     assert basis == {"no more alike than with random weights"}
     assert {told["rotated"][measure] for measure in ("cka_debiased", "knn_overlap", "probe")} == {"the same"}
@@ -303,8 +324,44 @@ def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weight
 
     made = {path: path.stat().st_mtime_ns for path in (tmp_path / "results/compare-base").rglob("*.log")}
     assert made
-    assert compare() == told
+    monkeypatch.chdir(tmp_path)
+    again = realign.compare(
+        "base", "base", "rotated", "shuffled", texts="given/texts.jsonl", labels="label", tokens=1000, cores=2
+    )
     assert {path: path.stat().st_mtime_ns for path in made} == made  # no job ran again
+    rows = again.summary.assign(pair=again.summary["pair"].str.removeprefix("base--vs--"))
+    assert {
+        pair: dict(zip(r["measure"], r["reads"], strict=True)) for pair, r in rows.groupby("pair")
+    } == told
+    assert {"base--vs--rotated", "base--vs--random-weights"} <= set(again.measures["pair"])
+    assert again.report().read_text() == page
+    assert "base → rotated" in again._repr_html_()
+
+
+def test_from_python_a_list_of_texts_is_enough_and_a_mistake_is_an_error(models, tmp_path, monkeypatch):
+    asked = []
+
+    def called(command, **_):
+        asked.extend(command)
+        return subprocess.CompletedProcess(command, 0, stdout=json.dumps([{"pair": "base--vs--tuned"}]))
+
+    monkeypatch.setattr("realign.tools.compared.subprocess.run", called)
+    pair = str(models / "base"), str(models / "tuned")
+    found = realign.compare(*pair, texts=["One.", "Two."], levels=["geometry"], quick=True, out=tmp_path)
+    assert found.study == tmp_path / "compare-base.yaml"
+    assert list(found.summary["pair"]) == ["base--vs--tuned"]
+    assert asked[asked.index("--levels") + 1] == "geometry"
+    assert "--quick" in asked
+    texts = Path(asked[asked.index("--texts") + 1]).read_text().splitlines()
+    assert [json.loads(line)["text"] for line in texts] == ["One.", "Two."]
+    for options in ({"levels": ["geometri"]}, {"colour": "red"}, {"tokens": "many"}):
+        with pytest.raises(UserError, match=r"realign\.compare takes the options of `realign compare`"):
+            realign.compare(*pair, **options)
+    monkeypatch.setattr(
+        "realign.tools.compared.subprocess.run", lambda *_, **__: subprocess.CompletedProcess([], 1)
+    )
+    with pytest.raises(UserError, match="did not end"):
+        realign.compare(*pair, out=tmp_path)
 
 
 def test_a_mistake_is_one_sentence(tmp_path, monkeypatch, capsys):

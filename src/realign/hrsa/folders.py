@@ -4,6 +4,7 @@ Nothing is loaded but the rows that are asked for. Whatever cannot be compared i
 """
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ import torch
 from safetensors import safe_open
 
 from realign.artifacts.command import UserError
+
+log = logging.getLogger(__name__)
 
 # By which words in its name a tensor's kind is known, within a layer and outside; others are "other".
 NAMED_INSIDE = {"norm": r"norm|\bln_", "attention": "attn|attention", "mlp": "mlp|ffn|feed_forward|expert"}
@@ -163,7 +166,7 @@ def share(folders: Sequence[Folder]) -> tuple[list[Shared], list[LeftOut]]:
             continue
         left_out.append(LeftOut(name, why, max(map(prod, shapes))))
     if not shared:
-        raise UserError(f"{' and '.join(str(f.path) for f in folders)} have no tensor in common")
+        log.warning("%s have no tensor in common", " and ".join(str(folder.path) for folder in folders))
     return shared, left_out
 
 

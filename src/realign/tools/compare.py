@@ -40,11 +40,12 @@ RANDOM = "random-weights"
 LONGEST = 40  # characters of a model's name
 # The levels, in the order of the report, and the measures that stand for them on the terminal.
 LEVELS = {
+    "weights": ("update_norm", "update_sparsity"),
     "coordinates": ("correlation", "basis_kept"),
     "geometry": ("cka_debiased", "knn_overlap"),
     "readout": ("probe",),
 }
-# What the report asks of each level; the thresholds are those of the paper's claims.
+# What the report asks of levels; the thresholds are those of the paper's claims. Any training moves weights.
 CLAIMS: dict[str, dict[str, Any]] = {
     "coordinates": {
         "basis_kept": {
@@ -203,7 +204,7 @@ def write_study(asked: argparse.Namespace) -> Study:
 def _claims(levels: Sequence[str], attention: str) -> dict[str, Any]:
     """A claim for each thing that post-training may have left as it was, tested on every pair."""
     where = {"kind": "any", "attentions": [attention]}
-    asked = {name: claim for level in levels for name, claim in CLAIMS[level].items()}
+    asked = {name: claim for level in levels for name, claim in CLAIMS.get(level, {}).items()}
     return {name: {"says": c["says"], "tests": [c["test"] | where]} for name, c in asked.items()}
 
 
@@ -286,13 +287,18 @@ def _as_jsonl(plain: Path, base: str, folder: Path) -> Path:
     return made
 
 
+def measure_files(study: Study, place: Path) -> list[Path]:
+    """The study's measures; an earlier call may have left files of other settings beside them."""
+    folder = place / "results" / study.study.name / "tidy" / "measures"
+    return [folder / c.name / f"{name}.parquet" for c in comparisons(study) for name in c.files]
+
+
 def read_lines(study: Study, pairs: Sequence[PairEntry]) -> Iterator[Line]:
     """The main numbers of each pair on the study's first corpus, the only one that random weights read."""
-    folder = Path("results") / study.study.name / "tidy" / "measures"
-    # An earlier call may have left files of other settings beside them.
-    files = [folder / c.name / f"{name}.parquet" for c in comparisons(study) for name in c.files]
     corpus = measured_corpora(study)[0]
-    measures = pick(without_sinks(Tidy(files).measures), corpus=corpus)
+    measures = without_sinks(Tidy(measure_files(study, Path())).measures)
+    # Measures of weights are of no corpus.
+    measures = measures[measures["corpus"].fillna("").isin((corpus, ""))]
     for pair, (level, names) in itertools.product(pairs, LEVELS.items()):
         own, random = pick(measures, pair=pair.name), random_weights(measures, pair)
         for measure in names:
@@ -307,7 +313,10 @@ def _line(pair: str, level: str, corpus: str, own: pd.DataFrame, random: pd.Data
     )
     bounds = (-1.0, 1.0) if level == "readout" else MEASURES[measure].main.bounds
     low, high = shown_interval(found, bounds)
-    reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
+    if level == "weights":
+        corpus, reads = "", reads_as_update(measure, found.value)
+    else:
+        reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
     return Line(pair, level, measure, corpus, found.value, low, high, floor.value, reads)
 
 
@@ -316,6 +325,7 @@ def similarity(rows: pd.DataFrame) -> Estimate:
     if rows.empty:
         return UNKNOWN
     measure = rows["measure"].iloc[0]
+    rows = rows[rows["part"].fillna("") == ""]  # of weights: those of the whole model
     if measure == "knn_overlap":
         rows = rows[rows["k"].astype(float) == usual_k(rows, ())]
     return number_of(rows, measure)
@@ -335,6 +345,17 @@ def reads_as(value: float, floor: float) -> str:
     bottom = floor if np.isfinite(floor) else 0.0
     place = (value - bottom) / (1 - bottom) if bottom < 1 else 1.0
     return next(words for least, words in READS if place >= least)
+
+
+def reads_as_update(measure: str, value: float) -> str:
+    """The size of an update, or its sparsity, in words."""
+    if not np.isfinite(value):
+        return "could not be measured"
+    if value == (0 if measure == "update_norm" else 1):
+        return "the same"
+    if measure == "update_norm":
+        return f"the weights moved by {value:.2g} of their size"
+    return f"{value:.0%} of the weights keep their bits in bfloat16"
 
 
 def reads_as_readout(change: Estimate) -> str:
@@ -372,4 +393,4 @@ def _cells(line: Line) -> tuple[str, ...]:
     )
     floor = f"{line.random_weights:{sign}.3f}" if np.isfinite(line.random_weights) else "–"
     value = f"{line.value:{sign}.3f}" if np.isfinite(line.value) else "–"
-    return (line.level, title, line.corpus, value, interval, floor, line.reads)
+    return (line.level, title, line.corpus or "–", value, interval, floor, line.reads)
