@@ -7,16 +7,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from realign.claims.judge import judge
 from realign.hrsa import compare, extra
 from realign.measures import extra as declared
 from realign.measures import registry
+from realign.plan.memory import Shape, training_need
 from realign.results.tidy import Tidy
 from realign.study.claims import Claim, ClaimTest
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
 from realign.study.figures import View
+from realign.study.load import parse_study
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "results" / "README.md"]
@@ -56,11 +59,24 @@ def spoken():
     return "\n".join(said)
 
 
-def test_the_messages_of_the_faq_are_the_programs_own():
-    text = (ROOT / "docs" / "faq.md").read_text(encoding="utf-8")
+def test_the_first_study_on_gpus_is_sound_and_fits_its_gpu():
+    text = (ROOT / "docs" / "gpus.md").read_text(encoding="utf-8")
+    study = parse_study(yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1]))
+    assert study.resources.of("train", "qwen").gpus == 1
+    shape = Shape(896, 24, 4864, 896, 128, 14, 151936)
+    need = training_need(shape, study.recipes["full"], 1)
+    shown = re.search(r"qwen\+full: (\d+) of 48 GB on each of 1 GPUs \((.*)\)", text)
+    assert float(shown[1]) == round(need.total) < 48
+    for name, value in re.findall(r"(\w+) ([\d.]+)", shown[2]):
+        assert float(value) == round(getattr(need, name), 1), name
+
+
+@pytest.mark.parametrize(("page", "least"), [("faq.md", 15), ("gpus.md", 5)])
+def test_the_messages_that_pages_quote_are_the_programs_own(page, least):
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     quoted = re.findall(r"^> (.+)$", text, re.M)
     said = spoken()
-    assert len(quoted) > 15
+    assert len(quoted) > least
     for message in quoted:
         for part in re.split(r"…", message):
             words = part.strip(" '\"()")
