@@ -173,3 +173,34 @@ def test_each_distinct_text_is_encoded_once_per_model(embedder, tmp_path):
     bare = Encoder(model, "r", PromptPlan("none"))
     assert bare.vectors(asked, "") == pytest.approx(vectors, abs=2e-6)
     assert bare.vectors([], "").shape[0] == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["embedder", "foreign"])
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.99)])
+def test_a_gpu_gives_the_cpu_s_vectors_and_similarities(kind, dtype, least, request):
+    path = request.getfixturevalue(kind)
+    on_gpu, on_cpu = models.load(path, "m", dtype=dtype, over=["cuda"]), models.load(path, "m", over=["cpu"])
+    quick, exact = (np.asarray(model.encode(texts())) for model in (on_gpu, on_cpu))
+    lengths = np.linalg.norm(quick, axis=1) * np.linalg.norm(exact, axis=1)
+    assert ((quick * exact).sum(axis=1) / lengths).min() > least
+    found = on_gpu.similarity(exact, exact)
+    assert found.device.type == "cpu"
+    torch.testing.assert_close(found, on_cpu.similarity(exact, exact), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_batch_beyond_a_gpu_s_memory_is_halved(embedder, caplog):
+    model = models.load(embedder, "m", over=["cuda"])
+    whole, forward = model.encode(texts()), model.towers[0].forward
+
+    def short(module, rows, prompt):
+        if len(rows) > 20:
+            torch.empty(1 << 50, dtype=torch.uint8, device="cuda")
+        return forward(module, rows, prompt)
+
+    model.towers[0].forward = short
+    assert model.encode(texts()) == pytest.approx(whole, abs=1e-4)
+    assert "halving it" in caplog.text

@@ -224,3 +224,15 @@ def test_margin_filter_reads_margins_off_the_teacher(tmp_path, monkeypatch):
 def test_costs_are_no_part_of_the_work():
     assert MineJob(token_budget=64).as_slice() == MineJob().as_slice()
     assert MineJob(negatives=2).as_slice() != MineJob().as_slice()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("kind", ["backbone", "sentence_model"])
+@pytest.mark.parametrize(("dtype", "least"), [("float32", 0.99999), ("bfloat16", 0.99)])
+def test_a_teacher_on_a_gpu_gives_the_cpu_s_vectors_and_neighbours(kind, dtype, least, request, monkeypatch):
+    folder, texts = request.getfixturevalue(kind), sentences(200)
+    on_gpu = load_teacher(folder, Teaching(dtype=dtype)).encode(texts, "query")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    on_cpu = load_teacher(folder, Teaching()).encode(texts, "query")
+    assert (on_gpu * on_cpu).sum(axis=1).min() > least

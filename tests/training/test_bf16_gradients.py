@@ -111,3 +111,11 @@ def test_the_whole_table_in_bf16_on_a_gpu(backbone, tmp_path, exact):
     """With NCCL; some of a GPU's kernels add up in no fixed order."""
     cases, against = table(rich=True)
     check(run(backbone, tmp_path, cases, 1), cases, against, exact, 1, equal=ROUNDING / 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+@pytest.mark.timeout(1200)
+def test_the_whole_table_in_bf16_on_two_gpus(backbone, tmp_path, exact):
+    cases, against = table(rich=True)
+    check(run(backbone, tmp_path, cases, 2), cases, against, exact, 2, equal=ROUNDING / 2)

@@ -371,3 +371,25 @@ def test_a_training_that_diverges_stops_and_says_so(tmp_path, tiny_backbone, dat
 def test_settings_that_cannot_be_are_refused_with_a_word(tmp_path, tiny_backbone, dataset):
     said = Run(tmp_path, tiny_backbone, dataset, **{"recipe.batches.size": 4096}).finish(code=1)
     assert "does not fill one batch of 4096" in said
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_a_training_on_a_gpu_resumes_and_is_the_cpu_s_within_rounding(
+    tmp_path, tiny_backbone, dataset, stage, monkeypatch
+):
+    """bf16 with masters in fp32; on a GPU, sums have no fixed order, so bits are no promise."""
+    more = {"recipe.hardware.zero_stage": stage, "recipe.batches.steps": 12, "recipe.checkpoints": [4]}
+    places = {name: tmp_path / name for name in ("whole", "halted", "cpu")}
+    for place in places.values():
+        place.mkdir()
+    whole, halted, cpu = (Run(place, tiny_backbone, dataset, **more) for place in places.values())
+    whole.finish()
+    assert halted.stop_at(4, signal.SIGTERM)[0] == Interrupted.exit_code
+    halted.finish()
+    assert halted.losses() == pytest.approx(whole.losses(), rel=1e-2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    cpu.finish()
+    assert whole.losses() == pytest.approx(cpu.losses(), rel=5e-2)
