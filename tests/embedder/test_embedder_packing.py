@@ -6,6 +6,7 @@ import torch
 
 from realign.artifacts.command import UserError
 from realign.embedder import packing
+from realign.embedder.attention import assert_attention
 from realign.embedder.model import Embedder
 from realign.embedder.tokens import by_token_budget
 from realign.study.embedder import EmbedderSettings
@@ -88,3 +89,12 @@ def test_packs_are_filled_by_what_they_hold():
     assert sorted(i for b in batches for i in b) == list(range(len(lengths)))
     assert all(sum(lengths[i] for i in b) <= 60 for b in batches[1:])
     assert len(batches) < len(list(by_token_budget(lengths, 60)))
+
+
+@pytest.mark.parametrize("kernel", ["eager", "sdpa"])
+def test_a_kernel_that_does_not_keep_packed_texts_apart_is_refused(backbones, kernel):
+    """As a GPU's kernel for packs might be one day; padding, which these ignore, says nothing about it."""
+    settings = EmbedderSettings(attn_implementation=kernel)
+    model = Embedder.load(backbones["qwen2"], settings, device="cpu").model
+    with pytest.raises(UserError, match=f"neighbour changes its states .* kernel {kernel} does not keep"):
+        assert_attention(model, "bidirectional", packed=True)

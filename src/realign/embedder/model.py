@@ -69,7 +69,7 @@ class Embedder(nn.Module):
         settings = settings or described.settings
         model = load_model(path, settings.attention, settings.attn_implementation, device, dtype)
         if check:
-            assert_attention(model, settings.attention, path)
+            assert_attention(model, settings.attention, path, settings.attn_implementation == "packed")
         return cls(model, load_tokenizer(path, model), settings, described.prompts)
 
     @property

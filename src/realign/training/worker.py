@@ -80,7 +80,7 @@ class Training:
             eps=optimizer.epsilon,
         )
         with evaluating(self.engine):
-            assert_attention(embedder.model, self.order.embedder.attention, self.backbone)
+            assert_attention(embedder.model, self.order.embedder.attention, self.backbone, embedder.packed)
         self.step = ContrastiveStep(
             self.engine,
             world,
