@@ -619,7 +619,7 @@ PARTS: dict[str, Part] = {
         Part("beside", script("training", ("--layers", "24", "--width", "896", "--batch", "256", "--longest", "512",
                                            "--budget", "32768", "--steps", "3", "--rounds", "1"), ()), 90, only_gpu=True),
         Part("ranks-2", tests("tests/engine/test_failing_ranks.py"), 120, only_gpu=True, gpus=2),
-        Part("gradients-2", tests("tests/training/test_bf16_gradients.py"), 120, only_gpu=True, gpus=2),
+        Part("gradients-2", tests("tests/training/test_bf16_gradients.py", "-k", "two_gpus"), 120, only_gpu=True, gpus=2),
         Part("across-once", across(True), 90, gpus=2),
         Part("across-chunks", across(False), 90, gpus=2),
     )
