@@ -132,6 +132,10 @@ TOOLS: dict[str, tuple[str, str]] = {
         "realign.ranking.rank:main",
         "Rank models by benchmark results, and say which of them can be told apart.",
     ),
+    "power": (
+        "realign.tools.power:main",
+        "Say how small a difference of scores a study could decide: realign power my-study.yaml.",
+    ),
     "states": (
         "realign.states.tool:main",
         "Show hidden states, or check two files: realign states show FILE.",

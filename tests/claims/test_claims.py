@@ -423,6 +423,43 @@ def test_the_null_effect_is_judged_for_both_estimands():
     assert verdict_on(Claim(says="s", tests=(seeds,)), tidy) == FAILS
 
 
+@pytest.mark.parametrize("rule", ["equivalent", "above"])
+def test_an_undecided_test_says_what_its_design_could_have_decided(rule):
+    test = LEVEL.tests[0].model_copy(update={"rule": rule})
+    asked = JudgeClaims(study="s", claims={"x": Claim(says="s", tests=(test,))}, pairs=(PAIR,),
+                        view=View(corpora=("c",)))  # fmt: skip
+    (undecided,), (decided,) = (
+        judge(asked, Told(measures=[measure(value, half=0.05)]))["x"] for value in (0.91, 0.2)
+    )
+    assert undecided.verdict == UNDECIDED
+    assert undecided.facts["fails_from"] == pytest.approx(
+        *((0.98, 0.02) if rule == "equivalent" else (0.84, 0.01))
+    )
+    assert "this design" in markdown(asked, {"x": [undecided]})
+    assert "fails_from" not in decided.facts
+
+
+def test_one_task_says_nothing_of_other_tasks():
+    rows = scores(0.0, tasks=1, seeds=5, noise=0.1, random=np.random.default_rng(0))
+    assert verdict_on(PAPER_CLAIMS["null_effect"], Told(scores=rows)) == UNDECIDED
+    assert verdict_on(PAPER_CLAIMS["null_effect_on_these_tasks"], Told(scores=rows)) == HOLDS
+
+
+def test_a_gain_stands_beside_random_weights_and_its_most_influential_task():
+    rows = scores(0.0, tasks=6, seeds=3, noise=0.1, random=np.random.default_rng(0))
+    for row in rows:
+        row["value"] += 0.3 * (row["backbone"] == "tuned" and row["task"] == "t4")
+    random = [row | {"backbone": "noise", "recipe": None, "seed": np.nan, "value": 0.25}
+              for row in rows if row["seed"] == 0 and row["backbone"] == "base"]  # fmt: skip
+    floor = PairEntry(name="base--vs--noise", left="base", right="noise", kind="control", tags=("untrained",))
+    asked = JudgeClaims(study="s", claims={"x": PAPER_CLAIMS["null_effect"]}, pairs=(PAIR, floor),
+                        view=View(recipe="full"))  # fmt: skip
+    (found,) = judge(asked, Told(scores=[*rows, *random]))["x"]
+    assert found.facts["score_of_random_weights"] == pytest.approx(25.0)
+    assert found.facts["task_that_moves_it_most"] == "t4"
+    assert found.facts["gain_without_it"] == pytest.approx(0.0, abs=0.2)
+
+
 def test_no_p_value_is_printed_that_its_degrees_of_freedom_cannot_bear(tmp_path):
     asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
     judged = judge(asked, Told(measures=[measure(0.99, half=1e-4)]))

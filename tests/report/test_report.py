@@ -14,7 +14,7 @@ from realign.plan.plates import report_settings
 from realign.report.commands import REPORT
 from realign.report.facts import read_run
 from realign.report.grids import from_markdown, leading_number
-from realign.report.verdicts import answer, cards, numbers, sink_warnings
+from realign.report.verdicts import answer, cards, gain_warnings, numbers, sink_warnings
 from realign.results.catalogue import FIGURES, PLATES
 from realign.results.tidy import read_table
 from realign.results.verdicts import ALL
@@ -147,6 +147,34 @@ def claim(name, *tests):
 def test_the_answer_follows_the_verdict(verdict, says):
     rows = claim("null_effect", ("a--vs--b", "gain, Code (other tasks like these)", 2.5, verdict))
     assert answer(cards(pd.DataFrame(rows))) == says
+
+
+def with_evidence(rows, **facts):
+    """The same rows, with further facts on every test."""
+    test = [row for row in rows if row["pair"] != ALL]
+    for row in test:
+        row["evidence"] = json.dumps(json.loads(row["evidence"]) | facts)
+    return cards(pd.DataFrame(rows))
+
+
+def test_an_undecided_answer_says_what_this_design_could_have_decided():
+    rows = claim("null_effect", ("a--vs--b", "gain, Code (other tasks like these)", 0.5, "undecided"))
+    found = with_evidence(rows, least_margin=1.24, fails_from=2.4)
+    assert "within a margin of ± 1.24 if there is no gain, and finds gains from ± 2.40." in answer(found)
+    shown = found[0].grid.rows[0]
+    assert "confirms margins from ± 1.24 and finds differences from ± 2.40" in " ".join(c.text for c in shown)
+
+
+def test_a_gain_below_random_weights_or_on_one_task_is_warned_about():
+    rows = claim("null_effect", ("a--vs--b", "gain, Code (other tasks like these)", 2.5, "fails"))
+    facts = {"mean_scores": [20.0, 22.5], "task_that_moves_it_most": "Apps", "gain_without_it": 0.1}
+    low = gain_warnings(with_evidence(rows, **facts, score_of_random_weights=23.0))
+    assert [w.split(": ", 1)[1] for w in low] == [
+        "both sides score no higher than random weights (20.0 and 22.5, 23.0), so the gain says nothing.",
+        "+2.50 [+1.50, +3.50] rests on one task. Without Apps the gain is +0.10.",
+    ]
+    facts |= {"gain_without_it": 2.1}
+    assert gain_warnings(with_evidence(rows, **facts, score_of_random_weights=12.0)) == []
 
 
 def test_the_main_numbers_are_gains_and_levels_by_pair():

@@ -126,6 +126,22 @@ def test_intervals_cover_the_truth_where_tasks_of_a_type_go_together(seeds):
     assert clustered / 400 >= 0.86  # three standard errors below 0.9 with 400 draws
 
 
+@pytest.mark.parametrize("of_cluster", [0.0, 0.6, 2.0])
+def test_clusters_of_unequal_size_are_covered_too(of_cluster):
+    """Two large types decide most of the mean: fewer degrees of freedom than clusters, and a larger error."""
+    types = np.repeat(list("abcdef"), [20, 10, 5, 5, 3, 2])
+    code = np.repeat(np.arange(6), [20, 10, 5, 5, 3, 2])
+    random, above, covered = np.random.default_rng(8), 0, 0
+    for _ in range(400):
+        of_task = of_cluster * random.standard_normal(6)[code] + 0.5 * random.standard_normal(45)
+        estimate = crossed_mean(of_task[:, None] + 0.3 * random.standard_normal((45, 3)), types)
+        low, high = estimate.interval(0.9)
+        covered += low < 0 < high
+        above += estimate.p_above(0) < 0.05
+    assert covered / 400 >= 0.86
+    assert above / 400 <= 0.08  # nominal 5 %, and three standard errors
+
+
 def test_seeds_keep_the_degrees_of_freedom_of_the_texts():
     texts = Estimate(0.5, 0.02, 19.0)
     assert over_seeds([texts, texts]).freedom == pytest.approx(19.0)

@@ -62,6 +62,11 @@ class Evidence:
         """What the scores say of each pair, benchmark by benchmark."""
         return {pair.name: gains(self.scores, pair, self.asked.view.recipe) for pair in self.asked.pairs}
 
+    def random_weights(self, pair: PairEntry) -> list[str]:
+        """The models of a pair's base shape with random weights, which the study holds beside the base."""
+        controls = (p for p in self.asked.pairs if p.kind in self.asked.controls and p.left == pair.left)
+        return [p.right for p in controls]
+
     @property
     def main_corpus(self) -> str:
         """The corpus that levels are read on."""

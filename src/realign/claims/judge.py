@@ -27,6 +27,7 @@ from realign.claims.similarity import (
 )
 from realign.claims.tables import claim_rows, markdown
 from realign.results.columns import COLUMNS, NUMBERS
+from realign.results.power import could_decide
 from realign.results.statistics import UNKNOWN, Estimate, holm
 from realign.results.tidy import Tidy
 from realign.results.verdicts import FAILS, HOLDS, UNDECIDED, overall
@@ -81,6 +82,11 @@ def settle(findings: Sequence[Finding], alpha: float) -> None:
     for finding, p_fails in zip(findings, holm([f.p_fails for f in findings]), strict=True):
         finding.p_fails_holm = p_fails
         finding.verdict = HOLDS if finding.p_holds < alpha else FAILS if p_fails < alpha else UNDECIDED
+        if finding.verdict == UNDECIDED:
+            of_one = alpha / len(findings)  # Holm's level for the first of them
+            finding.facts |= could_decide(
+                finding.estimate, finding.test.rule, finding.threshold, alpha, of_one
+            )
 
 
 def p_values(estimate: Estimate, rule: str, threshold: float) -> tuple[float, float]:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
 from realign.claims.findings import Evidence, Finding
+from realign.results.gains import score_of_random_weights
 from realign.results.queries import PLACE, lift
 from realign.results.statistics import UNKNOWN, least_p
 from realign.results.tidy import pick
@@ -28,11 +30,18 @@ def gain(evidence: Evidence, test: ClaimTest) -> Iterator[Finding]:
             own = found[benchmark]
             tasks, seeds = own.table.shape
             estimate = own.estimate if test.over == "tasks" else own.on_these_tasks
+            floor = score_of_random_weights(evidence.scores, evidence.random_weights(pair), own)
             facts = {
                 "tasks": tasks, "seeds": seeds, "types": len(set(own.types)),
                 "p_paired": max(estimate.p_differs(), least_p(estimate.freedom)),
-                "mean_scores": [own.left.mean(), own.right.mean()],  # equal ones near chance say little
+                "mean_scores": [own.left.mean(), own.right.mean()],
             }  # fmt: skip
+            if np.isfinite(floor):
+                facts["score_of_random_weights"] = floor
+            if tasks > 1:
+                facts["task_that_moves_it_most"], facts["gain_without_it"] = own.without_one_task
+            elif test.over == "tasks":
+                facts["why"] = "no interval: one task says nothing of other tasks"
             yield Finding(pair.name, what, test, estimate, test.threshold, files, facts)
 
 

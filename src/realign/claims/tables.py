@@ -10,7 +10,7 @@ import numpy as np
 from realign.claims.findings import Finding
 from realign.results.columns import COLUMNS
 from realign.results.statistics import least_p
-from realign.results.verdicts import ALL, overall, rule_text
+from realign.results.verdicts import ALL, overall, reach_text, rule_text
 from realign.study.drawing import JudgeClaims
 
 
@@ -77,7 +77,8 @@ def markdown(asked: JudgeClaims, judged: dict[str, list[Finding]]) -> str:
         f"Level {asked.alpha:g}. A claim holds when all its tests hold, and fails when one fails; "
         "p-values for failing take Holm's correction over the tests of the claim. Intervals are those that "
         "a single test decides by: two-sided ones of "
-        f"{1 - 2 * asked.alpha:.0%}, of {1 - asked.alpha:.0%} where the rule is 'other than'."
+        f"{1 - 2 * asked.alpha:.0%}, of {1 - asked.alpha:.0%} where the rule is 'other than'. Beside "
+        "'undecided' stands what a study with this error decides in four of five runs."
     )
     for name, findings in judged.items():
         lines += ["", f"## {name}: {overall(f.verdict for f in findings)}", "", asked.claims[name].says, ""]
@@ -92,5 +93,7 @@ def markdown(asked: JudgeClaims, judged: dict[str, list[Finding]]) -> str:
             value = f"{f.estimate.value:.3f}" if known else f.facts.get("why", "not measured")
             rule = rule_text(f.test.rule, f.threshold)
             p = [_shown_p(p, f.estimate.freedom) for p in (f.p_holds, f.p_fails_holm)]
-            lines.append(f"| {' | '.join((f.pair, f.what, value, shown, rule, *p, f.verdict))} |")
+            reach = reach_text(f.test.rule, f.facts)
+            verdict = f"{f.verdict}; {reach}" if reach else f.verdict
+            lines.append(f"| {' | '.join((f.pair, f.what, value, shown, rule, *p, verdict))} |")
     return "\n".join(lines) + "\n"

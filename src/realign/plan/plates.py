@@ -199,6 +199,7 @@ def claims_parts(description: Description) -> list[Part]:
     tests = [test for claim in job.claims.values() for test in claim.tests]
     recipe, lifts = job.view.recipe, any(test.statistic == "lift" for test in tests)
     families = {test.read_family for test in tests}
+    floors = {p.right for p in job.pairs if p.kind in job.controls}
     along = {pair.name for pair in description.pairs if pair.path}
     on_the_way = {name for series in description.series for name, _ in series.places} - {
         side for pair in job.pairs for side in (pair.left, pair.right)
@@ -211,6 +212,7 @@ def claims_parts(description: Description) -> list[Part]:
         and (
             (p.table == "measures" and p.family in families and p.recipe in ("", recipe))
             or (p.table == "scores" and p.recipe == recipe and _trained_from(p.model))
+            or (p.table == "scores" and p.model in floors)
             or (lifts and p.table == "queries" and _pooled_or_trained(p, recipe))
         )
     ]

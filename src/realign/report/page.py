@@ -31,7 +31,7 @@ def run(job: Job[WriteReport]) -> None:
         title=study.title or study.name,
         answer=verdicts.answer(tested),
         numbers=verdicts.numbers(tested),
-        cautions=verdicts.sink_warnings(tested),
+        cautions=[*verdicts.gain_warnings(tested), *verdicts.sink_warnings(tested)],
         sizes=list(sizes(study, facts, job.settings.controls)),
         tested=tested,
         untested=[card for card in claims if not card.tested],

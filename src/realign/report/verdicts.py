@@ -11,7 +11,7 @@ import pandas as pd
 
 from realign.report.grids import Cell, Grid
 from realign.report.templates import plain, signed
-from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, rule_text
+from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, reach_text, rule_text
 
 SIGNS = {HOLDS: "✓", FAILS: "✗", UNDECIDED: "?"}
 NULL = "null_effect"  # the claim that answers the paper's question
@@ -24,7 +24,10 @@ GAIN = re.compile(r"gain, (.*?)(?: \((?:other tasks|these tasks).*\))?")
 LEVEL = re.compile(r"(.*, (?:backbones|embedders))(?:, \w+)?")
 SINKS_MATTER = 0.05
 HEADS = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
-TOLD_ELSEWHERE = {"rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files"}
+TOLD_ELSEWHERE = {
+    "rule", "p", "p_opposite", "p_opposite_holm", "interval_level", "files",
+    "holds_from", "fails_from", "least_margin",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,25 @@ def answer(tested: Sequence[Card]) -> str:
     told = ""
     for card in (c for c in tested if c.name == NULL):
         told = ANSWERS[card.verdict].format(card.tests[0].threshold)
+        if card.verdict == UNDECIDED:
+            told += _reach(card.tests)
         if card.verdict == FAILS:
             told += ": " + "; ".join(_beyond(t) for t in card.tests if t.verdict == FAILS) + "."
     claims = "1 claim" if len(tested) == 1 else f"{len(tested)} claims"
     return f"{told} Of {claims}: {counted([c.verdict for c in tested])}.".strip()
+
+
+def _reach(tests: Sequence[Any]) -> str:
+    """The least margin and gain that could have been decided on every undecided benchmark."""
+    facts = [json.loads(t.evidence) for t in tests if t.verdict == UNDECIDED]
+    known = [f for f in facts if f.get("least_margin") is not None]
+    if not known:
+        return ""
+    margin, gain = (max(f[key] for f in known) for key in ("least_margin", "fails_from"))
+    return (
+        f" This design confirms equivalence within a margin of ± {margin:.2f} if there is no gain, "
+        f"and finds gains from ± {gain:.2f}."
+    )
 
 
 def counted(verdicts: Sequence[str]) -> str:
@@ -118,6 +136,30 @@ def sink_warnings(tested: Sequence[Card]) -> list[str]:
             found[test.pair, test.statistic] = (
                 f"{_pair(test.pair)}, {test.statistic}: {test.value:.2f} without attention sinks, "
                 f"{evidence['with_sinks']:.2f} with them. Verdicts use the value without."
+            )
+    return list(found.values())
+
+
+def gain_warnings(tested: Sequence[Card]) -> list[str]:
+    """A sentence for each gain that random weights would not lack, or that one task decides."""
+    found = {}
+    for test in (t for card in tested for t in card.tests if GAIN.fullmatch(t.statistic)):
+        evidence = json.loads(test.evidence)
+        about, scores = (test.pair, test.statistic), evidence.get("mean_scores")
+        floor, without = evidence.get("score_of_random_weights"), evidence.get("gain_without_it")
+        if scores and floor is not None and max(scores) <= floor:
+            found[about, "floor"] = (
+                f"{_pair(test.pair)}, {test.statistic}: both sides score no higher than random weights "
+                f"({scores[0]:.1f} and {scores[1]:.1f}, {floor:.1f}), so the gain says nothing."
+            )
+        if (
+            without is not None
+            and abs(without) <= test.threshold < abs(test.value)
+            and test.verdict != UNDECIDED
+        ):
+            found[about, "one task"] = (
+                f"{_pair(test.pair)}, {test.statistic}: {_number(test)} rests on one task. Without "
+                f"{evidence['task_that_moves_it_most']} the gain is {signed(without, '+.2f')}."
             )
     return list(found.values())
 
@@ -162,7 +204,9 @@ def _cells(test: Any) -> Iterator[Cell]:
     yield Cell(rule_text(evidence["rule"], test.threshold))
     for p in (evidence["p"], evidence["p_opposite_holm"]):
         yield Cell(f"{p:.3f}" if p >= 0.0005 else "< 0.001", p)
-    yield Cell(test.verdict)
+    spec = ".2f" if GAIN.fullmatch(test.statistic) else ".3f"
+    reach = reach_text(evidence["rule"], evidence, spec)
+    yield Cell(f"{test.verdict}; {reach}" if reach else test.verdict)
     told = [f"{k.replace('_', ' ')}: {plain(v)}" for k, v in evidence.items() if k not in TOLD_ELSEWHERE]
     if files := evidence.get("files"):
         told.append(f"{len(files)} file{'s' if len(files) > 1 else ''}, the first {files[0]}")

@@ -1,5 +1,6 @@
 """What benchmark scores say of a pair: the gain of the post-trained side, by task and seed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,8 @@ class Gain:
     benchmark: str
     left: np.ndarray
     right: np.ndarray
-    types: tuple[str, ...] = ()  # each task's type: tasks of one type may go together
+    tasks: tuple[str, ...]
+    types: tuple[str, ...]  # each task's type: tasks of one type may go together
 
     @property
     def table(self) -> np.ndarray:
@@ -31,8 +33,20 @@ class Gain:
 
     @property
     def estimate(self) -> Estimate:
-        """The mean gain, tasks (by type) and seeds taken as drawn from more: other tasks like these."""
-        return crossed_mean(self.table, self.types or None)
+        """The mean gain, tasks (by type) and seeds taken as drawn from more: other tasks like these.
+
+        One task says nothing of others, so its error is unknown.
+        """
+        if len(self.table) == 1:
+            return Estimate(float(self.table.mean()), np.inf)
+        return crossed_mean(self.table, self.types)
+
+    @property
+    def without_one_task(self) -> tuple[str, float]:
+        """The task that moves the mean most, and the mean gain without it; of two tasks or more."""
+        of_task = self.table.mean(1)
+        most = int(np.argmax(abs(of_task - of_task.mean())))
+        return self.tasks[most], float(np.delete(of_task, most).mean())
 
     @property
     def on_these_tasks(self) -> Estimate:
@@ -53,8 +67,15 @@ def gains(scores: pd.DataFrame, pair: PairEntry, recipe: str) -> list[Gain]:
         if whole.size:
             left, right = (side.loc[whole.index, whole.columns].to_numpy() for side in (left, right))
             types = rows.drop_duplicates("task").set_index("task")["task_type_left"].fillna("")
-            found.append(Gain(str(benchmark), left, right, tuple(types.loc[whole.index])))
+            found.append(Gain(str(benchmark), left, right, tuple(whole.index), tuple(types.loc[whole.index])))
     return found
+
+
+def score_of_random_weights(scores: pd.DataFrame, names: Sequence[str], gain: Gain) -> float:
+    """The mean score of random weights of the base's shape on the same tasks; NaN where there is none."""
+    rows = pick(scores, backbone=list(names), benchmark=gain.benchmark, task=list(gain.tasks))
+    by_task = rows.groupby("task")["value"].mean()
+    return float(by_task.mean()) if len(by_task) == len(gain.tasks) else np.nan
 
 
 def largest_whole(table: pd.DataFrame) -> pd.DataFrame:

@@ -106,44 +106,83 @@ def crossed_mean(table: np.ndarray, clusters: Sequence[str] | None = None) -> Es
 
     The variance is (MS_tasks + MS_seeds - MS_rest) / (T S), never below its largest single source,
     with Satterthwaite's degrees of freedom. Tasks of one cluster may go together: where clusters scatter
-    more than tasks drawn one by one would, their mean square takes the tasks' place.
+    more than tasks drawn one by one would, the mean square with what they add takes the tasks' place.
     """
     table = np.asarray(table, float)
     tasks, seeds = table.shape
     of_clusters = _cluster_square(table, clusters)
-    if seeds == 1 and of_clusters is not None and tasks > 1:
-        square, freedom = max(of_clusters, (table.var(ddof=1), tasks - 1.0))
-        return Estimate(float(table.mean()), float(np.sqrt(square / tasks)), freedom)
-    if min(tasks, seeds) <= 1:
+    if min(tasks, seeds) <= 1 and (of_clusters is None or tasks == 1):
         return mean_of(table.ravel())
+    square = np.array([table.var(ddof=1)]) if seeds == 1 else crossed_squares(table)
+    return from_squares(float(table.mean()), square, (tasks, seeds), of_clusters)
+
+
+def crossed_squares(table: np.ndarray) -> np.ndarray:
+    """The mean squares of tasks, of seeds and of the rest."""
+    tasks, seeds = table.shape
     grand = table.mean()
     rows, columns = table.mean(1) - grand, table.mean(0) - grand
     rest = table - grand - rows[:, None] - columns[None, :]
+    squares = np.array([seeds * (rows**2).sum(), tasks * (columns**2).sum(), (rest**2).sum()])
+    return squares / [tasks - 1, seeds - 1, (tasks - 1) * (seeds - 1)]
+
+
+def from_squares(
+    value: float, square: np.ndarray, shape: tuple[int, int], of_clusters: tuple[float, float] | None = None
+) -> Estimate:
+    """The estimate that mean squares of tasks, seeds and the rest lead to; of tasks alone with one seed."""
+    tasks, seeds = shape
     free = np.array([tasks - 1, seeds - 1, (tasks - 1) * (seeds - 1)], float)
-    square = np.array([seeds * (rows**2).sum(), tasks * (columns**2).sum(), (rest**2).sum()]) / free
+    square = square.copy()
     if of_clusters is not None and of_clusters[0] > square[0]:
         square[0], free[0] = of_clusters
+    if seeds == 1:
+        return Estimate(value, float(np.sqrt(square[0] / tasks)), float(free[0]))
     summed = square[0] + square[1] - square[2]
     largest = int(np.argmax(square[:2]))
     if summed <= square[largest]:
         variance, freedom = square[largest], free[largest]
     else:
         variance, freedom = summed, summed**2 / (square**2 / free).sum()
-    return Estimate(float(grand), float(np.sqrt(variance / table.size)), float(freedom))
+    return Estimate(value, float(np.sqrt(variance / (tasks * seeds))), float(freedom))
 
 
 def _cluster_square(table: np.ndarray, clusters: Sequence[str] | None) -> tuple[float, float] | None:
-    """The tasks' mean square from sums over clusters of tasks, and its degrees of freedom.
-
-    S/T · C/(C-1) · Σ_c (Σ_{t in c} (mean_t - mean))²: S times the cluster-robust variance of a task's mean.
-    """
-    if clusters is None or len(set(clusters)) < 2:
+    """The tasks' mean square where clusters of tasks are drawn, and its degrees of freedom."""
+    if clusters is None:
         return None
     tasks, seeds = table.shape
-    _, of_task = np.unique(np.asarray(clusters), return_inverse=True)
-    sums = np.bincount(of_task, table.mean(1) - table.mean())
-    count = len(sums)
-    return float(seeds / tasks * count / (count - 1) * (sums**2).sum()), count - 1.0
+    means, of_task = table.mean(1), np.unique(np.asarray(clusters), return_inverse=True)[1]
+    sizes = np.bincount(of_task)
+    if not 1 < len(sizes) < tasks:
+        return None
+    by_cluster = np.bincount(of_task, means) / sizes
+    between = (sizes * (by_cluster - means.mean()) ** 2).sum() / (len(sizes) - 1)
+    within = ((means - by_cluster[of_task]) ** 2).sum() / (tasks - len(sizes))
+    return square_of_clusters(float(between), float(within), sizes, seeds)
+
+
+def square_of_clusters(
+    between: float, within: float, sizes: np.ndarray, seeds: int
+) -> tuple[float, float] | None:
+    """S T times the variance of the grand mean where clusters are drawn; nothing where they add none.
+
+    Mean squares of the tasks' means show what clusters add, c² = (between - within) / n', with
+    n' = (T - Σ n² / T) / (C - 1). A mean of T tasks then has the variance c² Σ n² / T² + within / T, which is
+    a sum of the two mean squares (Satterthwaite). Clusters of unequal size leave `between` fewer degrees of
+    freedom than C - 1: tr(G)² / tr(G²), where G is the covariance of √n (mean_c - mean).
+    """
+    tasks, count = sizes.sum(), len(sizes)
+    usual = (tasks - (sizes**2).sum() / tasks) / (count - 1)
+    added = (between - within) / usual
+    if added <= 0:
+        return None
+    of_between = (sizes**2).sum() / tasks / usual  # times `between`, and the remainder of 1 times `within`
+    scaled = np.sqrt(sizes)[:, None] * (np.eye(count) - sizes / tasks) * np.sqrt(added + within / sizes)
+    covariance = scaled @ scaled.T
+    free = np.array([np.trace(covariance) ** 2 / (covariance**2).sum(), tasks - count])
+    parts = np.array([of_between * between, (1 - of_between) * within])
+    return float(seeds * parts.sum()), float(parts.sum() ** 2 / (parts**2 / free).sum())
 
 
 def from_interval(

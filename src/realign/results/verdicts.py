@@ -1,6 +1,7 @@
 """How verdicts stand in the table of claims, and how a rule is worded."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 ALL = "all"  # the row of a whole claim, where others name a pair
@@ -18,6 +19,20 @@ RULES = {
 def rule_text(rule: str, threshold: float) -> str:
     """A rule in words."""
     return RULES[rule].format(threshold)
+
+
+def reach_text(rule: str, facts: Mapping[str, Any], spec: str = ".3f") -> str:
+    """What a test that decided nothing could have decided, in words; nothing where that is not known."""
+    holds, fails, margin = (facts.get(key) for key in ("holds_from", "fails_from", "least_margin"))
+    if rule == "equivalent" and margin is not None:
+        found = f"finds differences from ± {fails:{spec}}"
+        return f"this design confirms margins from ± {margin:{spec}} and {found}"
+    if rule == "different" and holds is not None:
+        return f"this design finds differences from ± {holds:{spec}}"
+    if holds is None:
+        return ""
+    above, below = (holds, fails) if rule.startswith("above") else (fails, holds)
+    return f"this design decides from {above:{spec}} up and from {below:{spec}} down"
 
 
 def overall(verdicts: Iterable[str]) -> str:
