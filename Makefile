@@ -95,6 +95,7 @@ check: setup
 	$(BIN)/python -m realign.study.document --check
 	$(BIN)/python -m bench.table --check
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/python docs/reread.py --check
 	$(BIN)/python bench/scale.py --check
 
 format: setup
@@ -106,6 +107,7 @@ docs: setup
 	$(BIN)/python -m realign.study.document --write
 	$(BIN)/python -m bench.table --write
 	$(BIN)/python docs/generate.py --write
+	$(BIN)/python docs/reread.py --write
 	$(BIN)/python bench/scale.py --page
 
 figure: setup

@@ -11,7 +11,13 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = sorted((ROOT / "bench" / "results").glob("*.json"))
 
 
-MAKERS = [["-m", "realign.study.document"], ["-m", "bench.table"], ["docs/generate.py"], ["bench/scale.py"]]
+MAKERS = [
+    ["-m", "realign.study.document"],
+    ["-m", "bench.table"],
+    ["docs/generate.py"],
+    ["docs/reread.py"],
+    ["bench/scale.py"],
+]
 
 
 @pytest.mark.parametrize("maker", MAKERS, ids=lambda maker: maker[-1])
