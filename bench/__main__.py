@@ -43,7 +43,7 @@ VARIANTS = {
     "verdicts": (
         ["--only", "scores"],
         ["--only", "seeds"],
-        *(["--only", "states", "--part", f"{n}/6"] for n in range(1, 7)),
+        *(["--only", "states", "--draws", "60", "--part", f"{n}/6"] for n in range(1, 7)),
     ),
     "scale": (["--jobs", "50000"],),
 }

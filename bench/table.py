@@ -100,7 +100,8 @@ def verdicts(results: list[dict]) -> str:
     for result in (r for r in results if r["benchmark"] == "verdicts"):
         cases = groupby((row for row in result["rows"] if not row["aim"]), lambda row: row["case"])
         for case, rows in cases:
-            lines.append(" | ".join(["|", *case.split("; "), *(f"{row['value']:g} %" for row in rows), "|"]))
+            cells = [*case.split("; "), *(f"{row['value']:g} %" for row in rows)]
+            lines.append(f"| {' | '.join(cells)} |")
     if len(lines) == 2:
         return "No table stands here until results of `python -m bench verdicts` are kept.\n"
     return "\n".join(lines) + "\n"

@@ -27,6 +27,13 @@ def test_a_generated_page_is_up_to_date(maker):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_table_of_verdicts_has_a_cell_for_each_column():
+    claims = (ROOT / "docs/claims.md").read_text(encoding="utf-8")
+    made = claims.split("<!-- made by bench/table.py -->\n")[1].split("<!-- end -->")[0].splitlines()
+    assert len(made) > 2
+    assert {line.count("|") for line in made} == {8}
+
+
 @pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
 def test_a_benchmark_says_what_was_run_where(path):
     result = json.loads(path.read_text(encoding="utf-8"))
