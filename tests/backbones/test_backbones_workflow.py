@@ -16,7 +16,7 @@ def study(place: Path, base: Path) -> Path:
         "study": {"name": "micro"},
         "backbones": {
             "base": {"pretrain": MICRO | tuning},
-            "sft": {"sft": {"from": "base", "batch": 2, **tuning}},
+            "sft": {"sft": {"from": "base", "batch": 2, "checkpoints": [1], **tuning}},
             "rlvr": {"rlvr": {"from": "base", "batch": 2, "rollouts": rollouts, **tuning}},
             "noise": {"untrained": {"like": "base"}},
             "local": {"path": str(base)},
@@ -44,17 +44,22 @@ def test_a_micro_study_s_backbones(base, corpora, tmp_path):
     config = study(tmp_path, base)
     results = "results/micro"
     place_text(tmp_path / results / "text", corpora)
-    targets = [f"{results}/tidy/backbones/{name}.parquet" for name in ("base", "sft", "rlvr", "noise")]
+    targets = [
+        f"{results}/tidy/backbones/{name}.parquet" for name in ("base", "sft", "sft-step1", "rlvr", "noise")
+    ]
     targets += [f"{results}/pairs/base--vs--rlvr.json", f"{results}/backbones/local/model"]
     done = snakemake(tmp_path, config, *targets)
     assert done.returncode == 0, done.stderr[-4000:]
-    for name in ("base", "sft", "rlvr", "noise", "local"):
+    for name in ("base", "sft", "sft-step1", "rlvr", "noise", "local"):
         place = tmp_path / results / "backbones" / name
         assert {"config.json", "model.safetensors", "tokenizer.json"} <= {
             p.name for p in (place / "model").iterdir()
         }
         assert (place / "model.manifest.json").is_file()
-    rows = pq.read_table(tmp_path / targets[2]).to_pylist()
+    steps = (tmp_path / results / "backbones" / "sft-step1" / "log.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in steps] == [1]
+    assert "step 1 of 1" in (tmp_path / results / "logs" / "sft" / "sft-step1.log").read_text()
+    rows = pq.read_table(tmp_path / targets[3]).to_pylist()
     assert {(r["study"], r["backbone"], r["kind"], r["base"]) for r in rows} == {
         ("micro", "rlvr", "rlvr", "base")
     }
