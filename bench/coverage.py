@@ -7,7 +7,7 @@
 Two models of two layers see texts whose tokens share something, so tokens are not independent. What
 the population has (correlation, debiased CKA) and how a sample's rotation does on it (residual) are
 computed from the model that made the samples; the rotation's cosine and a probe's score are read from
-20,000 new tokens and texts; what depends on the sample's size by definition (say, a rotation's angle and
+20,000 new tokens and texts, as is all that two heads make of these states; what depends on the sample's size by definition (say, a rotation's angle and
 entropy, or neighbours in a pool of so many tokens) is held to its mean over all samples. So are measures
 of weights, of models whose layers are a sample of layers. The share of
 intervals that cover, and how far values are spread, in standard deviations, to how far the intervals
@@ -21,12 +21,14 @@ import numpy as np
 import torch
 from measured import measured
 
-from realign.hrsa import compare, probe, survival, weights
+from realign.hrsa import behaviour, compare, probe, survival, weights
 from realign.hrsa.folders import Folder, Place
 from realign.hrsa.groups import Groups
 from realign.hrsa.labels import Target
+from realign.hrsa.opening import pair_up
 from realign.hrsa.procrustes import cosines
-from realign.study.hrsa import ComparingModels, ProbeJob, WeightsJob
+from realign.hrsa.reading import ArrayStates
+from realign.study.hrsa import BehaviourJob, ComparingModels, ProbeJob, WeightsJob
 
 NEW = 20_000
 LAYERS = 30
@@ -172,11 +174,60 @@ def weight_rows(random):
             yield (f"{row.measure}.{row.statistic}{about}", -1), None, row.value, row.ci_low, row.ci_high
 
 
+class Head:
+    """Reads one of a few tokens from states."""
+
+    def __init__(self, random, width, tokens=9):
+        self.weights = torch.as_tensor(0.15 * random.standard_normal((width, tokens)), dtype=torch.float32)
+        self.vocabulary = tokens
+
+    def logits(self, states):
+        return states @ self.weights
+
+    def normed(self, states):
+        return states
+
+
+class Reading:
+    """The two models of a world with a head each, and texts that go on as the left one expects."""
+
+    settings = BehaviourJob(positions=(2, 4), entropy_bins=3, sample=NEW)
+
+    def __init__(self, world, seed):
+        self.world, self.random = world, np.random.default_rng([seed, 2])
+        self.heads = [Head(self.random, world.width) for _ in "01"]
+        whole = self.rows(*world.new)
+        self.truth = {what: value for what, value, *_ in whole if not what[0].startswith("stitching")}
+
+    def rows(self, x, y):
+        """All rows with an interval: (what, value, low, high)."""
+        texts = np.repeat(np.arange(x.shape[1] // self.world.each), self.world.each)
+        pair = pair_up(ArrayStates(x, texts), ArrayStates(y, texts), self.settings, {"level": "token"})
+        chances = self.heads[0].logits(torch.as_tensor(x[-1], dtype=torch.float32)).softmax(-1).cumsum(-1)
+        drawn = (chances.numpy() < self.random.random((len(texts), 1))).sum(1)
+        follows = np.minimum(drawn, self.heads[0].vocabulary - 1)
+        known = np.arange(self.heads[0].vocabulary)
+        told = behaviour.Vocabulary(known, follows, np.arange(len(texts)) % self.world.each)
+        behaviour.measure(pair, self.heads, told, self.settings)
+        table = pair.rows.table().to_pandas()
+        for row in table[table.ci_low.notna()].itertuples():
+            about = [row.part, f"{row.k:g}"] if isinstance(row.part, str) else [row.direction]
+            layer = -1 if np.isnan(row.layer_left) else int(row.layer_left)
+            what = " ".join([f"{row.measure}.{row.statistic}", *filter(lambda x: isinstance(x, str), about)])
+            yield (what, layer), row.value, row.ci_low, row.ci_high
+
+    def sample(self, texts):
+        """The same of new texts with what the population has, or nothing where maps depend on the texts."""
+        for what, *numbers in self.rows(*self.world.draw(texts)):
+            yield what, self.truth.get(what), *numbers
+
+
 def simulate(samples, texts, each, width, sink=1.0, seed=0):
     """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
     world, random, found = World(seed, width, each, sink), np.random.default_rng([seed, 1]), defaultdict(list)
+    reading = Reading(world, seed)
     for _ in range(samples):
-        rows = [*similarity_rows(world, texts), *weight_rows(random)]
+        rows = [*similarity_rows(world, texts), *weight_rows(random), *reading.sample(texts)]
         for quantity in (False, True):
             rows += probe_rows(random, 5 * texts, quantity)
         for what, truth, *numbers in rows:

@@ -8,7 +8,7 @@ measures in docs/hrsa.md is read from `realign.measures.table`, which imports no
 import ast
 import sys
 from collections.abc import Iterator
-from math import inf, pi
+from math import inf, log, pi
 from pathlib import Path
 
 from realign.measures.table import MEASURES
@@ -125,7 +125,7 @@ def measures() -> str:
 
 
 def _range(low: float, high: float) -> str:
-    shown = {pi / 2: "π/2", 0.0: "0", 1.0: "1", -1.0: "−1"}
+    shown = {pi / 2: "π/2", log(2): "ln 2", 0.0: "0", 1.0: "1", -1.0: "−1"}
     if high == inf:
         return "" if low == -inf else f"{shown[low]} or more"
     return f"{shown[high]} or less" if low == -inf else f"{shown[low]} to {shown[high]}"

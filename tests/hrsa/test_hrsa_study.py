@@ -47,7 +47,7 @@ def test_checkpoints_and_controls_use_the_main_corpus():
     for about in ({"stage": "checkpoint"}, {"kind": "control"}):
         found = files(s, **about)
         assert found
-        of_states = {(u.corpus, u.attention) for u in found if u.family != "weights"}
+        of_states = {(u.corpus, u.attention) for u in found if u.family not in ("weights", "behaviour")}
         assert of_states == {("docs", "bidirectional")}
 
 
@@ -99,7 +99,9 @@ def test_families_can_be_chosen_and_probes_need_labels():
     assert files(study(hrsa={"families": []})) == []
     plain = {"probes": {"mine": {"file": "texts.jsonl"}}}
     weights = {"weights", "survival"}  # which have no corpus
-    assert {u.family for u in files(study(text=plain))} == {"linear", "neighbours", "extra"} | weights
+    assert {u.family for u in files(study(text=plain))} == {
+        "linear", "neighbours", "extra", "behaviour",
+    } | weights  # fmt: skip
 
 
 def test_survival_reads_both_origins_and_another_seed():
@@ -125,8 +127,18 @@ def test_a_corpus_without_tokens_serves_probes_alone():
     s = study(states={"corpora": {"docs": {"tokens": {"count": 0}}}})
     assert {u.family for u in files(s) if u.corpus == "docs"} == {"probe"}
     assert {u.family for u in files(s) if u.corpus == "reasoning"} == {
-        "linear", "neighbours", "probe", "extra",
+        "linear", "neighbours", "probe", "extra", "behaviour",
     }  # fmt: skip
+
+
+def test_behaviour_is_of_backbones_with_causal_attention():
+    found = {(u.pair, u.corpus, u.attention) for u in files(study(), family="behaviour")}
+    main = [*(f"base-{floor}" for floor in ("shuffled", "shuffled_in_texts", "rotated")), "base--vs--blank"]
+    assert found == {(pair, "reasoning", "causal") for pair in main} | {
+        ("base--vs--rl", corpus, "causal") for corpus in ("reasoning", "docs")
+    }
+    assert not files(study(hrsa={"backbone_attention": ["bidirectional"]}), family="behaviour")
+    assert not files(study(hrsa={"alignment": "offsets"}), family="behaviour")  # of unlike tokenizers
 
 
 def test_mistakes_in_the_section_are_told():

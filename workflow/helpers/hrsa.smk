@@ -68,7 +68,14 @@ def sides_of(family):
             left=ancient(left),
             right=ancient(right),
         )
-        if family.reads == "models" and family.corpus:
+        if family.heads:
+            folders = [folder_of(model) for model in comparison_of(wc, family).models]
+            inputs |= dict(
+                model_manifests=[f"{folder}.manifest.json" for folder in folders],
+                left_model=ancient(folders[0]),
+                right_model=ancient(folders[1]),
+            )
+        if family.heads or (family.reads == "models" and family.corpus):
             inputs["corpus"] = f"{R}/text/probes/{wc.corpus}.jsonl"
         if family.origins:
             inputs |= origins_of(comparison_of(wc, family))

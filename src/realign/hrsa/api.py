@@ -18,7 +18,7 @@ from realign.hrsa.reading import Array, ArrayStates, StateFile, States
 from realign.study.families import FAMILIES
 from realign.study.hrsa import JOBS, FamilyName, Floor
 
-COMPARABLE = [name for name, family in FAMILIES.items() if family.reads != "models"]
+COMPARABLE = [name for name, family in FAMILIES.items() if family.reads != "models" and not family.heads]
 
 
 def compare(

@@ -22,7 +22,9 @@ ORIGINS = {
 
 def _command(family: Family) -> Command[Any]:
     inputs = {side: Input(text) for side, text in zip(("left", "right"), SIDES[family.reads], strict=True)}
-    if family.reads == "models" and family.corpus:
+    if family.heads:
+        inputs |= {f"{side}_model": Input(f"The {side} model's directory.") for side in ("left", "right")}
+    if family.heads or (family.reads == "models" and family.corpus):
         inputs["corpus"] = Input("The corpus, JSONL.")
     if family.origins:
         inputs |= {name: Input(text) for name, text in ORIGINS.items()}

@@ -14,7 +14,7 @@ from realign.hrsa.groups import Groups
 from realign.hrsa.reading import Picked, Rotated, StateFile, States, shuffled
 from realign.hrsa.rows import Rows
 from realign.seeds import derive_seed
-from realign.study.hrsa import Comparing
+from realign.study.hrsa import Comparing, ComparingModels
 
 FEWEST_TOKENS = 4  # of fewer, no debiased similarity is known
 
@@ -36,7 +36,7 @@ def open_pair(left: Path, right: Path, settings: Comparing) -> Iterator[Opened]:
         yield pair_up(*align(a, b, settings.alignment), settings, a.attributes)
 
 
-def pair_up(left: States, right: States, settings: Comparing, attributes: dict[str, Any]) -> Opened:
+def pair_up(left: States, right: States, settings: ComparingModels, attributes: dict[str, Any]) -> Opened:
     """Two sides with a sample of tokens taken, if the settings ask for one, and the floor made."""
     check_sample(left, right)
     dealing = derive_seed(settings.seed, "hrsa", "groups")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
-Level = Literal["weights", "coordinates", "geometry", "readout", "description"]
+Level = Literal["weights", "coordinates", "geometry", "readout", "behaviour", "description"]
 SHARE, COSINE, ABOVE_ZERO = (0.0, 1.0), (-1.0, 1.0), (0.0, inf)
 MEAN = "the mean over corresponding layers of: "
 

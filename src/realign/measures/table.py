@@ -1,6 +1,6 @@
 """Every family's measures; a new family's file of declarations is listed here."""
 
-from realign.measures import linear, neighbours, probe, extra, weights, survival  # noqa: F401, I001 (in the order of tables)
+from realign.measures import linear, neighbours, probe, extra, weights, survival, behaviour  # noqa: F401, I001 (in the order of tables)
 from realign.measures.registry import DECLARED as MEASURES
 
 

@@ -37,20 +37,23 @@ def _files(study: Study, comparison: Comparison, chosen: Sequence[str]) -> tuple
 
     Backbones are compared on all corpora in all asked attention modes, embedders on all corpora in
     their own mode; checkpoints, controls and pairs along a series on the main corpus, backbones there in
-    the first mode.
+    the first mode that serves a family.
     """
     whole = comparison.stage != "checkpoint" and not is_control(comparison.kind) and not comparison.path
     corpora, modes = measured_corpora(study), study.hrsa.backbone_attention
     if comparison.stage != "backbone":
         modes = (study.embedder.attention,)
-    elif not whole:
-        modes = modes[:1]
+
+    def served_in(family: Family) -> Sequence[str]:
+        fit = [mode for mode in modes if mode in family.modes]
+        return fit if whole else fit[:1]
+
     families = [FAMILIES[name] for name in chosen]
     served = [
         family.file(corpus, attention)
         for corpus, attention in product((corpora if whole else corpora[:1]) or [""], modes)
         for family in families
-        if _serves(study, family, comparison, corpus)
+        if attention in served_in(family) and _serves(study, family, comparison, corpus)
     ]
     return tuple(dict.fromkeys(served))  # a family without corpora or modes has its file once
 
@@ -61,6 +64,8 @@ def _serves(study: Study, family: Family, comparison: Comparison, corpus: str) -
         return False
     if family.origins and is_control(comparison.kind):
         return False  # two seeds have one backbone, and no update lies between it and itself
+    if family.heads and study.hrsa.alignment != "ids":
+        return False  # what comes next is compared where both models have read the same tokens
     if family.reads == "states":
         return study.states.selection(corpus).count != 0
     if family.reads == "pooled":

@@ -22,6 +22,8 @@ class Family:
     run: str  # the function that does the work, as `module:function`
     reads: Reads = "states"
     corpus: bool = True  # whether it compares over a corpus, as all that read states do
+    heads: bool = False  # whether it also reads the models that states are of, and their corpus
+    modes: tuple[str, ...] = ("bidirectional", "causal")  # the attention modes that it makes sense in
     origins: bool = False  # whether it also reads what both embedders were trained from, and another seed's
     stages: tuple[str, ...] = ("backbone", "embedder", "checkpoint")  # the models that it can compare
     outputs: Mapping[str, str] = field(default_factory=dict)  # HDF5 files beside the measures, described
@@ -109,6 +111,16 @@ FAMILIES: dict[str, Family] = {
             corpus=False,
             origins=True,
             stages=("embedder",),
+        ),
+        Family(
+            "behaviour",
+            help="Compare what two models expect to come next: divergence by token, logit lens, stitching.",
+            run="realign.hrsa.behaviour:run",
+            heads=True,
+            modes=("causal",),
+            stages=("backbone",),
+            gpus=True,
+            memory_gb=16,
         ),
     )
 }

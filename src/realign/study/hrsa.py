@@ -166,6 +166,27 @@ class Weights(Section):
     )
 
 
+class Behaviour(Section):
+    """What two models expect to come next, token by token."""
+
+    positions: tuple[int, ...] = setting(
+        (8, 32, 128, 512), "Positions in a text at which a new bin begins.", unit="tokens"
+    )
+    entropy_bins: int = setting(5, "Bins of equally many tokens by the left model's entropy.", ge=2)
+    sample: int = setting(
+        2000, "Tokens, drawn by seed, that lens and stitching are judged on.", unit="tokens", ge=20
+    )
+    ridge: float = setting(
+        1e-3, "Ridge of the affine map of stitching, as a share of each dimension's variance.", gt=0
+    )
+
+    @model_validator(mode="after")
+    def _rising(self) -> "Behaviour":
+        if list(self.positions) != sorted(set(self.positions)) or min(self.positions, default=1) < 1:
+            raise ValueError("positions: give distinct positions of 1 or more in rising order")
+        return self
+
+
 class LinearJob(Comparing, Linear):
     """One comparison's linear measures."""
 
@@ -186,6 +207,10 @@ class WeightsJob(ComparingModels, Weights):
     """One comparison's weights."""
 
 
+class BehaviourJob(ComparingModels, Behaviour):
+    """One comparison's behaviour."""
+
+
 # The settings of each family's jobs: its own, and those that it shares with others.
 JOBS: dict[str, type[ComparingModels]] = {
     "linear": LinearJob,
@@ -194,6 +219,7 @@ JOBS: dict[str, type[ComparingModels]] = {
     "extra": ExtraJob,
     "weights": WeightsJob,
     "survival": ComparingModels,
+    "behaviour": BehaviourJob,
 }
 
 
@@ -223,6 +249,7 @@ class Hrsa(Section):
     probe: Probe = Field(Probe(), description="Linear probes.")
     extra: Extra = Field(Extra(), description="Further measures.")
     weights: Weights = Field(Weights(), description="The update between two models' weights.")
+    behaviour: Behaviour = Field(Behaviour(), description="What two models expect to come next.")
 
     def job(self, family: str, context: Context, seed: int) -> ComparingModels:
         """The settings slice of one comparison's job: what all share, and the family's own section."""
