@@ -35,7 +35,7 @@ def small_description(**changes: object) -> Description:
         about = {"pair": pair.name, "kind": pair.kind}
         modes = ("bidirectional", "causal")
         compared.append(Comparison(left=pair.left, right=pair.right, stage="backbone",
-                                 files=(*files("hard", "short", modes=modes), "weights"), **about))  # fmt: skip
+                                 files=(*files("hard", "short", modes=modes), "weights", "hard+causal.behaviour"), **about))  # fmt: skip
         for seed, step in ((0, None), (1, None), (0, 20)):
             left, right = (str(EmbedderId(n, "full", seed, step)) for n in (pair.left, pair.right))
             stage = "checkpoint" if step else "embedder"

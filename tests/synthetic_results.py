@@ -188,9 +188,29 @@ def _survival(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, An
         yield _row("update_cosine", "seeds", 0.5, 0.05, **about)
 
 
+def _behaviour(shape: Shape, noise: np.random.Generator) -> Iterator[dict[str, Any]]:
+    kl = 0.01 + 0.5 * shape.moved
+    for part, bins in (("", 1), ("entropy", 5), ("position", 5)):
+        for k in range(bins):
+            about = {"part": part, "k": k if part else None}
+            for way, scale in (("left_right", 1.0), ("right_left", 1.2)):
+                value = kl * scale * (1 + 0.4 * k) * (1 + 0.05 * noise.standard_normal())
+                yield _row("token_kl", way, value, 0.1 * value, **about)
+    for layer in range(shape.layers + 1):
+        value = kl * (0.2 + 0.8 * layer / shape.layers)
+        yield _row("lens_kl", "between", value, 0.1 * value, layer_left=layer, layer_right=layer)
+    for measure, statistic, value, half in (
+        ("token_kl", "half_share", 0.1, 0.01), ("top1_agreement", "share", 1 - 0.5 * shape.moved, 0.02),
+        ("token_entropy", "change", -0.3 * shape.moved, 0.02), ("perplexity", "ratio", 1 + 0.1 * kl, 0.01),
+    ):  # fmt: skip
+        yield _row(measure, statistic, value, half)
+    for direction in ("right", "back"):
+        yield _row("stitching", "affine", 0.1 + 0.2 * shape.moved, 0.02, direction=direction)
+
+
 FAMILIES = {
     "linear": _linear, "neighbours": _neighbours, "probe": _probe, "extra": _extra, "weights": _weights,
-    "survival": _survival,
+    "survival": _survival, "behaviour": _behaviour,
 }  # fmt: skip
 
 
@@ -402,8 +422,9 @@ def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[C
     for p in pairs:
         about: dict[str, Any] = {"pair": p.name, "kind": p.kind}
         yield Comparison(
-            left=p.left, right=p.right, stage="backbone", files=(*files(corpora, both), "weights"), **about
-        )
+            left=p.left, right=p.right, stage="backbone", **about,
+            files=(*files(corpora, both), "weights", f"{corpora[0]}+causal.behaviour"),
+        )  # fmt: skip
         if not p.embed:
             continue
         about["recipe"] = "full"

@@ -115,7 +115,7 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
         return (
             part.stage in needs.stages
             and (not needs.families or part.family in needs.families)
-            and part.attention in ("", view.attention)
+            and _shown_in_mode(part, view)
             and (_is_of_labels(part) or plate.corpora == "any" or part.corpus in ("", *view.corpora))
             and (part.pair in view.pairs or (needs.controls and _floor_of(part) in sides))
             and recipe
@@ -128,6 +128,12 @@ def _wanted(part: Part, needs: Needs, plate: Plate, view: View, sides: set[str])
     if part.table == "backbones":
         return part.model in sides
     return True
+
+
+def _shown_in_mode(part: Part, view: View) -> bool:
+    """Whether measures are of the shown attention mode, or of a family that the mode makes no sense for."""
+    family = FAMILIES.get(part.family)
+    return part.attention in ("", view.attention) or bool(family and view.attention not in family.modes)
 
 
 def _trained_from(model: str) -> str:
