@@ -17,7 +17,15 @@ from realign.results.columns import COLUMNS
 from realign.results.statistics import Estimate
 from realign.results.tidy import Tidy
 from realign.results.verdicts import ALL, FAILS, HOLDS, UNDECIDED, overall
-from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS, Claim, Claims, ClaimTest, Statistic
+from realign.study.claims import (
+    LITERATURE_CLAIMS,
+    PAPER_CLAIMS,
+    PAPER_TENSIONS,
+    Claim,
+    Claims,
+    ClaimTest,
+    Statistic,
+)
 from realign.study.description import PairEntry
 from realign.study.drawing import JudgeClaims
 from realign.study.figures import View
@@ -120,6 +128,15 @@ def test_what_was_not_measured_is_undecided_and_says_so():
 def test_both_attention_modes_are_tested_where_both_were_measured():
     rows = [measure(0.95), measure(0.80, attention="causal")]
     assert verdict_on(LEVEL, Told(measures=rows)) == FAILS
+
+
+@pytest.mark.parametrize(("value", "verdict"), [(0.05, HOLDS), (0.2, FAILS), (0.101, UNDECIDED)])
+def test_next_tokens_are_judged_with_causal_attention_alone(value, verdict):
+    claim = LITERATURE_CLAIMS["literature_near_in_kl"]
+    assert [mode for mode, _ in claim.in_modes("bidirectional", ["causal"])] == [""]
+    about = {"measure": "token_kl", "statistic": "left_right", "attention": "causal", "layer_left": np.nan}
+    rows = [measure(value, part="", **about), measure(5.0, part="entropy", k=1, **about)]
+    assert verdict_on(Claim(says="s", tests=claim.tests[:1]), Told(measures=rows)) == verdict
 
 
 def test_published_rows_are_left_aside():
@@ -499,6 +516,7 @@ def test_a_claim_of_ones_own_joins_and_replaces():
     assert own.all()["null_effect"] is own.own["null_effect"]
     assert set(own.all()) == {*PAPER_CLAIMS, "mine"}
     assert set(Claims(paper=False, tensions=True).all()) == set(PAPER_TENSIONS)
+    assert set(Claims(paper=False, literature=True).all()) == set(LITERATURE_CLAIMS)
 
 
 def test_the_claims_of_the_manual_are_judged():
@@ -518,7 +536,7 @@ def test_the_claims_of_the_manual_are_judged():
 
 
 def test_claims_on_sft_backbones_leave_out_pairs_that_were_not_published():
-    claims = [*PAPER_CLAIMS.values(), *PAPER_TENSIONS.values()]
+    claims = [*PAPER_CLAIMS.values(), *PAPER_TENSIONS.values(), *LITERATURE_CLAIMS.values()]
     tests = [t for claim in claims for t in claim.tests if t.kind == "sft" and t.statistic != "gain"]
     assert tests
     assert all(t.untagged == ("unpublished",) for t in tests)

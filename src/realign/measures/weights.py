@@ -62,8 +62,8 @@ register(
         "weights",
         "Update in principal directions",
         {
-            "inside": Statistic(HERE + "mean of |UᵀDV|²/|D|² with k principal directions of A", SHARE),
             "times_chance": Statistic(HERE + "mean of |UᵀDV|²/|D|² by the mean of k²/(mn)", ABOVE_ZERO),
+            "inside": Statistic(HERE + "mean of |UᵀDV|²/|D|² with k principal directions of A", SHARE),
             "left": Statistic(HERE + "mean of |UᵀD|²/|D|²", SHARE),
             "right": Statistic(HERE + "mean of |DV|²/|D|²", SHARE),
         },

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from realign.names import EmbedderId, is_embedder
 from realign.results.catalogue import PLATES
 from realign.results.plates import Needs, Plate
-from realign.study.claims import PAPER_CLAIMS, PAPER_TENSIONS
+from realign.study.claims import LITERATURE_CLAIMS, PAPER_CLAIMS, PAPER_TENSIONS
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.families import FAMILIES
@@ -184,7 +184,7 @@ def claims_settings(description: Description) -> JudgeClaims:
 
     Tests of backbones in further attention modes are claims of their own, after the one that they belong to.
     """
-    stated, ours = description.claims.all(), [*PAPER_CLAIMS, *PAPER_TENSIONS]
+    stated, ours = description.claims.all(), [*PAPER_CLAIMS, *PAPER_TENSIONS, *LITERATURE_CLAIMS]
     view = resolve_view(description, description.figures.view)
     modes = {p.attention for p in description.parts_of("measures") if p.stage == "backbone"} - {""}
     main, *others = sorted(modes, key=lambda mode: (mode != view.attention, mode)) or [view.attention]

@@ -272,6 +272,59 @@ PAPER_TENSIONS: dict[str, Claim] = {
 }
 
 
+# What others found of RLVR and SFT, each with its source. Margins that a source does not state are ours.
+LITERATURE_CLAIMS: dict[str, Claim] = {
+    "literature_update_sparse": Claim(
+        says="RLVR leaves seven weights in ten as they are or more, and SFT fewer (arXiv 2505.11711).",
+        tests=(
+            ClaimTest(statistic="level", measure="update_sparsity", rule="above", threshold=0.7),
+            ClaimTest(
+                statistic="level",
+                kind="sft",
+                untagged=("unpublished",),
+                measure="update_sparsity",
+                rule="below",
+                threshold=0.7,
+            ),
+        ),
+    ),
+    "literature_off_principals": Claim(
+        says="RLVR's update has less of its energy in the principal directions of the weights than chance "
+        "gives (arXiv 2511.08567).",
+        tests=(ClaimTest(statistic="level", measure="principal_energy", rule="below", threshold=1.0),),
+    ),
+    "literature_near_in_kl": Claim(
+        says="On plain text RLVR stays within 0.1 nats of its base at each token, and SFT does not (after "
+        "arXiv 2509.04259, which compares at equal gain; the pairs' gains are not held equal here).",
+        tests=(
+            ClaimTest(
+                statistic="level",
+                measure="token_kl",
+                attentions=("causal",),
+                rule="below",
+                threshold=0.1,
+            ),
+            ClaimTest(
+                statistic="level",
+                kind="sft",
+                untagged=("unpublished",),
+                measure="token_kl",
+                attentions=("causal",),
+                rule="above",
+                threshold=0.1,
+            ),
+        ),
+    ),
+    "literature_update_survives": Claim(
+        says="Contrastive training leaves more than half of RLVR's update in the weights; "
+        "realignment would predict that it does not.",
+        tests=(
+            ClaimTest(statistic="level", stage="embedder", measure="survival", rule="above", threshold=0.5),
+        ),
+    ),
+}
+
+
 class Claims(Section):
     """What is tested, at what level, and how strictly."""
 
@@ -280,6 +333,9 @@ class Claims(Section):
     )
     paper: bool = setting(True, "Test the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
+    literature: bool = setting(
+        False, "Also test what others found of the weights and the behaviour of RLVR and SFT."
+    )
     own: dict[Name, Claim] = setting(
         {}, "Further claims by name; one with the name of a built-in replaces it."
     )
@@ -287,6 +343,7 @@ class Claims(Section):
     def all(self) -> dict[str, Claim]:
         """Every claim that is tested, by name."""
         built_in = (PAPER_CLAIMS if self.paper else {}) | (PAPER_TENSIONS if self.tensions else {})
+        built_in |= LITERATURE_CLAIMS if self.literature else {}
         return {**built_in, **self.own}
 
     def problems_in(self, _: object) -> Iterator[str]:
