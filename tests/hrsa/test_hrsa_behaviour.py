@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
 
 from realign.artifacts.command import UserError
 from realign.cli import main
@@ -292,6 +292,10 @@ def test_what_cannot_be_read_as_next_tokens_is_refused(tmp_path, corpus, extract
     (adapter / "config.json").write_text((model / "config.json").read_text())
     with pytest.raises(UserError, match="holds an adapter"):
         Head(adapter, CPU)
+    headless = save_model(tmp_path / "headless", 0, tie_word_embeddings=False)
+    AutoModel.from_pretrained(headless).save_pretrained(headless)
+    with pytest.raises(UserError, match=r"holds no lm_head\.weight.*leave behaviour out"):
+        Head(headless, CPU)
 
 
 def test_shared_tokens_are_those_of_one_name_and_one_id():

@@ -103,7 +103,8 @@ def _weight(folder: Folder, name: str, tied: str = "") -> Tensor:
     bare = [n.partition(".")[2] if n.split(".")[0] in WRAPPERS else n for n in (name, tied)]
     found = next((n for n in (bare[0], OLD_NAMES.get(bare[0], ""), bare[1]) if n in folder.places), None)
     if found is None:
-        raise UserError(f"{folder.path} holds no {name}, so its states cannot be read as next tokens")
+        why = "so its states cannot be read as next tokens; leave behaviour out of hrsa.families"
+        raise UserError(f"{folder.path} holds no {name}, {why}")
     if (stored := folder.places[found].dtype) not in COMPARABLE:
         raise UserError(f"{folder.path} holds {name} as {stored}, which is no floating-point weight")
     return folder.rows(found).float()
