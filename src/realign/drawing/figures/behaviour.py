@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedLocator, NullFormatter
 
 from realign.artifacts.command import Job
 from realign.drawing.panels import Drawing, empty, layer_ticks, pair_label, publish, shade, sheet, stack
@@ -31,6 +32,7 @@ PLATES = (
     ),
 )
 PARTS = {"entropy": "By entropy of the base", "position": "By position (bins)"}
+TICKS = [mantissa * 10.0**exponent for exponent in range(-7, 2) for mantissa in (1, 2, 5)]
 WAYS = {"left_right": "-", "right_left": "--"}
 
 
@@ -63,6 +65,9 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         row[2].set_title("Logit lens, by layer", fontsize="small", pad=3)
         for axes in row:
             axes.set_yscale("log")  # random weights lie far above
+            axes.yaxis.set_major_locator(FixedLocator(TICKS))
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         row[0].set_ylabel(f"{pair_label(pair, asked)}\nKL (nats)", fontsize="x-small")
     _legend(figure)
     return Drawing(figure, stack(drawn))
