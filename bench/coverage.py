@@ -225,7 +225,7 @@ class Reading:
 def simulate(samples, texts, each, width, sink=1.0, seed=0):
     """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
     world, random, found = World(seed, width, each, sink), np.random.default_rng([seed, 1]), defaultdict(list)
-    reading = Reading(world, seed)
+    reading = Reading(World(seed, width, each, sink), seed)  # of its own, so that no other draw depends on it
     for _ in range(samples):
         rows = [*similarity_rows(world, texts), *weight_rows(random), *reading.sample(texts)]
         for quantity in (False, True):
