@@ -84,7 +84,7 @@ def test_the_table_of_levels_reads_each_family_of_the_study(monkeypatch):
     study = small_description()
     study = study.model_copy(update={"compared": (*study.compared, own)})
     assert {p.family for p in plate_parts(study, "table_8")} == {
-        "linear", "neighbours", "probe", "weights", "own",
+        "linear", "neighbours", "probe", "weights", "behaviour", "own",
     }  # fmt: skip
 
 
