@@ -1,6 +1,7 @@
 """How far two models' next tokens lie apart: by entropy, by position, and layer by layer."""
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -99,7 +100,7 @@ def _layers(axes: Axes, found: pd.DataFrame, colour: str) -> pd.DataFrame:
 
 
 def _legend(figure: Figure) -> None:
-    looks = (
+    looks: tuple[tuple[str, Literal["-", "--", ":"], str], ...] = (
         ("base to post-trained", "-", "black"),
         ("the reverse", "--", "black"),
         ("random weights", ":", FAINT),
