@@ -5,7 +5,7 @@ import json
 import pytest
 
 from realign.artifacts.command import UserError
-from realign.runs.queue import name_in_queue, refuse_doubles
+from realign.runs.queue import name_in_queue, refuse_doubles, user_here
 
 QUEUE = """#!/bin/sh
 echo "$@" > asked
@@ -30,10 +30,23 @@ def answer(records, shell):
 
 
 def test_jobs_of_earlier_runs_stop_a_new_one_and_are_named(records):
-    answer(records, "echo '17|RUNNING|rule_train_wildcards_base_full_0'; echo '18|PENDING|rule_mine'")
-    with pytest.raises(UserError, match=r"17 running: rule_train_wildcards_base_full_0(.|\n)*scancel 17 18"):
+    me = user_here()
+    answer(
+        records, f"echo '17|RUNNING|{me}|rule_train_wildcards_base_full_0'; echo '18|PENDING|{me}|rule_mine'"
+    )
+    with pytest.raises(UserError, match=r"17 running: rule_train_wildcards_base_full_0(.|\n)*scancel 17 18$"):
         refuse_doubles(records)
     assert "--name=realign_1,realign_2" in (records.parent / "asked").read_text()
+
+
+def test_jobs_that_somebody_else_left_stop_a_run_too(records):
+    """Several people may work on one folder of results."""
+    answer(records, f"echo '17|RUNNING|{user_here()}|rule_train'; echo '18|PENDING|ann|rule_mine'")
+    with pytest.raises(UserError) as stopped:
+        refuse_doubles(records)
+    assert "18 pending (ann): rule_mine" in str(stopped.value)
+    assert str(stopped.value).endswith("cancel them: scancel 17, and ask ann to cancel theirs")
+    assert "--me" not in (records.parent / "asked").read_text()
 
 
 def test_an_empty_queue_lets_a_run_start(records):

@@ -19,7 +19,8 @@ import snakemake_executor_plugin_slurm
 from realign.artifacts.command import UserError
 from realign.engine.logs import LogFile
 from realign.runs import status
-from realign.runs.journal import RunJournal, read_journal
+from realign.runs.journal import JobStatus, RunJournal, read_journal, record_of
+from realign.runs.queue import user_here
 
 SNAKEFILE = """
     from pathlib import Path
@@ -108,12 +109,12 @@ def test_a_run_is_alive_until_it_is_killed(toy, capsys):
 
 def failed(tmp_path, text, message, **wildcards):
     log = tmp_path / "job.log"
-    log.write_text(text)
     place = tmp_path / "run.journal.jsonl"
     journal = RunJournal(place, {"train": 2})
     record = logging.makeLogRecord
     job = {"jobid": 4, "rule_name": "train", "wildcards": wildcards, "log": [str(log)]}
     journal.emit(record({"event": "job_info", **job}))
+    log.write_text(text)
     journal.emit(record({"event": "job_error", "rule_msg": message, **job}))
     journal.write("ended", success=False)
     return read_journal(place)
@@ -163,8 +164,32 @@ def test_a_crash_is_not_explained_by_what_an_earlier_attempt_said_last(tmp_path)
     crashed = "10:00:00 E realign.cli: train stopped on an error of its own\nTraceback\nKeyError: 'loss'\n"
     (told,) = failed(tmp_path, stopped + crashed, None).jobs.values()
     assert status.reason(told) == "KeyError: 'loss'"
+    (tmp_path / "job.log").unlink()
     (told,) = failed(tmp_path, crashed + stopped, None).jobs.values()
     assert status.reason(told) == stopped.strip()
+
+
+def test_what_an_attempt_said_is_found_on_machines_whose_clocks_differ(tmp_path):
+    log = tmp_path / "job.log"
+    LogFile(log).go_on()
+    log.write_text("train: step 46: the queries have collapsed\n")
+    job = JobStatus("train", "train", {}, [str(log)], time.time())
+    job.mark_logs()
+    assert status.reason(job).startswith("it died without a word")
+    assert not job.died
+    log.unlink()  # as Snakemake does before an attempt, which keeps what the one before said
+    LogFile(log).go_on()
+    with log.open("a") as stream:
+        stream.write("10:00:00 I realign.training: step 60 of 700\ntrain: shard 3 is damaged\n")
+    os.utime(log, (1, 1))
+    assert status.reason(job) == "train: shard 3 is damaged"
+    assert job.died
+
+
+def test_how_far_a_job_had_come_is_not_why_it_died(tmp_path):
+    text = "10:00:00 I realign.artifacts.command: train: already made, publishing from x\n"
+    (told,) = failed(tmp_path, text, "SLURM status is: 'FAILED'. For further error details see").jobs.values()
+    assert status.reason(told) == "SLURM status is: 'FAILED'."
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out(tmp_path):
@@ -186,7 +211,7 @@ def test_a_dead_run_names_its_jobs_that_the_cluster_still_has(toy, capsys, tmp_p
     squeue = tmp_path / "squeue"
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     for answer, word in (
-        ("echo '17|RUNNING|rule_slow'", "scancel 17"),
+        (f"echo '17|RUNNING|{user_here()}|rule_slow'", "scancel 17"),
         ("echo 'no answer' >&2; exit 1", "the queue can't be asked: no answer"),
     ):
         squeue.write_text(f"#!/bin/sh\n{answer}\n")
@@ -204,7 +229,9 @@ def submitted(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: True)
     (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
-    journal = RunJournal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 6})
+    place = tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl"
+    journal = RunJournal(place, {"train": 6})
+    record_of(place).write_text('{"queue": "realign_1"}')
     members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (3, 4)]
     say = [{"event": "group_info", "group_id": "train", "jobs": members}]
     for number in range(1, 6):
@@ -236,7 +263,7 @@ def test_jobs_that_wait_in_the_queue_are_told_from_those_that_run(submitted, tmp
     assert "train(backbone=b2)  submitted as 18, 0 s ago; log: 2.log" in running
     assert "train(backbone=b5)  for 0 s; log: 5.log" in running
     assert [line.split()[0][-3:-1] for line in queued.strip().splitlines()] == ["b1", "b3", "b4"]
-    assert (tmp_path / "asked").read_text() == "--me --noheader --states=all --format=%i|%T|%r\n"
+    assert (tmp_path / "asked").read_text() == "--noheader --name=realign_1 --states=all --format=%i|%T|%r\n"
     assert "submitted as 17, 0 s ago, waits: others come first" in queued
     assert "waits: it will never start, since its limit is above the partition's" in queued
     submitted("echo '17|PENDING|None'; echo '18|FAILED|NonZeroExitCode'", "--json")
@@ -251,6 +278,60 @@ def test_a_queue_that_does_not_answer_leaves_jobs_running(submitted, capsys, mon
     told = capsys.readouterr()
     assert states(told.out) == ["running"] * 5
     assert "the queue can't be asked: " in told.err
+
+
+def killed(tmp_path, monkeypatch, jobs, planned):
+    """A run whose Snakemake is dead, and its jobs' logs: of those that ended well, and of those that did not."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    place = tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl"
+    journal = RunJournal(place, {"train": planned})
+    record_of(place).write_text('{"queue": "realign_1"}')
+    for number, ended_well in enumerate(jobs):
+        log = tmp_path / f"{number}.log"
+        job = {
+            "jobid": number,
+            "rule_name": "train",
+            "wildcards": {"backbone": f"b{number}"},
+            "log": [str(log)],
+        }
+        journal.emit(logging.makeLogRecord({"event": "job_info", **job}))
+        said = f"Job {number} has been submitted with SLURM jobid {17 + number} (log: x.log)."
+        journal.emit(logging.makeLogRecord({"msg": said}))
+        LogFile(log).go_on()
+        log.write_text("working\n")
+        if ended_well:
+            LogFile(log).end()
+    journal._stream.close()  # which frees the lock, as the end of the process does
+    (tmp_path / "squeue").write_text("#!/bin/sh\n")
+    (tmp_path / "squeue").chmod(0o755)
+
+
+def test_a_killed_run_whose_jobs_have_all_ended_well_has_nothing_left_to_do(tmp_path, monkeypatch, capsys):
+    killed(tmp_path, monkeypatch, [True, True], planned=2)
+    status.main([])
+    said = capsys.readouterr().out
+    assert "was killed, and the jobs that it left have ended well: nothing is left to do" in said
+    assert rows(said)["train"] == [2, 0, 0, 0]
+
+
+def test_a_killed_runs_job_that_the_queue_has_no_more_is_not_running(tmp_path, monkeypatch, capsys):
+    killed(tmp_path, monkeypatch, [True, False], planned=3)
+    status.main(["--configfile", "config.yaml"])
+    said = capsys.readouterr().out
+    assert "run it again, and it goes on where it was (if it finds the folder locked: " in said
+    assert "snakemake --unlock --configfile config.yaml)" in said
+    assert "Ended before the work was done:\n  train(backbone=b1)" in said
+    assert "Was running" not in said
+    assert rows(said)["train"] == [1, 0, 1, 1]
+
+
+def test_a_watched_run_is_shown_until_it_ends(submitted, tmp_path, capsys, monkeypatch):
+    lives = iter([True, True, False])
+    monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: next(lives))
+    submitted("true", "--watch", "0.01")
+    assert capsys.readouterr().out.count("the run that began") == 3
 
 
 def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):

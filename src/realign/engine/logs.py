@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 FORMAT = "%(asctime)s %(levelname).1s %(name)s: %(message)s"
@@ -57,10 +58,48 @@ def log_file() -> Path | None:
     return Path(files[0]) if files else None
 
 
-def unfinished_since(log: Path) -> float:
-    """When the job of that log last spoke, where it has begun and not ended well; 0 elsewhere."""
-    kept = _unfinished(log)
-    return kept.stat().st_mtime if kept.exists() else 0.0
+@dataclass(frozen=True)
+class Mark:
+    """How a job's log stood before an attempt.
+
+    It shows what the attempt wrote without comparing clocks, which differ between a cluster's machines.
+    """
+
+    changed: float = 0.0  # when the log was last written to; 0 where there was none
+    kept: int = -1  # bytes that unfinished attempts had left; -1 where there were none
+
+    @classmethod
+    def of(cls, log: Path) -> "Mark":
+        """The mark of a log as it stands now."""
+        kept = _unfinished(log)
+        return cls(log.stat().st_mtime if log.exists() else 0.0, kept.stat().st_size if kept.exists() else -1)
+
+    def has_spoken(self, log: Path) -> bool:
+        """Whether the log was written to since."""
+        return log.exists() and log.stat().st_mtime != self.changed
+
+    def died(self, log: Path) -> bool:
+        """Whether an attempt has begun since and not ended well."""
+        kept = _unfinished(log)
+        return kept.exists() and kept.stat().st_size > self.kept
+
+    def text_since(self, log: Path, most: int) -> str:
+        """What was written since, `most` of its last bytes; empty where nothing was."""
+        kept = _unfinished(log)
+        if kept.exists():
+            source, start = kept, max(0, self.kept)
+        elif self.has_spoken(log):
+            source, start = log, 0  # a job that keeps no log over its attempts
+        else:
+            return ""
+        with source.open("rb") as stream:
+            stream.seek(max(start, source.stat().st_size - most))
+            return stream.read().decode(errors="replace")
+
+
+def is_unfinished(log: Path) -> bool:
+    """Whether the job of that log has begun and not ended well."""
+    return _unfinished(log).exists()
 
 
 def _unfinished(log: Path) -> Path:

@@ -7,19 +7,26 @@ a reader can tell a run that goes on from one that was killed.
 import fcntl
 import json
 import logging
+import os
 import re
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from realign.engine.logs import unfinished_since
+from realign.engine.logs import Mark, is_unfinished
 from realign.runs.dag import PlannedJob
+from realign.runs.queue import user_here
 
 # What the SLURM executor says when it has submitted a job; it sends no event. A group's is by its last job.
 SUBMITTED = re.compile(r"Job (\S+) has been submitted with SLURM jobid (\d+)")
+
+
+def record_of(journal: Path) -> Path:
+    """Where the record of the run with that journal lies."""
+    return journal.with_name(journal.name.removesuffix(".journal.jsonl") + ".json")
 
 
 def journal_of(record: Path) -> Path:
@@ -36,7 +43,8 @@ class RunJournal(logging.Handler):
         self._groups: dict[str, list[int]] = {}  # the members of a job's group, by the job's unique name
         self._stream = place.open("a", encoding="utf-8")
         fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by the end of the process
-        self.write("began", jobs=jobs)
+        who = f"{user_here()} on {os.uname().nodename}, process {os.getpid()}"
+        self.write("began", jobs=jobs, who=who)
 
     def write(self, event: str, **facts: Any) -> None:
         """Add an event."""
@@ -52,7 +60,8 @@ class RunJournal(logging.Handler):
                 rule, wildcards = said["rule_name"], dict(said["wildcards"] or {})
                 name = PlannedJob(rule, wildcards).name
                 facts = {"name": name, "rule": rule, "wildcards": wildcards, "log": said["log"]}
-                self.write("started", job=said["jobid"], **facts)
+                marks = [astuple(Mark.of(Path(log))) for log in said["log"]]
+                self.write("started", job=said["jobid"], marks=marks, **facts)
             case "job_finished":
                 self.write("finished", job=said["job_id"])
             case "job_error":
@@ -94,12 +103,31 @@ class JobStatus:
     wildcards: dict[str, str]
     logs: list[str]
     since: float
-    state: str = "running"  # or done, failed, waiting; queued where a cluster was asked
+    marks: list[Mark] = field(default_factory=list)  # how each log stood before this attempt
+    state: str = "running"  # or done, failed, waiting; queued, ended, lost where a cluster was asked
     message: str = ""
     attempts: int = 1
     number: str = ""  # in a cluster's queue
     waits_for: str = ""  # in the queue, as the cluster says
     group: tuple[int, ...] = ()  # the jobs that failed together with it, itself included
+
+    def mark_logs(self) -> None:
+        """Note how its logs stand, before an attempt."""
+        self.marks = [Mark.of(Path(log)) for log in self.logs]
+
+    def marked_logs(self) -> list[tuple[Path, Mark]]:
+        """Its logs, each with how it stood before this attempt."""
+        marks = self.marks or [Mark()] * len(self.logs)
+        return [(Path(log), mark) for log, mark in zip(self.logs, marks, strict=False)]
+
+    def said(self, most: int) -> list[str]:
+        """What this attempt wrote to each of its logs, `most` of the last bytes."""
+        return [mark.text_since(log, most) for log, mark in self.marked_logs()]
+
+    @property
+    def died(self) -> bool:
+        """Whether this attempt began and did not end well, by its log."""
+        return any(mark.died(log) for log, mark in self.marked_logs())
 
 
 @dataclass
@@ -112,11 +140,18 @@ class RunStatus:
     jobs: dict[int, JobStatus] = field(default_factory=dict)
     success: bool | None = None  # nothing while it has not ended, or when it was killed
     alive: bool = False
+    who: str = ""  # whose run it is, and where
 
     @property
     def is_done(self) -> bool:
         """Whether all jobs that were begun have ended well."""
         return bool(self.jobs) and all(job.state == "done" for job in self.jobs.values())
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all jobs that were planned have ended well."""
+        begun = sum(job.rule in self.planned for job in self.jobs.values())
+        return self.is_done and begun == sum(self.planned.values())
 
 
 def read_journal(place: Path) -> RunStatus:
@@ -126,13 +161,14 @@ def read_journal(place: Path) -> RunStatus:
         run.last = line["time"]
         match line["event"]:
             case "began":
-                run.began, run.planned = line["time"], line["jobs"]
+                run.began, run.planned, run.who = line["time"], line["jobs"], line.get("who", "")
             case "ended":
                 run.success = line["success"]
             case "started":
                 earlier = run.jobs.get(line["job"])
                 status = JobStatus(line["name"], line["rule"], line["wildcards"], line["log"], line["time"])
                 status.attempts = earlier.attempts + 1 if earlier else 1
+                status.marks = [Mark(*mark) for mark in line.get("marks", ())]
                 run.jobs[line["job"]] = status
             case "submitted":
                 for number in line["jobs"]:
@@ -158,21 +194,15 @@ def _set_free(run: RunStatus) -> None:
     """Of a group in which one failed, Snakemake calls all failed: those that did not wait for another try."""
     for job in run.jobs.values():
         others = [run.jobs[number] for number in job.group if number in run.jobs]
-        if job.state == "failed" and not _died(job) and any(map(_died, others)):
+        if job.state == "failed" and not job.died and any(other.died for other in others):
             job.state = "waiting"
 
 
 def _look_after(run: RunStatus) -> None:
     """Jobs on a cluster outlive their Snakemake: by their logs, some have ended well since."""
     for job in run.jobs.values():
-        logs = [Path(log) for log in job.logs if job.state == "running"]
-        if logs and all(log.exists() and log.stat().st_mtime >= job.since - 1 for log in logs):
-            job.state = "running" if any(map(unfinished_since, logs)) else "done"
-
-
-def _died(job: JobStatus) -> bool:
-    """Whether a job began and did not end well, by its log."""
-    return any((since := unfinished_since(Path(log))) and since >= job.since - 1 for log in job.logs)
+        if job.state == "running" and job.logs and all(m.has_spoken(log) for log, m in job.marked_logs()):
+            job.state = "running" if any(is_unfinished(log) for log, _ in job.marked_logs()) else "done"
 
 
 def _lines(place: Path) -> Iterator[dict[str, Any]]:

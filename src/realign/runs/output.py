@@ -12,7 +12,6 @@ import statistics
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from logging import DEBUG, INFO, WARNING, LogRecord
@@ -22,13 +21,13 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 from realign.artifacts.errors import KEPT
-from realign.engine.logs import LOGS_ONLY, WARNED, unfinished_since
+from realign.engine.logs import LOGS_ONLY, WARNED
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of
 from realign.runs.dag import PlannedJob
 from realign.runs.journal import JobStatus
 from realign.runs.plan import FOLLOW, own_cause, plan_of, render, span
-from realign.runs.status import reason, remedy_of
+from realign.runs.status import TAIL_BYTES, reason, remedy_of
 from realign.study.study import Study
 
 # What Snakemake and its SLURM executor say without need for a person; their log file has it.
@@ -58,16 +57,10 @@ RED, YELLOW, DIM = 31, 33, 2
 
 
 @dataclass
-class Job:
+class Job(JobStatus):
     """A job that runs."""
 
-    name: str
-    rule: str
-    wildcards: Mapping[str, str]
-    logs: list[str]
-    since: float
     is_target: bool = False  # it makes nothing
-    attempts: int = 1
 
     def __str__(self) -> str:
         return f"{self.rule:<16} {', '.join(f'{k}={v}' for k, v in self.wildcards.items())}".rstrip()
@@ -179,6 +172,7 @@ class RunOutput(LogHandlerBase):
 
     def _start(self, number: int, job: Job) -> None:
         job.attempts = self._tries.get(number, 0) + 1
+        job.mark_logs()
         self._jobs[number] = job
         self._failed.pop(number, None)
         if self._clock is None:
@@ -208,26 +202,27 @@ class RunOutput(LogHandlerBase):
         if number in self._unharmed:
             self._unharmed.remove(number)
             return
-        told = JobStatus(job.name, job.rule, dict(job.wildcards), job.logs, job.since, "failed")
-        told.message = said["rule_msg"] or ""
-        why = reason(told)
+        job.message = said["rule_msg"] or ""
+        why = reason(job)
         self._tries[number] = job.attempts
         if not (stopped := KEPT in why):
             self._failed[number] = job.name
         end = "Stopped" if stopped else "FAILED"
         lines = [f"{_clock(now)} {end} {job.name} ({_span(now - job.since)})"]
         lines += [f"  why: {why}"]
-        if remedy := remedy_of(told, why):
+        if remedy := remedy_of(job, why):
             lines.append(f"  change: {remedy}")
-        for log in map(Path, job.logs):
+        for log, text in zip(job.logs, job.said(TAIL_BYTES), strict=True):
             lines.append(f"  log: {log}")
-            lines += [f"    {line}" for line in ([] if stopped else _end_of(log, job.since))]
+            # of a line that a progress bar drew over and over, the last
+            ends = [line.rpartition("\r")[2] for line in text.split("\n") if line]
+            lines += [f"    {line}" for line in ([] if stopped else ends[-TAIL:])]
         self._say("\n".join(lines), YELLOW if stopped else RED)
 
     def _fail_group(self, said: Mapping[str, Any]) -> None:
         """Snakemake calls all jobs of a group failed; those that began and did not end well are."""
         members = {told["jobid"]: self._jobs.get(told["jobid"]) for told in said["job_error_info"]}
-        died = {number for number, job in members.items() if job and _died(job)}
+        died = {number for number, job in members.items() if job and job.died}
         if died:
             self._unharmed |= members.keys() - died
         logs = ", ".join(said["aux_logs"])
@@ -355,7 +350,8 @@ def show_plan(workflow: Any, jobs: Sequence[PlannedJob], study: Study) -> None:
 def _job(said: Mapping[str, Any], now: float) -> Job:
     rule, wildcards = said["rule_name"], dict(said["wildcards"] or {})
     is_target = not said["shellcmd"] and not said["output"]
-    return Job(PlannedJob(rule, wildcards).name, rule, wildcards, list(said["log"]), now, is_target)
+    name = PlannedJob(rule, wildcards).name
+    return Job(name, rule, wildcards, list(said["log"]), now, is_target=is_target)
 
 
 def _warnings(job: Job) -> Iterator[str]:
@@ -364,18 +360,6 @@ def _warnings(job: Job) -> Iterator[str]:
         if log.is_file():
             with log.open(encoding="utf-8", errors="replace") as lines:
                 yield from (found[1] for line in lines if (found := WARNED.match(line)))
-
-
-def _end_of(log: Path, since: float) -> list[str]:
-    """The last lines of a log, if this attempt wrote to it."""
-    if not log.is_file() or log.stat().st_mtime < since - 1:
-        return []
-    with log.open(encoding="utf-8", errors="replace") as lines:
-        return [line.rstrip("\n").rpartition("\r")[2] for line in deque(lines, TAIL)]
-
-
-def _died(job: Job) -> bool:
-    return any(unfinished_since(Path(log)) >= job.since - 1 for log in job.logs)
 
 
 def _clock(moment: float) -> str:

@@ -7,6 +7,8 @@ is refused. Elsewhere than on SLURM there is nothing to find.
 
 import json
 import logging
+import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -22,10 +24,11 @@ PATIENCE = 60.0  # seconds that a queue has for its answer
 
 @dataclass(frozen=True)
 class QueuedJob:
-    """A job in the queue: its number, its state, and the rule and wildcards it was submitted for."""
+    """A job in the queue: its number, state and user, and the rule and wildcards it was submitted for."""
 
     number: str
     state: str
+    user: str
     what: str
 
 
@@ -54,35 +57,56 @@ def refuse_doubles(records: Path, queued: bool = True) -> None:
 
 def say_left(jobs: Sequence[QueuedJob]) -> list[str]:
     """The lines that tell a person of jobs left in the queue, and what to do about them."""
+    me = user_here()
+    mine = [job.number for job in jobs if job.user == me]
+    cancel = [f"cancel them: scancel {' '.join(mine)}"] if mine else []
+    if others := sorted({job.user for job in jobs} - {me}):
+        cancel.append(f"ask {', '.join(others)} to cancel theirs")
     return [
         f"{len(jobs)} jobs of an earlier run of this study are still in the queue:",
-        *(f"  {job.number} {job.state.lower()}: {job.what}" for job in jobs),
-        "Wait until they are done (what they finish is kept and published in seconds), or cancel them: "
-        f"scancel {' '.join(job.number for job in jobs)}",
+        *(f"  {job.number} {job.state.lower()}{_of(job, me)}: {job.what}" for job in jobs),
+        "Wait until they are done (what they finish is kept and published in seconds), or "
+        + ", and ".join(cancel),
     ]
 
 
+def _of(job: QueuedJob, me: str) -> str:
+    return f" ({job.user})" if job.user != me else ""
+
+
+def user_here() -> str:
+    """Whose process this is, by the name that a queue knows; by number where there is none."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
 def left_in_queue(records: Path) -> list[QueuedJob]:
-    """The jobs of earlier runs that wait or run."""
-    names = [json.loads(p.read_text(encoding="utf-8")).get("queue") for p in sorted(records.glob("*.json"))]
-    names = [name for name in names if name]
+    """The jobs of earlier runs that wait or run, whoever submitted them."""
+    names = [name for record in sorted(records.glob("*.json")) if (name := queue_of(record))]
     if not names or shutil.which("squeue") is None:
         return []
-    said = _ask(f"--name={','.join(names)}", "--format=%i|%T|%k")
-    return [QueuedJob(*line.split("|", 2)) for line in said]
+    said = _ask(f"--name={','.join(names)}", "--format=%i|%T|%u|%k")
+    return [QueuedJob(*line.split("|", 3)) for line in said]
 
 
-def states_in_queue() -> dict[str, tuple[str, str]] | None:
-    """The state and the reason to wait of this user's jobs, by number; nothing where there is no queue."""
-    if shutil.which("squeue") is None:
+def queue_of(record: Path) -> str | None:
+    """The name that a run's jobs have in the queue, by the run's record."""
+    return json.loads(record.read_text(encoding="utf-8")).get("queue") if record.is_file() else None
+
+
+def states_in_queue(name: str | None) -> dict[str, tuple[str, str]] | None:
+    """The state and the reason to wait of a run's jobs, by number; nothing where it has no queue."""
+    if not name or shutil.which("squeue") is None:
         return None
-    lines = (line.split("|", 2) for line in _ask("--states=all", "--format=%i|%T|%r"))
+    lines = (line.split("|", 2) for line in _ask(f"--name={name}", "--states=all", "--format=%i|%T|%r"))
     return {number: (state, reason) for number, state, reason in lines}
 
 
 def _ask(*words: str) -> list[str]:
     """The lines that the queue answers with."""
-    asked = ["squeue", "--me", "--noheader", *words]
+    asked = ["squeue", "--noheader", *words]
     try:
         said = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=PATIENCE)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -12,8 +12,8 @@ from pathlib import Path
 from realign.artifacts.command import UserError
 from realign.commands import DONE_BY, STAGES, order
 from realign.runs.flow import DEFAULT_STUDY, backbone_in, changes_of, read_config
-from realign.runs.journal import JobStatus, RunStatus, read_journal
-from realign.runs.queue import left_in_queue, say_left, states_in_queue
+from realign.runs.journal import JobStatus, RunStatus, read_journal, record_of
+from realign.runs.queue import left_in_queue, queue_of, say_left, states_in_queue
 from realign.study.load import load_study
 
 # What a job or the cluster says when it fails → what a user does about it. `{}` is where the study
@@ -41,7 +41,9 @@ WAITS_FOR = {
 }
 GO_ON = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "RESIZING", "SIGNALING", "STOPPED"}
 CRASHED = re.compile(r"\d\d:\d\d:\d\d E realign\.")  # a line of our own log, after which a traceback may come
+PROGRESS = re.compile(r"\d\d:\d\d:\d\d [ID] realign\.")  # tells how far a job has come, not why it died
 TAIL_BYTES = 20_000  # of a log, in which its reason stands
+SHOWN = 20  # jobs of one state that are shown one by one
 
 
 def main(words: Sequence[str]) -> int:
@@ -50,50 +52,72 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--configfile", type=Path, help="the study (default: config.yaml)")
     parser.add_argument("--config", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the study")
     parser.add_argument("--json", action="store_true", help="every job, as JSON")
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=float,
+        const=30.0,
+        metavar="SECONDS",
+        help="show it again and again until the run ends; a cluster's queue is asked each time (default: 30)",
+    )
     arguments = parser.parse_args(words)
-    study = load_study(arguments.configfile or DEFAULT_STUDY, changes_of(read_config(arguments.config)))
+    file = arguments.configfile or DEFAULT_STUDY
+    study = load_study(file, changes_of(read_config(arguments.config)))
     results = Path("results") / study.study.name
+    while True:
+        run = latest_run(results)
+        shown = as_json(run) if arguments.json else render(results, run, file)
+        over_the_last = "\033[H\033[2J" if arguments.watch and sys.stdout.isatty() else ""
+        print(over_the_last + shown, flush=True)
+        if arguments.watch is None or not run.alive:
+            return int(any(job.state == "failed" for job in run.jobs.values()))
+        time.sleep(arguments.watch)
+
+
+def latest_run(results: Path) -> RunStatus:
+    """How the latest run of a study stands, by its journal and the cluster's queue."""
     journals = sorted((results / ".runs").glob("*.journal.jsonl"))
     if not journals:
         raise UserError(f"no run below {results} yet; realign plan says what one would do")
     run = read_journal(journals[-1])
     try:
-        mark_queued(run)
+        ask_queue(run, queue_of(record_of(journals[-1])))
     except UserError as error:  # how the run stands is known all the same
         print(f"{error}; jobs that wait there are shown as running", file=sys.stderr)
-    print(as_json(run) if arguments.json else render(results, run))
-    return int(any(job.state == "failed" for job in run.jobs.values()))
+    return run
 
 
-def mark_queued(run: RunStatus) -> None:
+def ask_queue(run: RunStatus, name: str | None) -> None:
     """Tell jobs that wait in a cluster's queue from those that run: to Snakemake both have started."""
     submitted = [job for job in run.jobs.values() if job.state == "running" and job.number]
-    if not (run.alive and submitted):
-        return
-    if (states := states_in_queue()) is None:
+    if not submitted or (states := states_in_queue(name)) is None:
         return
     for job in submitted:
         state, why = states.get(job.number, ("COMPLETED", ""))  # the queue forgets ended jobs after a while
         if state == "PENDING":
             job.state, job.waits_for = "queued", WAITS_FOR.get(why, why)
         elif state not in GO_ON:
-            job.state = "ended"  # Snakemake hears of it when it asks the next time
+            # Snakemake hears of it when it asks the next time; without one, its log has no end.
+            job.state = "ended" if run.alive else "lost"
 
 
-def render(results: Path, run: RunStatus) -> str:
+def render(results: Path, run: RunStatus, study: Path = DEFAULT_STUDY) -> str:
     """A run as a person reads it: how it stands, a table by rule, what runs, is queued, failed and why."""
     began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.began))
-    lines = [f"{results}: the run that began {began} {_standing(run)}", "", *_table(run)]
+    who = f" ({run.who})" if run.who else ""
+    lines = [f"{results}: the run that began {began}{who} {_standing(run, study)}", "", *_table(run)]
     for state, title in (
-        ("running", "Running"),
+        ("running", "Running" if run.alive else "Was running"),
         ("queued", "Waiting in the queue"),
         ("ended", "Ended, and not looked at by Snakemake yet"),
+        ("lost", "Ended before the work was done"),
         ("failed", "Failed"),
     ):
         jobs = sorted((job for job in run.jobs.values() if job.state == state), key=lambda job: job.since)
         if jobs:
-            lines += ["", f"{title if run.alive or state != 'running' else 'Was running'}:"]
-            lines += [line for job in jobs for line in _job(job, run)]
+            shown = jobs if state == "failed" else jobs[:SHOWN]
+            lines += ["", f"{title}:", *(line for job in shown for line in _job(job, run))]
+            lines += [f"  and {more} more"] if (more := len(jobs) - len(shown)) else []
     if not run.alive and (left := _left(results / ".runs")):
         lines += ["", *left]
     return "\n".join(lines)
@@ -107,9 +131,7 @@ def _left(records: Path) -> list[str]:
     return say_left(jobs) if jobs else []
 
 
-def _standing(run: RunStatus) -> str:
-    if not run.alive and not run.success and run.is_done:
-        return "is dead, and the jobs that it left have ended well: run it again for what follows them"
+def _standing(run: RunStatus, study: Path) -> str:
     if run.success:
         return f"ended well after {_span(run.last - run.began)}"
     if run.success is False and not any(job.state == "failed" for job in run.jobs.values()):
@@ -118,10 +140,18 @@ def _standing(run: RunStatus) -> str:
         return f"ended with failures after {_span(run.last - run.began)}"
     if run.alive:
         return f"goes on, since {_span(time.time() - run.began)}"
-    return (
-        f"is dead: its Snakemake was killed or interrupted, {_span(time.time() - run.last)} ago at the "
-        "latest; run it again, and it goes on where it was"
-    )
+    if run.is_complete:
+        return "was killed, and the jobs that it left have ended well: nothing is left to do"
+    unlock = f"snakemake --unlock --configfile {study}"
+    if run.is_done:
+        what = "is dead, and the jobs that it left have ended well: run it again for what follows them"
+    else:
+        ago = _span(time.time() - run.last)
+        what = (
+            f"is dead: its Snakemake was killed or interrupted, {ago} ago at the latest; "
+            "run it again, and it goes on where it was"
+        )
+    return f"{what} (if it finds the folder locked: {unlock})"
 
 
 def _table(run: RunStatus) -> Iterator[str]:
@@ -131,6 +161,7 @@ def _table(run: RunStatus) -> Iterator[str]:
     for rule in sorted(run.planned, key=order):
         counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
         counts["running"] += seen[rule, "ended"]
+        counts["failed"] += seen[rule, "lost"]
         counts["waiting"] = run.planned[rule] - sum(counts.values())
         sums.update(counts)
         yield _row(rule, counts)
@@ -145,7 +176,7 @@ def _row(name: str, counts: Counter[str]) -> str:
 
 def _job(job: JobStatus, run: RunStatus) -> Iterator[str]:
     again = f", attempt {job.attempts}" if job.attempts > 1 else ""
-    if job.state in ("running", "queued", "ended"):
+    if job.state in ("running", "queued", "ended", "lost"):
         span = _span((time.time() if run.alive else run.last) - job.since)
         # A queue is not asked when it started a job; so the time is that since it was submitted.
         since = f"submitted as {job.number}, {span} ago" if job.number else f"for {span}"
@@ -163,10 +194,8 @@ def _job(job: JobStatus, run: RunStatus) -> Iterator[str]:
 
 def reason(job: JobStatus) -> str:
     """Why a job failed: the last word of its own log, and what the cluster says of it."""
-    logs = [Path(log) for log in job.logs]
-    # a job that never began still has the log of an earlier run
-    said = [_last_word(log) for log in logs if log.exists() and log.stat().st_mtime >= job.since - 1]
-    words = [*dict.fromkeys(word for word in [*said, _message(job)] if word)]
+    said = [*map(_last_word, job.said(TAIL_BYTES)), _message(job)]
+    words = dict.fromkeys(word for word in said if word)
     return "; ".join(words) or "it died without a word: a kill, perhaps for lack of memory"
 
 
@@ -175,17 +204,9 @@ def _message(job: JobStatus) -> str:
     return " ".join(job.message.split("For further error details")[0].split())
 
 
-def _last_word(log: Path) -> str:
-    """The error that a log ends with; our commands' own begin with their name and may span lines.
-
-    A log holds earlier attempts too, whose last words are none of an attempt that crashed after them.
-    """
-    if not log.is_file():
-        return ""
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - TAIL_BYTES))
-        lines = [line.strip() for line in stream.read().decode(errors="replace").splitlines()]
-    lines = [line for line in lines if line]
+def _last_word(said: str) -> str:
+    """The error that an attempt ends with; our commands' own begin with their name and may span lines."""
+    lines = [line for line in map(str.strip, said.splitlines()) if line and not PROGRESS.match(line)]
     own = max((i for i, line in enumerate(lines) if line.split(": ")[0] in STAGES), default=None)
     crashed = own is None or any(map(CRASHED.match, lines[own:]))
     return " ".join(lines[-1:] if crashed else lines[own:])
