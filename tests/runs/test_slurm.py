@@ -2,14 +2,19 @@
 
 import asyncio
 import inspect
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 import snakemake_executor_plugin_slurm as executor
 
 from realign.runs import slurm
-from realign.runs.attempts import enough_time, give_up_what_a_user_must_mend, record_error
+from realign.runs.attempts import enough_time, error_record, give_up_what_a_user_must_mend, record_error
 from realign.runs.flow import Flow
+from realign.runs.limits import Limits, Partition
+from realign.runs.queue import user_here
 from realign.runs.slurm import as_ended, telling_the_ended
 from realign.study.load import parse_study
 
@@ -64,6 +69,12 @@ class Executor:
     def __init__(self, *answers):
         self.answers, self.reported, self.said, self.wait = list(answers), [], [], True
         self.logger = SimpleNamespace(warning=self.said.append)
+        self.run_uuid, self.lock, self.active_jobs = "realign_1", threading.Lock(), []
+        self._job_submission_executor = ThreadPoolExecutor(1)
+        self.cancelled = False
+
+    def cancel(self):
+        self.cancelled = True
 
     def run_job(self, job):
         if answer := self.answers.pop(0):
@@ -73,16 +84,26 @@ class Executor:
         self.reported.append(msg)
 
 
+def submissions(executor, limits=None, ends=lambda: False):
+    return slurm.Submissions(executor, limits or Limits(), ends)
+
+
+class Waiting(Job):
+    """A job that a test looks up by itself."""
+
+    __hash__ = object.__hash__
+
+
 @pytest.fixture
 def job():
-    return Job(name="train", attempt=1, restart_times=10, log=["x.log"])
+    return Waiting(name="train", attempt=1, restart_times=10, log=["x.log"], resources={})
 
 
 def test_a_submission_refused_for_now_waits_and_spends_no_attempt(job, monkeypatch):
     monkeypatch.setattr(slurm, "FIRST_PAUSE", 0.01)
     away = LIMIT.replace("AssocMaxSubmitJobLimit", "Unable to contact slurm controller (connect failure)")
     tried = Executor(LIMIT, LIMIT, away, "")
-    slurm.Submissions(tried)
+    submissions(tried)
     tried.run_job(job)
     assert (tried.answers, tried.reported, job.attempt) == ([], [], 1)
     assert len(tried.said) == 2
@@ -91,10 +112,54 @@ def test_a_submission_refused_for_now_waits_and_spends_no_attempt(job, monkeypat
 
 def test_a_run_that_ends_stops_waiting(job, monkeypatch):
     tried = Executor(LIMIT, "")
-    slurm.Submissions(tried)
-    tried.wait = False
+    submissions(tried, ends=lambda: len(tried.answers) == 1)
     tried.run_job(job)
     assert tried.answers == [""]
+    assert "not submitted, since the run ends" in tried.reported[0]
+    assert job.attempt > job.restart_times
+
+
+def test_a_run_that_its_user_ends_submits_nothing_more_and_cancels_what_it_has_submitted(
+    job, tmp_path, monkeypatch
+):
+    """The executor would go on with what waits for its turn, after it cancelled the rest."""
+    (tmp_path / "scancel").write_text(f"#!/bin/sh\necho $@ > {tmp_path}/asked\n")
+    (tmp_path / "scancel").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    tried = Executor(LIMIT, "", "")
+    submissions(tried)
+    pool = tried._job_submission_executor
+    for _ in range(3):
+        pool.submit(tried.run_job, job)
+    while len(tried.answers) == 3:
+        time.sleep(0.01)
+    tried.cancel()
+    assert (tried.cancelled, tried.answers, tried.reported) == (True, ["", ""], [])
+    assert (tmp_path / "asked").read_text() == f"--name=realign_1 --user={user_here()}\n"
+
+
+def test_jobs_that_last_long_are_asked_for_less_often(monkeypatch):
+    tried = Executor("", "", "")
+    watched = submissions(tried)
+    assert watched.silence() == 5
+    jobs = [Waiting(name="x", resources={}) for _ in range(3)]
+    for one in jobs:
+        tried.run_job(one)
+    tried.active_jobs = [SimpleNamespace(job=one) for one in jobs]
+    now = time.monotonic()
+    for age, pause in ((12, 5), (40, 10), (3600, 30)):
+        monkeypatch.setattr(slurm.time, "monotonic", lambda age=age: now + age)
+        assert watched.silence() == pytest.approx(pause, abs=0.1)
+
+
+def test_a_retry_that_asks_for_more_than_the_site_allows_is_not_submitted(job):
+    tried = Executor("")
+    submissions(tried, Limits({"cpu": Partition(240, is_default=True)}))
+    job.resources = {"runtime": 480}
+    tried.run_job(job)
+    assert tried.answers == [""]
+    assert "would never start: 8 hours are more than the 4 that partition 'cpu' allows" in tried.reported[0]
+    assert job.attempt > job.restart_times
 
 
 @pytest.mark.parametrize(
@@ -117,7 +182,7 @@ def test_a_run_that_ends_stops_waiting(job, monkeypatch):
 def test_a_submission_refused_for_good_fails_once_and_names_the_setting(job, said, setting):
     tried = Executor(PARTITION.replace("invalid partition specified: gpuu", said).replace(
         "Batch job submission failed: Invalid partition name specified", said))  # fmt: skip
-    slurm.Submissions(tried)
+    submissions(tried)
     tried.run_job(job)
     (message,) = tried.reported
     assert setting in message
@@ -131,7 +196,7 @@ def test_an_account_that_the_executor_itself_finds_invalid_is_refused_for_good(j
         "Job submission failed with exception: The given account nobody appears to be invalid. Available:\na"
     )
     tried = Executor(said)
-    slurm.Submissions(tried)
+    submissions(tried)
     tried.run_job(job)
     assert "change resources.rules.train.account" in tried.reported[0]
     assert job.attempt > job.restart_times
@@ -148,7 +213,7 @@ def test_a_refused_group_that_the_executor_cannot_report_is_reported(job):
             raise AttributeError("no rule")  # noqa: B904 (as the executor does)
 
     tried.run_job = submit
-    slurm.Submissions(tried)
+    submissions(tried)
     tried.run_job(job)
     assert "The given account nobody appears to be invalid (change" in tried.reported[0]
 
@@ -158,7 +223,7 @@ def test_the_executor_still_speaks_and_submits_as_it_is_read():
     assert '"SLURM sbatch failed. "' in text
     assert "f\"The error message was '{e.output.strip()}'.\\n\"" in text
     assert 'f"Job submission failed with exception: {e}"' in text
-    for name in ("run_job", "_report_job_error_threadsafe", "report_job_error", "sleep"):
+    for name in ("run_job", "_report_job_error_threadsafe", "report_job_error", "sleep", "cancel"):
         assert callable(getattr(executor.Executor, name))
     assert "self._job_submission_executor.submit(self.run_job, job)" in text
     assert "self._report_job_error_threadsafe(" in inspect.getsource(executor.Executor.run_job)
@@ -167,7 +232,9 @@ def test_the_executor_still_speaks_and_submits_as_it_is_read():
 def test_a_met_time_limit_doubles_the_next_one_where_a_job_cannot_go_on(tmp_path, job):
     log = tmp_path / "x.log"
     job.log, job.resources, told = [str(log)], {"runtime": 60}, []
-    report = slurm.noting_time_limits(lambda info, msg=None, **others: told.append(msg))
+    job.rule = SimpleNamespace(name="hrsa_linear")
+    limits = Limits({"cpu": Partition(150, is_default=True)})
+    report = slurm.noting_time_limits(lambda info, msg=None, **others: told.append(msg), limits)
     report(SimpleNamespace(job=job), msg="SLURM-job '7' failed, SLURM status is: 'FAILED'.")
     assert enough_time(log, 60) == 60
     report(SimpleNamespace(job=job), msg="SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.")
@@ -178,6 +245,12 @@ def test_a_met_time_limit_doubles_the_next_one_where_a_job_cannot_go_on(tmp_path
         (tmp_path / "results/m/logs").mkdir(parents=True, exist_ok=True)
         limit = Flow(study, lambda *_: log).limits(rule, memory_gb=1)["runtime"]
         assert (limit({}, 2) if callable(limit) else limit) == hours
+    # never beyond what the site allows, where such a job would wait for ever
+    for minutes, attempts, asked in ((120, "tried again", 150), (150, "given up", 150)):
+        job.resources = {"runtime": minutes}
+        report(SimpleNamespace(job=job), msg="SLURM-job '7' failed, SLURM status is: 'TIMEOUT'.")
+        assert enough_time(log, 60) == asked
+        assert error_record(log).exists() == (attempts == "given up")
 
 
 def test_what_a_user_must_mend_is_not_tried_again(tmp_path, job):
@@ -191,37 +264,3 @@ def test_what_a_user_must_mend_is_not_tried_again(tmp_path, job):
     scheduler._handle_error(job)
     assert job.attempt > job.restart_times
     assert handled == [job, job]
-
-
-PARTITIONS = """PartitionName=cpu AllowGroups=ALL Default=YES MaxTime=04:00:00 State=UP
-PartitionName=long AllowGroups=ALL Default=NO MaxTime=7-00:00:00 State=UP
-PartitionName=free AllowGroups=ALL Default=NO MaxTime=UNLIMITED State=UP
-"""
-
-
-def test_jobs_that_would_never_start_stop_the_run_that_asks_for_them(tmp_path, monkeypatch):
-    from snakemake.exceptions import WorkflowError
-
-    (tmp_path / "scontrol").write_text(f"#!/bin/sh\ncat <<'END'\n{PARTITIONS}END\n")
-    (tmp_path / "scontrol").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert slurm.partitions() == {"cpu": (240, True), "long": (10080, False), "free": (None, False)}
-
-    def workflow(*jobs):
-        made = [
-            SimpleNamespace(
-                is_local=False,
-                rule=SimpleNamespace(name=name, norun=False),
-                resources={"slurm_partition": partition, "runtime": minutes},
-            )
-            for name, partition, minutes in jobs
-        ]
-        return SimpleNamespace(local_exec=False, dag=SimpleNamespace(needrun_jobs=lambda: made))
-
-    slurm.refuse_what_would_never_start(
-        workflow(("train", "", 240), ("mine", "long", 9000), ("sft", "free", 10**6))
-    )
-    with pytest.raises(WorkflowError) as stopped:
-        slurm.refuse_what_would_never_start(workflow(("train", "", 720), ("mine", "gpuu", 1)))
-    assert "resources.rules.train: 12 hours are more than the 4 of partition 'cpu'" in str(stopped.value)
-    assert "resources.rules.mine: no partition 'gpuu' (cpu, long, free)" in str(stopped.value)

@@ -102,10 +102,10 @@ onstart:
     from realign.runs.attempts import give_up_what_a_user_must_mend
     from realign.runs.output import show_plan
     from realign.runs.queue import name_in_queue, refuse_doubles
-    from realign.runs.slurm import put_right, refuse_what_would_never_start
+    from realign.runs.slurm import put_right
 
     refuse_doubles(RUN_RECORD.parent, queued=not workflow.local_exec)
-    refuse_what_would_never_start(workflow)
+    put_right(workflow)
     planned = jobs_of(workflow.dag)
     guard(planned, STUDY, workflow.config_settings.config)
     show_plan(workflow, planned, STUDY)
@@ -114,7 +114,6 @@ onstart:
         hatch()  # so that small jobs need not import the libraries each for itself
         hand_signals_on(stop=workflow.scheduler.exit_gracefully)
     hand_on(RUN_RECORD, workflow)
-    put_right(workflow)
     give_up_what_a_user_must_mend(workflow.scheduler)
     keep_journal(RUN_RECORD, workflow.dag)
 

@@ -62,13 +62,13 @@ def time_records(logs: Path) -> Iterator[Path]:
 
 
 def record_time_limit(log: Path, minutes: int) -> None:
-    """Record that so many minutes were too few."""
-    write_text_whole(time_record(log), json.dumps({"too_few_minutes": minutes}) + "\n")
+    """Record how many minutes the next attempt is to ask for, since this one's were too few."""
+    write_text_whole(time_record(log), json.dumps({"minutes": minutes}) + "\n")
 
 
 def enough_time(log: Path, asked: int) -> int:
-    """The minutes to ask for: as stated, or twice what was recorded as too few."""
+    """The minutes to ask for: as stated, or as many as an attempt that had too few recorded."""
     try:
-        return max(asked, 2 * json.loads(time_record(log).read_text(encoding="utf-8"))["too_few_minutes"])
+        return max(asked, int(json.loads(time_record(log).read_text(encoding="utf-8"))["minutes"]))
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return asked  # none, or a piece of one

@@ -1,21 +1,22 @@
 """Snakemake's SLURM executor, put right where a shared cluster would end a run that could go on.
 
-A run changes the executor that it has when it starts, in four places:
+A run changes the executor that it has when it starts, in five places:
 
 - *Submitting.* A submission that SLURM refuses for now (too many jobs of a user, a controller that is away)
-  waits and is made again, and costs the job no attempt. One that it refuses for good fails at once, and the
-  message names the setting.
+  waits and is made again, and costs the job no attempt. One that it refuses for good, or would let wait for
+  ever, fails at once, and the message names the setting.
+- *Ending.* At Ctrl-C the executor cancels what it has submitted, and goes on submitting what it has not.
 - *States.* The executor takes a preempted job for one that SLURM will run again. We forbid that, because it
   would write outputs behind the workflow's back, so such a job has ended. A cancelled job's state names who
   cancelled it, and the executor does not know it for one either.
 - *Time limits.* A job that met its limit records that beside its log, and gets a longer one where it can't
   go on from what it saved (see `Flow.limits`).
-- *Questions.* The pause between two questions for the jobs' states grows to half a minute and no longer.
+- *Questions.* The pause between two questions for the jobs' states follows how long the jobs have been there.
 """
 
 import asyncio
 import re
-import shutil
+import statistics
 import subprocess
 import sys
 import threading
@@ -24,8 +25,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from realign.runs.attempts import no_more_attempts, record_time_limit
-from realign.runs.queue import PATIENCE
+from realign.artifacts.errors import KEPT
+from realign.runs.attempts import no_more_attempts, record_error, record_time_limit
+from realign.runs.flow import RESUMING
+from realign.runs.limits import Limits, check_start
+from realign.runs.queue import PATIENCE, user_here
 
 Query = Callable[..., Awaitable[tuple[dict[str, str] | None, float | None]]]
 
@@ -47,89 +51,51 @@ SETTINGS = (
     (r"node configuration|CPU count|Node count", "threads, memory_gb, gpus or nodes in resources.rules.{}"),
 )  # fmt: skip
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two submissions of one job
-LONGEST_SILENCE = 30.0  # seconds between two questions for the states of a run's jobs
+SHORTEST_SILENCE, LONGEST_SILENCE = 5.0, 30.0  # seconds between two questions for the states of a run's jobs
+LATE = 0.25  # of the time that a job has been there, by which its end may be noticed late
 # How the executor begins when sbatch refused a submission, and when its own checks before did.
 REFUSED = ("SLURM sbatch failed", "Job submission failed with exception: ")
 
 
 def put_right(workflow: Any) -> None:
-    """Change the SLURM executor of a run that starts, where it has one."""
+    """Look at what the site allows and change the SLURM executor of a run that starts, where it has one."""
     plugin: Any = sys.modules.get("snakemake_executor_plugin_slurm")
     executor = getattr(workflow.scheduler, "_executor", None)
     if plugin is None or not isinstance(executor, plugin.Executor):
         return
+    limits = Limits.of_this_site()
+    for line in check_start(limits, workflow):
+        executor.logger.warning(line)
     plugin.query_job_status = telling_the_ended(plugin.query_job_status)
-    Submissions(executor)
-    executor.report_job_error = noting_time_limits(executor.report_job_error)
-    executor.sleep = lambda: asyncio.sleep(min(executor.next_seconds_between_status_checks, LONGEST_SILENCE))
-
-
-def refuse_what_would_never_start(workflow: Any) -> None:
-    """Stop a run with jobs whose limit is above their partition's: many sites let them wait for ever."""
-    limits = partitions()
-    if workflow.local_exec or not limits:
-        return
-    default = next((name for name, (_, is_default) in limits.items() if is_default), "")
-    wrong: dict[str, str] = {}
-    for job in workflow.dag.needrun_jobs():
-        partition = job.resources.get("slurm_partition") or default
-        for name in () if job.is_local or job.rule.norun else partition.split(","):
-            minutes = job.resources.get("runtime") or 0
-            if name not in limits:
-                wrong[job.rule.name] = f"no partition '{name}' ({', '.join(limits)}): change its partition"
-            elif (most := limits[name][0]) is not None and minutes > most:
-                hours = f"{minutes / 60:g} hours are more than the {most / 60:g} of partition '{name}'"
-                wrong[job.rule.name] = f"{hours}: change hours or partition"
-    if wrong:
-        from snakemake.exceptions import WorkflowError  # which Snakemake shows without a traceback
-
-        lines = [f"  resources.rules.{rule}: {why}" for rule, why in sorted(wrong.items())]
-        raise WorkflowError("\n".join(["These jobs would never start on this cluster:", *lines]))
-
-
-def partitions() -> dict[str, tuple[int | None, bool]]:
-    """Each partition's longest limit in minutes, and whether it is the default; empty without an answer."""
-    if shutil.which("scontrol") is None:
-        return {}
-    words = ["scontrol", "show", "partition", "--oneliner"]
-    try:
-        said = subprocess.run(words, capture_output=True, text=True, check=True, timeout=PATIENCE)
-    except (OSError, subprocess.SubprocessError):
-        return {}  # the check is a courtesy: SLURM itself has the last word
-    found = {}
-    for line in said.stdout.splitlines():
-        facts = dict(word.split("=", 1) for word in line.split() if "=" in word)
-        if name := facts.get("PartitionName"):
-            found[name] = (minutes_of(facts.get("MaxTime", "")), facts.get("Default") == "YES")
-    return found
-
-
-def minutes_of(limit: str) -> int | None:
-    """A time limit as SLURM writes it, `days-hours:minutes:seconds`; nothing where there is none."""
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", limit)
-    if not found:
-        return None
-    days, hours, minutes, _ = (int(part or 0) for part in found.groups())
-    return (days * 24 + hours) * 60 + minutes
+    submissions = Submissions(executor, limits, lambda: bool(workflow.scheduler._user_kill))
+    executor.report_job_error = noting_time_limits(executor.report_job_error, limits)
+    executor.sleep = lambda: asyncio.sleep(submissions.silence())
 
 
 class Submissions:
     """The executor's submissions, which wait where SLURM has no room for them."""
 
-    def __init__(self, executor: Any):
-        self._executor = executor
+    def __init__(self, executor: Any, limits: Limits, ends: Callable[[], bool]):
+        self._executor, self._limits, self._ends = executor, limits, ends
         self._submit, self._report = executor.run_job, executor._report_job_error_threadsafe
+        self._cancel = executor.cancel
         self._refused = threading.local()  # the executor submits from several threads
         self._said: set[str] = set()  # each reason to wait is said once
+        self._since: dict[Any, float] = {}  # when each job was submitted
+        self._cancelled = False
         executor.run_job = self.run_job
         executor._report_job_error_threadsafe = self.report
+        executor.cancel = self.cancel
 
     def run_job(self, job: Any) -> None:
         """Submit a job, as often as SLURM refuses it for now."""
         from snakemake_interface_executor_plugins.executors.base import SubmittedJobInfo
 
         pause = FIRST_PAUSE
-        while True:
+        while self._goes_on():
+            if why := self._limits.why_never(job):  # a retry asks for more than was looked at before
+                self._refuse(SubmittedJobInfo(job), f"this job would never start: {why}")
+                return
             self._refused.why = ""
             try:
                 self._submit(job)
@@ -137,11 +103,41 @@ class Submissions:
                 # The executor names the rule of a job that it couldn't submit, and a group of jobs has none.
                 self.report(SubmittedJobInfo(job), f"{REFUSED[1]}{error.__context__ or error}")
             if not self._refused.why:
+                self._since[job] = time.monotonic()
                 return
             self._say_once(self._refused.why)
-            if not self._wait(pause):
-                return
+            self._wait(pause)
             pause = min(1.5 * pause, LONGEST_PAUSE)
+        if not self._cancelled:  # else nobody listens any more
+            self._refuse(SubmittedJobInfo(job), f"not submitted, since the run ends; {KEPT}")
+
+    def silence(self) -> float:
+        """Seconds until the states of jobs are worth another question: longer for jobs that last longer."""
+        with self._executor.lock:
+            jobs = [info.job for info in self._executor.active_jobs]
+        now = time.monotonic()
+        self._since = {job: self._since[job] for job in jobs if job in self._since}
+        ages = [now - since for since in self._since.values()]
+        usual = LATE * statistics.median(ages) if ages else 0.0
+        return min(max(SHORTEST_SILENCE, usual), LONGEST_SILENCE)
+
+    def cancel(self) -> None:
+        """End a run at its user's word: submit nothing more, and cancel all of it that is in the queue."""
+        self._cancelled = True
+        self._executor._job_submission_executor.shutdown(wait=True, cancel_futures=True)
+        self._cancel()
+        words = ["scancel", f"--name={self._executor.run_uuid}", f"--user={user_here()}"]
+        try:
+            subprocess.run(words, check=True, capture_output=True, timeout=PATIENCE)
+        except (OSError, subprocess.SubprocessError) as error:
+            self._executor.logger.warning(f"Jobs may be left in the queue ({error}). Run: {' '.join(words)}")
+
+    def _goes_on(self) -> bool:
+        return self._executor.wait and not self._cancelled and not self._ends()
+
+    def _refuse(self, info: Any, why: str) -> None:
+        no_more_attempts(info.job)
+        self._report(info, f"{why}. ")
 
     def report(self, info: Any, msg: str) -> None:
         """Report an error of the executor, unless it is a refusal that time mends."""
@@ -152,8 +148,7 @@ class Submissions:
         if FOR_NOW.search(why):
             self._refused.why = why
         else:
-            no_more_attempts(info.job)
-            self._report(info, f"SLURM refuses this job: {why}{_setting(why, info.job)}. ")
+            self._refuse(info, f"SLURM refuses this job: {why}{_setting(why, info.job)}")
 
     def _say_once(self, why: str) -> None:
         if why not in self._said:
@@ -163,12 +158,10 @@ class Submissions:
                 "no attempt is spent."
             )
 
-    def _wait(self, seconds: float) -> bool:
-        """Wait, and say whether the run goes on."""
+    def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while self._executor.wait and (left := end - time.monotonic()) > 0:
+        while self._goes_on() and (left := end - time.monotonic()) > 0:
             time.sleep(min(1.0, left))
-        return bool(self._executor.wait)
 
 
 def refusal(message: str) -> str:
@@ -183,13 +176,17 @@ def _setting(why: str, job: Any) -> str:
     return f" (change {found.format(job.name)})" if found else ""
 
 
-def noting_time_limits(report: Callable[..., None]) -> Callable[..., None]:
+def noting_time_limits(report: Callable[..., None], limits: Limits) -> Callable[..., None]:
     """The executor's report of a failed job, before which a met time limit is recorded."""
 
     def report_job_error(info: Any, msg: str | None = None, **others: Any) -> None:
         if msg and "'TIMEOUT'" in msg and not info.job.is_group():
-            for path in info.job.log:
-                record_time_limit(Path(path), int(info.job.resources.get("runtime") or 0))
+            minutes, most = int(info.job.resources.get("runtime") or 0), limits.longest(info.job)
+            for log in map(Path, info.job.log):
+                record_time_limit(log, min(2 * minutes, most or 2 * minutes))
+                if minutes == most and info.job.rule.name not in RESUMING:
+                    msg += " It had the longest limit that this site allows it."
+                    record_error(log, msg)
         report(info, msg=msg, **others)
 
     return report_job_error
