@@ -8,6 +8,7 @@ import argparse
 import contextlib
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 # A path that is not there, not the user's, or a file where a folder is wanted: no error of the code.
 OF_PATHS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+# Crashes that another node or another hour may not see; any other comes again from the same code and data.
+MAY_PASS = re.compile(r"CUDA|NCCL|gloo|[Tt]imed? ?out|[Cc]onnection|SIG[A-Z]+|no word|[Mm]emory")
+CRASHES, LATE_FILES, ALWAYS = 2, 3, 10**6  # failures alike in a row after which a job is not tried again
 STOPPED = 130  # the exit code of a command that Ctrl-C ended
 
 
@@ -145,7 +149,7 @@ def _run_stage(name: str, rest: list[str]) -> int:
     from realign.artifacts.command import execute
     from realign.artifacts.store import WorkStore
     from realign.engine.logs import LOGS_ONLY, LogFile, print_into, start_logging
-    from realign.runs.attempts import forget_error
+    from realign.runs.attempts import forget_error, forget_failures
     from realign.runs.frozen import check_frozen, read_frozen
     from realign.runs.supervisor import end_child, supervise
 
@@ -179,23 +183,25 @@ def _run_stage(name: str, rest: list[str]) -> int:
             end_child(code)
     if code == 0:
         log_file.end()
+        forget_failures(arguments.log)
     return code
 
 
 def _explain(name: str, error: BaseException, log: Path | None) -> int:
     """Say why a stage did not come to its end; the exit code."""
-    from realign.artifacts.command import Interrupted, NodeError, UserError
+    from realign.artifacts.command import RUN_VARIABLE, Interrupted, NodeError, UserError
     from realign.artifacts.errors import KEPT
     from realign.artifacts.manifest import ManifestError
-    from realign.runs.attempts import record_error
+    from realign.runs.attempts import last_failure
 
     if isinstance(error, (UserError, ManifestError, *OF_PATHS)):
-        _say(name, _sentence(error), log)
-        # A file may come late on a shared file system, a hub or a node be out of order for an hour.
+        before = last_failure(log, os.environ.get(RUN_VARIABLE))
+        sentence = _sentence(error)
+        _say(name, sentence if before in ("", sentence) else f"{sentence} (an attempt before: {before})", log)
+        # A hub or a node may be out of order for an hour, and a file come late on a shared file system.
         passes = isinstance(error, NodeError) or name.startswith("fetch_")
-        if isinstance(error, UserError) and not passes:
-            with contextlib.suppress(OSError):  # on a full disk; it is then tried again, which is no harm
-                record_error(log, str(error))
+        of_files = LATE_FILES if not isinstance(error, UserError) else 1
+        _note_failure(log, sentence, ALWAYS if passes else of_files)
         return 1
     if isinstance(error, Interrupted):
         _say(name, f"{error}; {KEPT}. Run it again to go on", log)
@@ -204,7 +210,20 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
         _say(name, f"stopped; {KEPT}. Run it again to go on", log)
         return STOPPED
     logging.getLogger(__name__).error("%s stopped on an error of its own", name, exc_info=error)
+    crash = f"{type(error).__name__}: {error}"
+    passes = isinstance(error, OSError | MemoryError) or MAY_PASS.search(crash)
+    _note_failure(log, crash, ALWAYS if passes else CRASHES)
     return 1
+
+
+def _note_failure(log: Path | None, failure: str, times: int) -> None:
+    """Record a failure, and that a job is not tried again once it failed alike so often in a row."""
+    from realign.artifacts.command import RUN_VARIABLE
+    from realign.runs.attempts import count_alike, record_error
+
+    with contextlib.suppress(OSError):  # on a full disk; it is then tried again, which is no harm
+        if count_alike(log, os.environ.get(RUN_VARIABLE), failure) >= times:
+            record_error(log, failure)
 
 
 def _sentence(error: BaseException) -> str:

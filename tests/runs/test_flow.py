@@ -1,6 +1,7 @@
 """Choosing and freezing a study for a run."""
 
 import json
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -284,6 +285,30 @@ def test_a_longer_warning_goes_over_that_of_the_profile():
     profile = {"slurm_extra": SimpleNamespace(raw="'--signal=USR1@300'")}
     extra = Flow(study, defaults=profile).limits("train", memory_gb=4, gpus=0)["slurm_extra"]
     assert extra == "--signal=USR1@300 --exclusive --signal=USR1@900"
+
+
+def test_a_sites_words_stand_beside_the_profiles_flags():
+    words = {
+        "account": "mine", "qos": "long", "constraint": "a100|h100", "partition": "gpu", "reservation": "course",
+        "exclude": "n[7-9]", "licences": "matlab:1", "mail": "ann@example.org", "exclusive": True,
+        "flags": "--nice=100 --requeue",
+    }  # fmt: skip
+    study = parse_study({**STUDY, "resources": {"rules": {"train": words}}}, "test")
+    profile = {"slurm_extra": SimpleNamespace(raw="'--signal=USR1@300'")}
+    asked = Flow(study, defaults=profile).limits("train", memory_gb=4, gpus=0)
+    assert {name: asked[name] for name in ("slurm_account", "qos", "constraint", "slurm_partition")} == {
+        "slurm_account": "mine", "qos": "long", "constraint": "a100|h100", "slurm_partition": "gpu",
+    }  # fmt: skip
+    assert shlex.split(asked["slurm_extra"]) == [
+        "--signal=USR1@300", "--reservation=course", "--exclude=n[7-9]", "--licenses=matlab:1",
+        "--mail-type=END,FAIL", "--mail-user=ann@example.org", "--exclusive", "--nice=100", "--requeue",
+    ]  # fmt: skip
+
+
+def test_flags_do_not_take_the_warning_before_a_time_limit_away():
+    flags = {"flags": "--signal=TERM@60"}
+    with pytest.raises(StudyError, match="use warning_seconds in place of --signal"):
+        parse_study({**STUDY, "resources": {"rules": {"train": flags}}}, "test")
 
 
 def test_a_training_hears_how_early_the_cluster_warns_it():

@@ -65,7 +65,7 @@ def test_a_study_of_many_jobs_lives_through_a_bad_day(limited, place):
         return next(iter(limited.jobs("RUNNING")), "")
 
     try:
-        assert "You may have 6 jobs in the queue at a time" in until(there.said, "a start")
+        until(lambda: "You may have 6 jobs in the queue at a time" in there.said(), "a start")
         until(lambda: "SLURM takes no more jobs for now" in there.said(), "a refused submission", 400)
         cancelled = until(running, "a job to cancel")
         limited.ask("scancel", cancelled)

@@ -1,7 +1,8 @@
 """What one attempt at a job teaches the next: kept beside the job's log, where every machine can read it.
 
 A job that failed for what its user must mend (a setting, a file, a collapsed training) is never tried again.
-A job that met its time limit gets a longer one, where its rule can't go on from what it saved.
+Neither is one that failed alike several times in a row, unless time or another node may mend it. A job that
+met its time limit gets a longer one, where its rule can't go on from what it saved.
 """
 
 import json
@@ -27,6 +28,42 @@ def forget_error(log: Path | None) -> None:
     """A new attempt begins: its user may have mended what failed."""
     if log is not None:
         error_record(log).unlink(missing_ok=True)
+
+
+def count_alike(log: Path | None, run: str | None, failure: str) -> int:
+    """Record how an attempt failed; how many attempts of one run in a row have failed like it by now."""
+    if log is None:
+        return 1
+    before = _failure_before(log)
+    alike = (before.get("run"), before.get("failure")) == (run, failure)
+    count = before["count"] + 1 if alike else 1
+    write_text_whole(
+        _failure_record(log), json.dumps({"run": run, "failure": failure, "count": count}) + "\n"
+    )
+    return count
+
+
+def last_failure(log: Path | None, run: str | None) -> str:
+    """How the last attempt of a run failed that gave a reason; empty where none did."""
+    before = _failure_before(log) if log else {}
+    return str(before["failure"]) if before.get("run") == run and before else ""
+
+
+def forget_failures(log: Path | None) -> None:
+    """The job is done."""
+    if log is not None:
+        _failure_record(log).unlink(missing_ok=True)
+
+
+def _failure_record(log: Path) -> Path:
+    return log.with_name(f".{log.name}.failure.json")
+
+
+def _failure_before(log: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(_failure_record(log).read_text(encoding="utf-8")))
+    except (FileNotFoundError, ValueError, TypeError):
+        return {}  # none, or a piece of one
 
 
 def no_more_attempts(job: Any) -> None:

@@ -288,6 +288,8 @@ def _flags(asked: RuleResources) -> str:
     words = [f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value]
     if asked.exclusive:
         words.append("--exclusive")
+    if asked.flags:
+        words.append(asked.flags)
     if asked.warning_seconds:  # after the profile's own, over which it goes
         words.append(f"--signal=USR1@{asked.warning_seconds}")
     return " ".join(words)

@@ -45,6 +45,9 @@ class RuleResources(Section):
     exclusive: bool | None = setting(None, "Whether a job has its nodes for itself.")
     licences: str | None = setting(None, "Licences that a job takes, as the cluster names them.")
     mail: str | None = setting(None, "An address that hears of a job's end and failure.")
+    flags: str | None = setting(
+        None, "Further words for the cluster's submission, such as `--comment=mine`; the profile's stay."
+    )
 
     def over(self, below: "RuleResources") -> "RuleResources":
         """These resources, with `below` where they say nothing."""
@@ -81,6 +84,8 @@ class Resources(Section):
             for rule in rules:
                 if rule not in STAGES:
                     yield f"resources.{where}.{rule}: no rule '{rule}'{nearest(rule, STAGES)}"
+                elif "--signal" in (rules[rule].flags or ""):
+                    yield f"resources.{where}.{rule}.flags: use warning_seconds in place of --signal"
                 elif rule != "train" and (rules[rule].nodes or 1) > 1:
                     yield f"resources.{where}.{rule}.nodes: only train works on several nodes"
         for name in self.backbones:
