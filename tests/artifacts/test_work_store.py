@@ -426,6 +426,21 @@ def test_others_may_read_results_as_far_as_the_umask_says(tmp_path):
         assert weights.stat().st_mode & 0o777 == mode
 
 
+def test_weights_that_were_linked_from_the_works_own_scratch_are_for_others_to_read(tmp_path):
+    """As a training's are, whose model a kill must not lose on its way."""
+    work = WorkStore(tmp_path).work("train", "abc")
+    work.begin()
+    (work.scratch / "weights").write_bytes(b"w")
+    (work.scratch / "weights").chmod(0o600)
+    (work.out / "model").hardlink_to(work.scratch / "weights")
+    before = os.umask(0o027)
+    try:
+        work.seal({"model": work.out / "model"}, {})
+    finally:
+        os.umask(before)
+    assert (work.out / "model").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_file_that_was_linked_in_keeps_its_rights(tmp_path):
     mine = tmp_path / "mine"
     mine.write_bytes(b"w")

@@ -172,8 +172,6 @@ def test_a_command_of_the_manual_works(command, here):
             "make": try_make,
             "snakemake": try_snakemake,
             "source": try_source,
-            "squeue": try_cluster,
-            "export": try_export,
         }
         tries[program](words, here)
 
@@ -191,18 +189,6 @@ def try_make(words, here):
 def try_source(words, _):
     assert words == [".venv/bin/activate"]
     assert "venv" in (ROOT / "Makefile").read_text()  # what makes it
-
-
-def try_cluster(words, _):
-    """A word of SLURM's own, which `make test-slurm` has; here it is only seen to be used there."""
-    assert "squeue" in (ROOT / "tests" / "micro_study.py").read_text()
-    assert words == ["--me", "-o", "%i %k %T %M %r"]
-
-
-def try_export(words, _):
-    """A variable that the package reads."""
-    (variable, _, _) = words[0].partition("=")
-    assert any(variable in path.read_text(encoding="utf-8") for path in (ROOT / "src").rglob("*.py"))
 
 
 def try_snakemake(words, here):

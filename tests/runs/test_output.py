@@ -288,6 +288,19 @@ def test_a_job_of_a_group_that_does_better_at_another_try_has_not_failed(told, t
     assert "failed" not in told(text="Complete log(s): /x/y.snakemake.log")
 
 
+def test_a_failed_job_of_a_cluster_shows_the_clusters_own_log_too(told, tmp_path):
+    about = told.start(1, "train", log="train.log")
+    (tmp_path / "train.log").write_text("train: shard 3 is damaged\n")
+    (tmp_path / "7.log").write_text("slurmstepd: error: *** JOB 7 CANCELLED ***\n")
+    said = told(LogEvent.JOB_ERROR, level=logging.ERROR, **about | {"log": ["train.log", "7.log"]})
+    assert "why: train: shard 3 is damaged; slurmstepd: error: *** JOB 7 CANCELLED ***\n" in said
+    assert "  log: 7.log\n    slurmstepd: error: *** JOB 7 CANCELLED ***\n" in said
+
+
+def test_a_site_that_asks_for_no_account_is_no_matter_for_a_warning(told):
+    assert told(text="No SLURM account given, trying to guess.", level=logging.WARNING) == ""
+
+
 def test_a_run_that_is_quiet_about_its_jobs_does_not_count_them():
     settings = MockOutputSettings()
     settings.quiet = {Quietness.RULES}

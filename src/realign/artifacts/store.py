@@ -149,11 +149,12 @@ class Work:
             if not path.exists():
                 raise FileNotFoundError(f"the command ended without writing its output '{name}'")
             _flush(path)
-            _let_others_read(path)
             manifests[name] = make_manifest(path)
         seal = Seal(manifests, provenance)
         self._write_seal(seal)
         shutil.rmtree(self.scratch, ignore_errors=True)
+        for path in outputs.values():
+            _let_others_read(path)  # now that only a link to a file of the user's own is a second name
         return seal
 
     def _write_seal(self, seal: Seal) -> None:

@@ -117,8 +117,8 @@ class JobStatus:
 
     def marked_logs(self) -> list[tuple[Path, Mark]]:
         """Its logs, each with how it stood before this attempt."""
-        marks = self.marks or [Mark()] * len(self.logs)
-        return [(Path(log), mark) for log, mark in zip(self.logs, marks, strict=False)]
+        new = [Mark()] * (len(self.logs) - len(self.marks))  # a cluster's own log of a job that failed
+        return [(Path(log), mark) for log, mark in zip(self.logs, [*self.marks, *new], strict=True)]
 
     def said(self, most: int) -> list[str]:
         """What this attempt wrote to each of its logs, `most` of the last bytes."""

@@ -38,6 +38,10 @@ CHATTER = re.compile(
     r"|SLURM run ID|Falling back to 'sacct'|'sacct' unavailable|Submitted array"
     r"|Storing output|DAG of jobs will be updated|Updating (checkpoint|jobs with queue)"
 )
+# What the SLURM executor warns of where a user names no account, which most sites do not ask for.
+GUESSES = re.compile(
+    r"No SLURM account given|Guessed SLURM account|No account was given|Unable to guess SLURM"
+)
 SILENT = {"group_info", "job_started", "progress", "resources_info", "rulegraph", "workflow_started"}
 # Said by Snakemake of failures that are shown with their reasons; of a shell's, without any.
 REPEATS = re.compile(r"Exiting because a job execution failed|At least one job did not complete success")
@@ -237,7 +241,7 @@ class RunOutput(LogHandlerBase):
             self._burst.append(record.created)
         elif text.startswith(FULL_TEXT):
             self._end(text.removeprefix(FULL_TEXT))
-        elif record.levelno == INFO and CHATTER.match(text):
+        elif (record.levelno == INFO and CHATTER.match(text)) or GUESSES.match(text):
             pass
         elif (lacking := NOT_MADE.search(text)) and (job := self._jobs.pop(int(lacking[1]), None)):
             self._failed[int(lacking[1])], self._tries[int(lacking[1])] = job.name, job.attempts
