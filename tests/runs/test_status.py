@@ -224,19 +224,19 @@ def test_a_dead_run_names_its_jobs_that_the_cluster_still_has(toy, capsys, tmp_p
 
 @pytest.fixture
 def submitted(tmp_path, monkeypatch):
-    """A run that is alive and has given jobs 1 and 2 and the group of 3 and 4 to a queue; 5 runs beside it."""
+    """A run that is alive and has given jobs 1 and 2 and the group of 3 and 4 to a queue; 5 runs beside it, 6 waits."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: True)
     (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
     place = tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl"
-    journal = RunJournal(place, {"train": 6})
+    journal = RunJournal(place, {"train": 6, "collect_scores": 1}, local=["collect_scores"])
     record_of(place).write_text('{"queue": "realign_1"}')
     members = [SimpleNamespace(jobid=n, uuid=lambda n=n: f"unique-{n}") for n in (3, 4)]
     say = [{"event": "group_info", "group_id": "train", "jobs": members}]
-    for number in range(1, 6):
-        wildcards = {"backbone": f"b{number}"}
-        job = {"jobid": number, "rule_name": "train", "wildcards": wildcards, "log": [f"{number}.log"]}
+    for number in range(1, 7):
+        wildcards, rule = {"backbone": f"b{number}"}, "collect_scores" if number == 5 else "train"
+        job = {"jobid": number, "rule_name": rule, "wildcards": wildcards, "log": [f"{number}.log"]}
         say.append({"event": "job_info", **job})
     for job, number in (("1", 17), ("2", 18), ("unique-4", 19)):
         say.append({"msg": f"Job {job} has been submitted with SLURM jobid {number} (log: x/{number}.log)."})
@@ -258,17 +258,18 @@ def states(said):
 def test_jobs_that_wait_in_the_queue_are_told_from_those_that_run(submitted, tmp_path, capsys):
     submitted("echo '17|PENDING|Priority'; echo '18|RUNNING|None'; echo '19|PENDING|PartitionTimeLimit'")
     said = capsys.readouterr().out
-    assert rows(said)["train"] == [0, 2, 4, 0]
-    running, queued = said.split("Running:")[1].split("Waiting in the queue:")
+    assert (rows(said)["train"], rows(said)["collect_scores"]) == ([0, 1, 5, 0], [0, 1, 0, 0])
+    running, queued = said.split("Running:")[1].split("Waiting for the cluster:")
     assert "train(backbone=b2)  submitted as 18, 0 s ago; log: 2.log" in running
-    assert "train(backbone=b5)  for 0 s; log: 5.log" in running
-    assert [line.split()[0][-3:-1] for line in queued.strip().splitlines()] == ["b1", "b3", "b4"]
+    assert "collect_scores(backbone=b5)  for 0 s; log: 5.log" in running
+    assert [line.split()[0][-3:-1] for line in queued.strip().splitlines()] == ["b1", "b3", "b4", "b6"]
+    assert "train(backbone=b6)  for 0 s, waits: Snakemake has not submitted it yet" in queued
     assert (tmp_path / "asked").read_text() == "--noheader --name=realign_1 --states=all --format=%i|%T|%r\n"
     assert "submitted as 17, 0 s ago, waits: others come first" in queued
     assert "waits: it will never start, since its limit is above the partition's" in queued
     submitted("echo '17|PENDING|None'; echo '18|FAILED|NonZeroExitCode'", "--json")
     # 19 is in the queue no more: it has ended, and Snakemake has not asked yet
-    assert states(capsys.readouterr().out) == ["queued", "ended", "ended", "ended", "running"]
+    assert states(capsys.readouterr().out) == ["queued", "ended", "ended", "ended", "running", "queued"]
 
 
 @pytest.mark.parametrize("shell", ["echo 'no answer' >&2; exit 1", "sleep 5"])
@@ -276,7 +277,7 @@ def test_a_queue_that_does_not_answer_leaves_jobs_running(submitted, capsys, mon
     monkeypatch.setattr("realign.runs.queue.PATIENCE", 1)
     submitted(shell, "--json")
     told = capsys.readouterr()
-    assert states(told.out) == ["running"] * 5
+    assert states(told.out) == [*["running"] * 5, "queued"]
     assert "the queue can't be asked: " in told.err
 
 
@@ -338,7 +339,7 @@ def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):
     monkeypatch.setattr("shutil.which", lambda name: None)
     submitted("exit 1", "--json")
     told = capsys.readouterr()
-    assert states(told.out) == ["running"] * 5
+    assert states(told.out) == [*["running"] * 5, "queued"]
     assert not told.err
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,14 +37,14 @@ def journal_of(record: Path) -> Path:
 class RunJournal(logging.Handler):
     """Writes a run's events; it listens to Snakemake's logger."""
 
-    def __init__(self, place: Path, jobs: dict[str, int]):
+    def __init__(self, place: Path, jobs: dict[str, int], local: Iterable[str] = ()):
         super().__init__()
         place.parent.mkdir(parents=True, exist_ok=True)
         self._groups: dict[str, list[int]] = {}  # the members of a job's group, by the job's unique name
         self._stream = place.open("a", encoding="utf-8")
         fcntl.lockf(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)  # freed by the end of the process
         who = f"{user_here()} on {os.uname().nodename}, process {os.getpid()}"
-        self.write("began", jobs=jobs, who=who)
+        self.write("began", jobs=jobs, local=sorted(local), who=who)
 
     def write(self, event: str, **facts: Any) -> None:
         """Add an event."""
@@ -81,8 +81,10 @@ def keep_journal(record: Path, dag: Any) -> None:
     """Begin the journal of a run that starts."""
     from snakemake.logging import logger
 
-    jobs = Counter(job.rule.name for job in dag.needrun_jobs() if not job.rule.norun)
-    logger.addHandler(RunJournal(journal_of(record), dict(jobs)))
+    planned = [job for job in dag.needrun_jobs() if not job.rule.norun]
+    jobs = Counter(job.rule.name for job in planned)
+    local = {job.rule.name for job in planned if job.is_local}
+    logger.addHandler(RunJournal(journal_of(record), dict(jobs), local))
 
 
 def end_journal(success: bool) -> None:
@@ -140,6 +142,7 @@ class RunStatus:
     jobs: dict[int, JobStatus] = field(default_factory=dict)
     success: bool | None = None  # nothing while it has not ended, or when it was killed
     alive: bool = False
+    local: frozenset[str] = frozenset()  # rules whose jobs run beside Snakemake, also on a cluster
     who: str = ""  # whose run it is, and where
 
     @property
@@ -161,7 +164,8 @@ def read_journal(place: Path) -> RunStatus:
         run.last = line["time"]
         match line["event"]:
             case "began":
-                run.began, run.planned, run.who = line["time"], line["jobs"], line.get("who", "")
+                run.began, run.planned = line["time"], line["jobs"]
+                run.local, run.who = frozenset(line.get("local", ())), line.get("who", "")
             case "ended":
                 run.success = line["success"]
             case "started":

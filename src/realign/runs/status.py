@@ -36,6 +36,10 @@ WAITS_FOR = {
     "(PartitionTimeLimit): lower its hours in the study's resources",
     "PartitionDown": "its partition is down",
     "PartitionInactive": "its partition is inactive",
+    "AssocMaxWallDurationPerJobLimit": "it will never start, since its limit is above its account's "
+    "(AssocMaxWallDurationPerJobLimit)",
+    "QOSMaxWallDurationPerJobLimit": "it will never start, since its limit is above its QOS's "
+    "(QOSMaxWallDurationPerJobLimit)",
     "PartitionNodeLimit": "it will never start, since the partition has too few nodes (PartitionNodeLimit)",
     "ReqNodeNotAvail": "nodes are down or reserved (ReqNodeNotAvail)",
 }
@@ -88,8 +92,14 @@ def latest_run(results: Path) -> RunStatus:
 
 
 def ask_queue(run: RunStatus, name: str | None) -> None:
-    """Tell jobs that wait in a cluster's queue from those that run: to Snakemake both have started."""
-    submitted = [job for job in run.jobs.values() if job.state == "running" and job.number]
+    """Tell jobs that wait for a cluster from those that run: to Snakemake both have started."""
+    started = [job for job in run.jobs.values() if job.state == "running" and job.rule not in run.local]
+    if not (name and started):
+        return
+    for job in started:
+        if run.alive and not job.number:
+            job.state, job.waits_for = "queued", "Snakemake has not submitted it yet"
+    submitted = [job for job in started if job.number]
     if not submitted or (states := states_in_queue(name)) is None:
         return
     for job in submitted:
@@ -108,7 +118,7 @@ def render(results: Path, run: RunStatus, study: Path = DEFAULT_STUDY) -> str:
     lines = [f"{results}: the run that began {began}{who} {_standing(run, study)}", "", *_table(run)]
     for state, title in (
         ("running", "Running" if run.alive else "Was running"),
-        ("queued", "Waiting in the queue"),
+        ("queued", "Waiting for the cluster"),
         ("ended", "Ended, and not looked at by Snakemake yet"),
         ("lost", "Ended before the work was done"),
         ("failed", "Failed"),
