@@ -110,6 +110,22 @@ def test_a_submission_refused_for_now_waits_and_spends_no_attempt(job, monkeypat
     assert "AssocMaxSubmitJobLimit" in tried.said[0]
 
 
+@pytest.mark.parametrize(
+    ("said", "for_now"),
+    [
+        ("QOSMaxSubmitJobPerUserLimit", True),
+        ("AssocGrpSubmitJobsLimit", True),
+        ("Batch job submission failed: Job violates accounting/QOS policy (job submit limit, …)", True),
+        ("QOSMaxWallDurationPerJobLimit; Job violates accounting/QOS policy (job submit limit, …)", False),
+        ("Batch job submission failed: Required partition not available (inactive or drain)", True),
+        ("Slurm temporarily unable to accept job, sleeping and retrying", True),
+        ("Batch job submission failed: Access/permission denied", False),
+    ],
+)
+def test_a_refusal_for_now_is_told_from_one_for_good(said, for_now):
+    assert bool(slurm.FOR_NOW.search(said)) == for_now
+
+
 def test_a_run_that_ends_stops_waiting(job, monkeypatch):
     tried = Executor(LIMIT, "")
     submissions(tried, ends=lambda: len(tried.answers) == 1)

@@ -3,6 +3,7 @@
 import copy
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -99,6 +100,19 @@ def test_a_study_of_many_jobs_lives_through_a_bad_day(limited, place):
     words = [sys.executable, "-m", "realign.cli", "diff", "--strict", str(there.results), str(alone.results)]
     moved = subprocess.run(words, capture_output=True, text=True, cwd=alone.folder)
     assert moved.returncode == 0, moved.stdout + moved.stderr
+
+
+def test_ctrl_c_leaves_nothing_in_the_queue(limited, place):
+    there = place("there", copy.deepcopy(STUDY))
+    limited.limit_jobs(2)
+    run = there.start(*THROUGH_SLURM, "--", *TARGETS)
+    until(lambda: "SLURM takes no more jobs for now" in there.said(), "a refused submission", 240)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(120) != 0
+    limited.wait_until_empty(60)
+    time.sleep(10)  # time for a submission that was under way
+    assert limited.jobs() == {}
+    assert "was interrupted after" in there.status()
 
 
 def test_snakemake_runs_as_a_job_itself_where_login_nodes_end_long_processes(cluster, place):

@@ -37,6 +37,7 @@ Query = Callable[..., Awaitable[tuple[dict[str, str] | None, float | None]]]
 FOR_NOW = re.compile(
     r"(Assoc|QOS)\w*SubmitJob|Unable to contact|[Tt]imed out|temporarily|Zero Bytes were transmitted"
     r"|Connection (refused|reset)|Transport endpoint|inactive or drain|authentication (error|plugin)|Munge"
+    r"|^(Batch job submission failed: )?Job violates accounting/QOS policy"  # where no limit is named before
 )
 # What it says when it refuses a job for good → the setting. `{}` is the job's rule.
 SETTINGS = (

@@ -171,7 +171,6 @@ def _table(run: RunStatus) -> Iterator[str]:
     for rule in sorted(run.planned, key=order):
         counts = Counter({state: seen[rule, state] for state in ("done", "running", "failed")})
         counts["running"] += seen[rule, "ended"]
-        counts["failed"] += seen[rule, "lost"]
         counts["waiting"] = run.planned[rule] - sum(counts.values())
         sums.update(counts)
         yield _row(rule, counts)
