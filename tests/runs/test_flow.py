@@ -1,6 +1,7 @@
 """Choosing and freezing a study for a run."""
 
 import json
+import os
 import shlex
 import shutil
 import sys
@@ -22,6 +23,7 @@ from realign.runs.flow import (
     changes_of,
     choose_study,
     find_commands,
+    have_a_cache,
     open_study,
 )
 from realign.runs.frozen import freeze, hand_on
@@ -285,6 +287,17 @@ def test_a_longer_warning_goes_over_that_of_the_profile():
     profile = {"slurm_extra": SimpleNamespace(raw="'--signal=USR1@300'")}
     extra = Flow(study, defaults=profile).limits("train", memory_gb=4, gpus=0)["slurm_extra"]
     assert extra == "--signal=USR1@300 --exclusive --signal=USR1@900"
+
+
+def test_a_home_that_nobody_can_write_to_is_no_hindrance(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    have_a_cache()
+    assert "XDG_CACHE_HOME" not in os.environ
+    monkeypatch.setenv("HOME", "/proc")  # where root can't make a folder either
+    have_a_cache()
+    assert os.environ["XDG_CACHE_HOME"] == str(tmp_path / ".snakemake" / "cache")
 
 
 def test_a_sites_words_stand_beside_the_profiles_flags():

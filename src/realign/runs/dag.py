@@ -17,6 +17,7 @@ from typing import Any
 
 from realign.artifacts.command import UserError
 from realign.artifacts.provenance import read_provenance
+from realign.runs.flow import have_a_cache
 from realign.study.errors import nearest
 
 TRIGGERS = ("mtime", "input", "params")  # and this size: as in every profile
@@ -111,6 +112,7 @@ def _planned_jobs(
         StorageSettings,
     )
 
+    have_a_cache()
     triggers = frozenset(RerunTrigger.parse_choice(t) for t in TRIGGERS)
     said = io.StringIO()
     try:

@@ -353,6 +353,18 @@ def backbone_in(wildcards: Any) -> str | None:
     return None
 
 
+def have_a_cache() -> None:
+    """Let Snakemake, which can't do without a cache folder, keep its cache here where the home is read-only."""
+    given = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never raises)
+    try:
+        Path(given, "snakemake").mkdir(parents=True, exist_ok=True)
+        usable = os.access(Path(given, "snakemake"), os.W_OK)
+    except OSError:
+        usable = False
+    if not usable:
+        os.environ["XDG_CACHE_HOME"] = str(Path(".snakemake", "cache").absolute())
+
+
 def find_commands() -> None:
     """Let jobs find the commands beside this Python, whichever environment is activated."""
     beside = Path(sys.executable).parent

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from realign.engine.gpus import visible_gpus
-from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, read_config
+from realign.runs.flow import DEFAULT_STUDY, changes_of, find_snakefile, have_a_cache, read_config
 from realign.runs.tools import print_places
 from realign.study.load import load_study
 
@@ -59,6 +59,7 @@ def _snakemake(options: list[str]) -> int:
     """Snakemake in this process, which a signal therefore reaches as if it had been started itself."""
     from snakemake.cli import main as snakemake
 
+    have_a_cache()
     try:
         snakemake(options)
     except SystemExit as end:
