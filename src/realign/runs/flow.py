@@ -354,7 +354,7 @@ def backbone_in(wildcards: Any) -> str | None:
 
 
 def have_a_cache() -> None:
-    """Let Snakemake, which can't do without a cache folder, keep its cache here where the home is read-only."""
+    """Let Snakemake, which can't do without a cache folder, keep it here where the home is read-only."""
     given = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never raises)
     try:
         Path(given, "snakemake").mkdir(parents=True, exist_ok=True)
