@@ -199,9 +199,9 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
         sentence = _sentence(error)
         _say(name, sentence if before in ("", sentence) else f"{sentence} (an attempt before: {before})", log)
         # A hub or a node may be out of order for an hour, and a file come late on a shared file system.
-        passes = isinstance(error, NodeError) or name.startswith("fetch_")
+        may_pass = isinstance(error, NodeError) or name.startswith("fetch_")
         of_files = LATE_FILES if not isinstance(error, UserError) else 1
-        _note_failure(log, sentence, ALWAYS if passes else of_files)
+        _note_failure(log, sentence, ALWAYS if may_pass else of_files)
         return 1
     if isinstance(error, Interrupted):
         _say(name, f"{error}; {KEPT}. Run it again to go on", log)
@@ -211,8 +211,8 @@ def _explain(name: str, error: BaseException, log: Path | None) -> int:
         return STOPPED
     logging.getLogger(__name__).error("%s stopped on an error of its own", name, exc_info=error)
     crash = f"{type(error).__name__}: {error}"
-    passes = isinstance(error, OSError | MemoryError) or MAY_PASS.search(crash)
-    _note_failure(log, crash, ALWAYS if passes else CRASHES)
+    may_pass = isinstance(error, OSError | MemoryError) or MAY_PASS.search(crash) is not None
+    _note_failure(log, crash, ALWAYS if may_pass else CRASHES)
     return 1
 
 
