@@ -177,3 +177,29 @@ def test_bytes_that_only_look_packed_are_read_as_they_are(tmp_path: Path):
     path = tmp_path / "wrong-name.zst"
     path.write_bytes(buffer.getvalue())
     assert next(read_pairs(path)).query == "a question"
+
+
+def test_scores_and_weights_are_kept_and_follow_the_negatives_that_stay():
+    row = PairRow("q", ("p",), ("a", "b", "c"), "", (1.0,), (0.1, 0.2, 0.3), 2.0)
+    assert parse_pair(json.loads(json.dumps(row.dump()))) == row
+    kept = row.keeping(lambda text: text != "b")
+    assert (kept.negatives, kept.negative_scores, kept.weight) == (("a", "c"), (0.1, 0.3), 2.0)
+    assert PairRow("q", ("p",), ("a", "b")).keeping(lambda text: text == "b") == PairRow("q", ("p",), ("b",))
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"pos_scores": [1, 2]}, "'pos_scores' is no list with a score for each text of 'pos'"),
+        ({"pos_scores": [1]}, "'neg_scores' is no list"),
+        (
+            {"pos_scores": [1], "neg_scores": ["high"]},
+            "'neg_scores' holds something that is no finite number",
+        ),
+        ({"weight": -1}, "'weight' is no finite number from 0"),
+        ({"weight": True}, "'weight' is no finite number"),
+    ],
+)
+def test_scores_and_weights_that_cannot_be_are_refused(more, words):
+    with pytest.raises(ValueError, match=words):
+        parse_pair({"query": "q", "pos": ["p"], "neg": ["n"], **more})

@@ -5,7 +5,7 @@ import torch
 
 from realign.artifacts.command import UserError
 from realign.engine.distributed import World
-from realign.training.index import Source
+from realign.training.index import UNPACKED, Source
 from realign.training.near import brought_near
 
 
@@ -43,3 +43,14 @@ def test_a_folder_that_is_not_there_is_an_error_that_names_the_setting(source):
         brought_near([source], "$NOWHERE", "key", WORLD),
     ):
         pass
+
+
+def test_of_data_in_another_form_only_its_rows_are_copied(tmp_path):
+    (tmp_path / "scifact").mkdir()  # a BEIR folder
+    (tmp_path / "index").mkdir()
+    (tmp_path / "index" / UNPACKED).write_text("a row\n")
+    source = Source("scifact", tmp_path / "scifact", tmp_path / "index")
+    (tmp_path / "disk").mkdir()
+    with brought_near([source], str(tmp_path / "disk"), "key", WORLD) as (near,):
+        assert (near.index / UNPACKED).read_text() == "a row\n"
+        assert not near.path.exists()

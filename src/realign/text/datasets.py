@@ -17,6 +17,7 @@ from realign.artifacts.command import Job, UserError
 from realign.engine.progress import follow
 from realign.seeds import derive_seed
 from realign.study.data import Dataset, PairColumns, PairsJob
+from realign.text.forms import read_rows
 from realign.text.pairs import PairRow, parse_pair, text_key, without_duplicates, write_pairs
 from realign.text.prompts import instruct
 from realign.text.records import read_records
@@ -57,7 +58,7 @@ def without_held_out(rows: Iterable[PairRow], share: float) -> Iterator[PairRow]
     """The rows to train on: no positive of theirs is held out, and no negative that is stays."""
     for row in rows:
         if not any(is_held_out(passage, share) for passage in row.positives):
-            yield replace(row, negatives=tuple(n for n in row.negatives if not is_held_out(n, share)))
+            yield row.keeping(lambda text: not is_held_out(text, share))
 
 
 def usable_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:
@@ -70,8 +71,9 @@ def usable_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterat
 
 def checked_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Iterator[PairRow]:
     """The rows of a source, those that cannot be used refused or counted as the dataset says."""
-    columns = dataset.columns
-    for number, value in read_records(source, _names(columns), dataset.max_line_mb << 20):
+    columns, longest = dataset.columns, dataset.max_line_mb << 20
+    records = read_records(source, _names(columns), longest) if columns else read_rows(source, longest)
+    for number, value in records:
         problem = value if isinstance(value, LineError) else None
         if problem is None:
             try:
@@ -84,10 +86,8 @@ def checked_rows(source: Path, dataset: Dataset, dropped: Counter[str]) -> Itera
         dropped[problem.reason.split(" (")[0]] += 1
 
 
-def _names(columns: PairColumns | None) -> list[str] | None:
-    """The columns that are read; nothing chosen reads the pairs format's own."""
-    if columns is None:
-        return None
+def _names(columns: PairColumns) -> list[str]:
+    """The columns that are read."""
     return [n for n in (columns.query, columns.positive, columns.negative, columns.instruction) if n]
 
 

@@ -1,13 +1,16 @@
 """Training pairs: `{"query": [instruction, text], "pos": [text, …], "neg": [text, …]}` a line.
 
+A row may bring a teacher's scores of its passages (`pos_scores`, `neg_scores`) and a `weight`.
+
 Rows are read one at a time from plain, gzip or zstd files, and every row is checked. What is wrong
 names the file and the line; by choice such rows are dropped and counted instead.
 """
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,14 +33,31 @@ class PairRow:
     positives: tuple[str, ...]
     negatives: tuple[str, ...] = ()
     instruction: str = ""
+    positive_scores: tuple[float, ...] = ()  # a teacher's, one for each positive, or none at all
+    negative_scores: tuple[float, ...] = ()
+    weight: float = 1.0  # how much the row counts in a loss
 
     def dump(self) -> dict[str, Any]:
         """The row as the format spells it."""
+        scores = {"pos_scores": list(self.positive_scores), "neg_scores": list(self.negative_scores)}
         return {
             "query": [self.instruction, self.query],
             "pos": list(self.positives),
             "neg": list(self.negatives),
+            **(scores if self.positive_scores else {}),
+            **({"weight": self.weight} if self.weight != 1 else {}),
         }
+
+    def keeping(self, stays: Callable[[str], bool]) -> "PairRow":
+        """The row with those of its negatives that may stay, and their scores."""
+        kept = [place for place, text in enumerate(self.negatives) if stays(text)]
+        if len(kept) == len(self.negatives):
+            return self
+        return replace(
+            self,
+            negatives=tuple(self.negatives[place] for place in kept),
+            negative_scores=tuple(self.negative_scores[place] for place in kept if self.negative_scores),
+        )
 
 
 def parse_pair(value: dict[str, Any]) -> PairRow:
@@ -46,7 +66,10 @@ def parse_pair(value: dict[str, Any]) -> PairRow:
     positives = _passages(value, "pos")
     if not positives:
         raise ValueError("'pos' is missing or empty: a row needs a positive")
-    row = PairRow(query, positives, _passages(value, "neg"), instruction)
+    negatives = _passages(value, "neg")
+    row = PairRow(
+        query, positives, negatives, instruction, *_scores(value, positives, negatives), _weight(value)
+    )
     try:
         "".join((instruction, query, *positives, *row.negatives)).encode()
     except UnicodeEncodeError:
@@ -86,6 +109,33 @@ def _passage(item: Any, key: str) -> str:
     if not item.strip():
         raise ValueError(f"'{key}' holds an empty text")
     return item
+
+
+def _scores(
+    value: dict[str, Any], positives: tuple[str, ...], negatives: tuple[str, ...]
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    given = [value.get("pos_scores") or [], value.get("neg_scores") or []]
+    if not any(given):
+        return (), ()
+    for key, scores, passages in zip(("pos", "neg"), given, (positives, negatives), strict=True):
+        if not isinstance(scores, list) or len(scores) != len(passages):
+            raise ValueError(f"'{key}_scores' is no list with a score for each text of '{key}'")
+        if not all(map(_is_number, scores)):
+            raise ValueError(f"'{key}_scores' holds something that is no finite number")
+    return tuple(map(float, given[0])), tuple(map(float, given[1]))
+
+
+def _weight(value: dict[str, Any]) -> float:
+    weight = value.get("weight")
+    if weight is None:
+        return 1.0
+    if not _is_number(weight) or weight < 0:
+        raise ValueError("'weight' is no finite number from 0")
+    return float(weight)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_pairs(

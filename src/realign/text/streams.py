@@ -120,7 +120,13 @@ def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[in
             try:
                 yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
             except UnicodeDecodeError as error:
-                yield number, LineError(path, number, f"not UTF-8 at byte {error.start} of the line")
+                yield number, not_utf8(path, number, error)
+
+
+def not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> LineError:
+    """The error of a line in another encoding, such as Latin-1."""
+    reason = f"not UTF-8 at byte {error.start} of the line"
+    return LineError(path, number, reason, "convert the file, for example with iconv -f latin1 -t utf-8")
 
 
 def _skip_line(stream: BinaryIO, step: int) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from realign.artifacts.command import UserError
 from realign.study.data import Dataset
 from realign.text.datasets import checked_rows
+from realign.text.forms import form_of
 from realign.text.records import read_records
 from realign.text.stats import PairStats, text_stats
 from realign.text.streams import LineError
@@ -35,7 +36,7 @@ def describe(path: Path, invalid: str, column: str) -> dict[str, object]:
     if first is None:
         raise UserError(f"{path} is empty")
     row = first[1]
-    if isinstance(row, LineError) or "query" in row:
+    if isinstance(row, LineError) or "query" in row or form_of(path) != "pairs":
         counted = PairStats()
         as_dataset = Dataset.model_validate({"file": str(path), "invalid": invalid})
         for pair in checked_rows(path, as_dataset, counted.dropped):

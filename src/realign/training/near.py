@@ -12,7 +12,7 @@ from pathlib import Path
 
 from realign.artifacts.command import UserError
 from realign.engine.distributed import World
-from realign.training.index import Source
+from realign.training.index import UNPACKED, Source
 
 
 @contextmanager
@@ -29,7 +29,8 @@ def brought_near(
         shutil.rmtree(own, ignore_errors=True)  # what a killed attempt left
         for source, copy in zip(sources, near, strict=True):
             shutil.copytree(source.index, copy.index)
-            shutil.copyfile(source.path, copy.path)
+            if not (source.index / UNPACKED).exists():  # rows that were unpacked are read from there
+                shutil.copyfile(source.path, copy.path)
     world.wait()
     try:
         yield near

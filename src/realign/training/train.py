@@ -27,7 +27,7 @@ from realign.training.index import Source, build_index, describe_sources
 from realign.training.record import write_tidy
 
 log = logging.getLogger(__name__)
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 WORKER = "realign.training.worker"
 
 
@@ -69,7 +69,7 @@ def index_data(paths: Sequence[Path], store: WorkStore) -> list[Source]:
 
 def dataset_name(path: Path) -> str:
     """The dataset that a file holds: its folder's name where the file is `pairs.jsonl`, else its own."""
-    stem = path.name.split(".jsonl")[0]
+    stem = re.sub(r"\.(jsonl?|tsv|parquet)(\.\w+)?$", "", path.name)
     return path.resolve().parent.name if stem == "pairs" else stem
 
 
