@@ -197,7 +197,8 @@ def training_step(
     from realign.engine.deepspeed_setup import build_config, initialize_adamw, trainable
     from realign.engine.distributed import joined
     from realign.study.embedder import EmbedderSettings
-    from realign.study.recipe import Loss
+    from realign.study.loss import Loss
+    from realign.training.loss import Labels
     from realign.training.step import ContrastiveStep, LocalBatch
 
     settings = EmbedderSettings(attn_implementation=kernel, max_length=512)
@@ -216,7 +217,7 @@ def training_step(
             tokenize(embedder.tokenizer, part, None, 512) for part in (texts["queries"], passages)
         )
         numbers = torch.arange(len(passages))
-        batch = LocalBatch.of(queries, rows, numbers, len(queries), 1 + NEGATIVES, world)
+        batch = LocalBatch.of(queries, rows, Labels(numbers), len(queries), 1 + NEGATIVES, world)
 
         def once() -> float:
             loss = step(batch).loss

@@ -34,7 +34,8 @@ def ours(spec: dict, batches: list[dict]) -> list[tuple[float, float]]:
     from realign.engine.deepspeed_setup import build_config, decay_groups, initialize, trainable
     from realign.engine.distributed import joined
     from realign.study.embedder import EmbedderSettings
-    from realign.study.recipe import Loss
+    from realign.study.loss import Loss
+    from realign.training.loss import Labels
     from realign.training.step import ContrastiveStep, LocalBatch
 
     with joined() as world:
@@ -58,7 +59,9 @@ def ours(spec: dict, batches: list[dict]) -> list[tuple[float, float]]:
             queries = tokenize(model.tokenizer, texts["queries"], None, spec["longest"])
             rows = tokenize(model.tokenizer, passages, None, spec["longest"])
             numbers = torch.arange(len(passages))
-            batch = LocalBatch.of(queries, rows, numbers, len(queries), len(texts["passages"][0]), world)
+            batch = LocalBatch.of(
+                queries, rows, Labels(numbers), len(queries), len(texts["passages"][0]), world
+            )
             facts = step(batch)
             engine.step()
             told.append((facts.loss, clock() - started))

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from realign.engine.launch import launch
+from realign.study.loss import Loss
+from realign.training.loss import Labels, contrastive_loss
 
 STEPS = 5
 SETTINGS = {"attention": "bidirectional", "pooling": "mean", "max_length": 64}
@@ -41,6 +43,41 @@ BATCHES = {
 }
 
 
+# Each option of the loss, for batches with one hard negative or more.
+OPTIONS = {
+    "all-directions": {
+        "directions": ["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"],
+        "temperature": 0.05,
+    },
+    "symmetric": {
+        "directions": ["query_to_doc", "doc_to_query"],
+        "partition_mode": "per_direction",
+        "mask_same_text": True,
+    },
+    "hardness": {"hardness_mode": "all_negatives", "hardness_strength": 5.0, "temperature": 0.05},
+    "own-negatives": {"in_batch_negatives": False},
+    "guide": {
+        "guide": {"margin": 0.1},
+        "mask_scope": "in_batch",
+        "directions": ["query_to_doc", "doc_to_doc"],
+    },
+    "kl-div": {"distillation": {"weight": 0.5, "student_temperature": 0.05}},
+    "margin-mse": {"distillation": {"loss": "margin_mse", "teacher": "guide"}, "matryoshka": [8, 32]},
+}
+
+
+def labels_of(queries, group, seed=0):
+    """Labels of all kinds for a batch: repeated texts, weights, a teacher's scores and a guide's vectors."""
+    draw = torch.Generator().manual_seed(seed)
+    guide = [F.normalize(torch.randn(n, 6, generator=draw), dim=1) for n in (queries, queries * group)]
+    return Labels(
+        torch.randint(0, queries * group // 2, (queries * group,), generator=draw),
+        torch.rand(queries, generator=draw) + 0.5,
+        torch.randn(queries, group, generator=draw),
+        (guide[0], guide[1]),
+    )
+
+
 def plain_vectors(model, ids, prompts):
     """One text at a time, without padding: nothing of the package's batching, pooling or masks."""
     vectors = []
@@ -50,7 +87,7 @@ def plain_vectors(model, ids, prompts):
     return torch.stack(vectors)
 
 
-def plain_run(backbone, batches, optimizer, clip=0.0):
+def plain_run(backbone, batches, optimizer, clip=0.0, option=None):
     from transformers import AutoConfig, AutoModel
 
     config = AutoConfig.from_pretrained(backbone)
@@ -65,7 +102,11 @@ def plain_run(backbone, batches, optimizer, clip=0.0):
         queries = plain_vectors(model, data["queries"], data["prompts"])
         passages = plain_vectors(model, data["passages"], [0] * len(data["passages"]))
         targets = torch.arange(len(queries)) * data["group"]
-        loss = F.cross_entropy(queries @ passages.T / 0.05, targets)
+        if option is None:
+            loss = F.cross_entropy(queries @ passages.T / 0.05, targets)
+        else:  # the loss as it is, which other tests hold to the library's: here its vectors are plain
+            labels = labels_of(len(queries), data["group"])
+            loss = contrastive_loss(queries, passages, Loss(**OPTIONS[option]), labels).loss
         made.zero_grad()
         loss.backward()
         losses.append(loss.item())
@@ -87,7 +128,8 @@ def measure(backbone, place, cases, processes, batches=BATCHES, **settings):
         "out": str(place),
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent / "training"), prepend=os.pathsep)
+        for folder in (Path(__file__).parent, Path(__file__).parent / "training"):
+            patch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
         launch("gradient_worker", spec, place / "spec.json", processes, threads=1)
     return {
         name: (load_file(place / f"{name}.safetensors"), json.loads((place / f"{name}.json").read_text()))

@@ -9,6 +9,7 @@ from realign.study.base import MAX_SEED
 from realign.study.errors import StudyError
 from realign.study.load import load_study, overlay
 from realign.study.project import Project
+from realign.study.recipe import Recipe
 from realign.study.resources import Resources
 
 GOOD = {
@@ -87,6 +88,26 @@ def test_the_good_study_is_good(tmp_path):
         ),
         (changed(study={"seeds": [1, 1]}), "study.seeds: a seed is listed twice"),
         (changed(recipes={"full": {"seeds": [1, 1]}}), "recipes.full.seeds: a seed is listed twice"),
+        (
+            changed(recipes={"full": {"loss": {"guide": {}}}}),
+            "recipes.full.loss needs a guide model; name it as recipes.full.guide_model",
+        ),
+        (
+            changed(recipes={"full": {"guide_model": {"path": "x"}}}),
+            "recipes.full.guide_model: no loss of the recipe uses it",
+        ),
+        (
+            changed(recipes={"full": {"loss": {"guide": {}}, "guide_model": {"backbone": "bose"}}}),
+            "recipes.full.guide_model.backbone: no backbone 'bose' (did you mean 'base'?)",
+        ),
+        (
+            changed(recipes={"full": {"batches": {"weights": {"nli": 2}}}}),
+            "recipes.full.batches.weights: no dataset 'nli'",
+        ),
+        (
+            changed(recipes={"full": {"batches": {"negatives": 0}, "loss": {"in_batch_negatives": False}}}),
+            "recipes.full: loss compares a query's own passages alone, so batches.negatives is at least 1",
+        ),
         (
             changed(recipes={"full": {"seeds": list(range(1_000))}}),
             "recipes.full.seeds: more than 100 seeds are listed (1,000)",
@@ -275,3 +296,15 @@ def test_a_folder_and_a_file_in_another_encoding_are_no_studies(tmp_path):
     (tmp_path / "latin.yaml").write_bytes("study: {name: café}".encode("latin-1"))
     with pytest.raises(StudyError, match=r"latin\.yaml: .*\n.*byte 17; save the file as UTF-8"):
         load_study(tmp_path / "latin.yaml")
+
+
+def test_a_datasets_loss_is_the_recipes_but_for_what_it_says():
+    recipe = Recipe.model_validate(
+        {
+            "loss": {"temperature": 0.05, "mask_margin": 0.1},
+            "dataset_losses": {"nli": {"in_batch_negatives": False}},
+        }
+    )
+    own = recipe.dataset_losses["nli"]
+    assert (own.temperature, own.mask_margin, own.in_batch_negatives) == (0.05, 0.1, False)
+    assert Recipe.model_validate(recipe.model_dump()) == recipe

@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from gradient_cases import labels_of
 from realign.embedder.model import Embedder
 from realign.embedder.tokens import Rows
 from realign.engine.deepspeed_setup import (
@@ -20,7 +21,8 @@ from realign.engine.deepspeed_setup import (
 from realign.engine.distributed import joined
 from realign.engine.worker import work
 from realign.study.embedder import EmbedderSettings
-from realign.study.recipe import Loss
+from realign.study.loss import Loss
+from realign.training.loss import Labels
 from realign.training.step import ContrastiveStep, LocalBatch
 
 OPTIMIZERS = {
@@ -33,14 +35,18 @@ def rows(ids, prompts):
     return Rows([list(i) for i in ids], list(prompts))
 
 
-def local(data, world):
+def local(data, world, labelled):
     part = world.share(len(data["queries"]))
     group = data["group"]
     wide = slice(part.start * group, part.stop * group)
     queries = rows(data["queries"][part], data["prompts"][part])
     passages = rows(data["passages"][wide], [0] * (wide.stop - wide.start))
-    texts = torch.tensor(data["texts"][wide])
-    return LocalBatch.of(queries, passages, texts, len(data["queries"]), group, world)
+    labels = Labels(torch.tensor(data["texts"][wide]))
+    if labelled:
+        whole = labels_of(len(data["queries"]), group)
+        guide = whole.guide[0][part], whole.guide[1][wide]
+        labels = Labels(whole.texts[wide], whole.weights[part], whole.scores[part], guide)
+    return LocalBatch.of(queries, passages, labels, len(data["queries"]), group, world)
 
 
 def run_case(case, batches, spec, world):
@@ -62,7 +68,7 @@ def run_case(case, batches, spec, world):
     step = ContrastiveStep(engine, world, loss, case["budget"], once, kept_tokens=kept)
     found, facts = {}, []
     for number, data in enumerate(batches):
-        facts.append(step(local(data, world)).__dict__)
+        facts.append(step(local(data, world, "option" in case)).__dict__)
         if number == 0:
             for name, parameter in trainable(engine.module).items():
                 found["gradient/" + name] = full_gradient(parameter).clone()

@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from gradient_cases import BATCHES, distance, measure, plain_run
+from gradient_cases import BATCHES, OPTIONS, distance, measure, plain_run
 
 TOLERANCE = 1e-5
 
@@ -46,7 +46,7 @@ def compare(results, cases, plain):
     worst = {"gradient": 0.0, "sgd": 0.0, "adamw": 0.0}
     for name, (found, facts) in results.items():
         case = cases[name]
-        expected, losses = plain[case["data"], case["optimizer"]]
+        expected, losses = plain[case.get("option", case["data"]), case["optimizer"]]
         assert [f["loss"] for f in facts] == pytest.approx(losses, rel=1e-4), name
         assert set(found) == set(expected)
         for tensor, value in found.items():
@@ -83,6 +83,46 @@ def test_texts_packed_without_padding_equal_plain_autograd(tiny_backbone, tmp_pa
     results = measure(tiny_backbone, tmp_path, cases, 1, attn_implementation="packed")
     compare(results, cases, plain)
     assert all(f["padded"] == f["tokens"] for _, facts in results.values() for f in facts)
+
+
+def option_cases(stages, reductions=(False,)):
+    """Each option of the loss × ZeRO stages × reductions, in uneven chunks."""
+    return {
+        f"{option}-zero{stage}-{'once' if once else 'often'}": {
+            "option": option,
+            "stage": stage,
+            "data": "negatives",
+            "optimizer": "sgd",
+            "budget": 70,
+            "reduce_once": once,
+            "loss": OPTIONS[option],
+        }
+        for option, stage, once in itertools.product(OPTIONS, stages, reductions)
+    }
+
+
+@pytest.fixture(scope="module")
+def plain_options(tiny_backbone):
+    """The plain run of each option, two steps of it."""
+    torch.set_num_threads(1)
+    batches = BATCHES["negatives"][:2]
+    return {(option, "sgd"): plain_run(tiny_backbone, batches, "sgd", option=option) for option in OPTIONS}
+
+
+@pytest.mark.slow
+def test_each_option_of_the_loss_on_two_processes(tiny_backbone, tmp_path, plain_options):
+    cases = option_cases([2])
+    found = measure(tiny_backbone, tmp_path, cases, 2, {"negatives": BATCHES["negatives"][:2]})
+    compare(found, cases, plain_options)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_each_option_of_the_loss_with_all_stages(tiny_backbone, tmp_path, plain_options, processes):
+    cases = option_cases(range(4), (False, True))
+    found = measure(tiny_backbone, tmp_path, cases, processes, {"negatives": BATCHES["negatives"][:2]})
+    compare(found, cases, plain_options)
 
 
 @pytest.mark.slow

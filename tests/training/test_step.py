@@ -1,17 +1,19 @@
-"""What the gradient cache must do beside being exact: draw for a chunk's second pass what its first drew."""
+"""The gradient cache: exact with every option of the loss, and a chunk's second pass draws what its first drew."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 from transformers import AutoConfig
 
+from gradient_cases import OPTIONS, labels_of
 from realign.embedder.model import Embedder
 from realign.embedder.tokens import Rows
 from realign.engine.distributed import World
 from realign.study.embedder import EmbedderSettings
-from realign.study.recipe import Loss
-from realign.training.loss import contrastive_loss
+from realign.study.loss import Loss
+from realign.training.loss import Labels, contrastive_loss
 from realign.training.step import ContrastiveStep, LocalBatch
 
 BUDGET = 40
@@ -53,7 +55,7 @@ def batch():
     draw = torch.Generator().manual_seed(1)
     texts = [torch.randint(2, 250, (n,), generator=draw).tolist() for n in (5, 9, 14, 30, 7, 12, 18, 25)]
     queries, passages = Rows(texts[:4], [1] * 4), Rows(texts[4:], [0] * 4)
-    return LocalBatch.of(queries, passages, torch.arange(4), 4, 1, ALONE)
+    return LocalBatch.of(queries, passages, Labels(torch.arange(4)), 4, 1, ALONE)
 
 
 def gradients(embedder):
@@ -74,7 +76,7 @@ def test_dropout_is_the_same_in_both_passes_of_a_chunk(with_dropout, batch):
     first, *later = step._chunks(batch.rows)[0]
     made = {tuple(chunk): with_dropout(step._batch(batch.rows, chunk)) for chunk in [*later, first]}
     vectors = torch.stack([v for _, v in sorted((i, v) for c, vs in made.items() for i, v in zip(c, vs))])  # noqa: B905
-    loss = contrastive_loss(vectors[:4], vectors[4:], Loss(temperature=0.05), batch.texts).loss
+    loss = contrastive_loss(vectors[:4], vectors[4:], Loss(temperature=0.05), batch.labels).loss
     loss.backward()
     held = gradients(with_dropout)
     assert facts.loss == pytest.approx(loss.item(), rel=1e-6)
@@ -86,6 +88,38 @@ def test_dropout_is_the_same_in_both_passes_of_a_chunk(with_dropout, batch):
     step(batch)
     other = gradients(with_dropout)
     assert any((other[n] - g).norm() > 1e-2 * g.norm() for n, g in held.items())
+
+
+@pytest.fixture(scope="module")
+def without_dropout(tiny_backbone):
+    return Embedder.load(tiny_backbone, EmbedderSettings(max_length=64), device="cpu", check=False).train()
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_the_cached_gradient_of_each_option_is_that_of_one_plain_pass(without_dropout, option):
+    draw = torch.Generator().manual_seed(2)
+    texts = [
+        torch.randint(2, 250, (n,), generator=draw).tolist() for n in (5, 9, 14, 30, 7, 12, 18, 25, 6) * 2
+    ]
+    batch = LocalBatch.of(Rows(texts[:6], [1] * 6), Rows(texts[6:], [0] * 12), labels_of(6, 2), 6, 2, ALONE)
+    settings = Loss(**OPTIONS[option])
+    facts = ContrastiveStep(PlainEngine(without_dropout), ALONE, settings, BUDGET)(batch)
+    cached = gradients(without_dropout)
+    assert facts.chunks > 2
+
+    vectors = without_dropout(without_dropout.batch(batch.rows))
+    loss = contrastive_loss(vectors[:6], vectors[6:], settings, batch.labels).loss
+    loss.backward()
+    plain = gradients(without_dropout)
+    assert facts.loss == pytest.approx(loss.item(), rel=1e-5)
+    for name, expected in plain.items():
+        assert expected.norm() > 0
+        assert (cached[name] - expected).norm() <= 1e-5 * expected.norm(), name
+
+    # a batch's own loss goes before the training's
+    own = ContrastiveStep(PlainEngine(without_dropout), ALONE, Loss(temperature=9.0), BUDGET)
+    assert own(replace(batch, loss=settings)).loss == facts.loss
+    without_dropout.zero_grad()
 
 
 @pytest.mark.parametrize(("kept_tokens", "spared"), [(0, 1), (100, 3), (10**6, None)])

@@ -393,3 +393,128 @@ def test_a_training_on_a_gpu_resumes_and_is_the_cpu_s_within_rounding(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     cpu.finish()
     assert whole.losses() == pytest.approx(cpu.losses(), rel=5e-2)
+
+
+@pytest.fixture(scope="module")
+def two_datasets(dataset, tmp_path_factory):
+    """The rows in two files, with a teacher's scores and, in one of them, weights."""
+    place = tmp_path_factory.mktemp("two")
+    rows = [json.loads(line) for line in dataset.read_text().splitlines()]
+    draw, files = random.Random(1), []
+    for name, part in (("large", rows[:100]), ("small", rows[100:])):
+        files.append(place / f"{name}.jsonl")
+        for row in part:
+            row |= {"pos_scores": [1.0], "neg_scores": [draw.random() for _ in row["neg"]]}
+            row |= {"weight": draw.choice([0.5, 1, 2])} if name == "small" else {}
+        files[-1].write_text("".join(json.dumps(row) + "\n" for row in part))
+    return files
+
+
+# Options of the loss and of the sampling at once, each dataset with others.
+OPTIONS = {
+    "recipe.loss": {
+        "temperature": 0.05,
+        "directions": ["query_to_doc", "doc_to_doc"],
+        "hardness_mode": "hard_negatives",
+        "hardness_strength": 5.0,
+        "guide": {"margin": 0.05},
+        "mask_scope": "in_batch",
+    },
+    "recipe.dataset_losses": {
+        "small": {
+            "directions": ["query_to_doc"],
+            "in_batch_negatives": False,
+            "distillation": {"weight": 0.5},
+        }
+    },
+    "recipe.batches.sampling_temperature": 2.0,
+    "recipe.batches.weights": {"small": 1.5},
+}
+
+
+class OptionRun(Run):
+    """A training with these options, guided by an embedder."""
+
+    def __init__(self, place, backbone, files, guide, **more):
+        settings = {name: value for name, value in OPTIONS.items() if name != "recipe.loss"}
+        loss = {f"recipe.loss.{name}": value for name, value in OPTIONS["recipe.loss"].items()}
+        super().__init__(place, backbone, files[0], **settings | loss | more)
+        self.command.insert(self.command.index(str(files[0])) + 1, str(files[1]))
+        self.command += ["--guide", str(guide)]
+
+
+@pytest.fixture(scope="module")
+def guide(tiny_backbone, tmp_path_factory):
+    from realign.embedder.export import export
+    from realign.embedder.model import Embedder
+
+    place = tmp_path_factory.mktemp("guide") / "guide"
+    export(Embedder.load(tiny_backbone, device="cpu"), place)
+    return place
+
+
+@pytest.mark.timeout(1200)
+def test_options_of_loss_and_sampling_resume_bit_for_bit(tmp_path, tiny_backbone, two_datasets, guide):
+    runs = []
+    for name in ("undisturbed", "disturbed"):
+        (tmp_path / name).mkdir()
+        more = {"recipe.batches.steps": 12}
+        runs.append(OptionRun(tmp_path / name, tiny_backbone, two_datasets, guide, **more))
+    undisturbed, disturbed = runs
+    undisturbed.finish()
+    counts = undisturbed.log()[0]["data"]
+    assert counts["batches"]["mixed"] == 0
+    # 94 and 54 samples, whose roots are as 9.7 to 7.3, the latter half as often again
+    assert [counts["datasets"][name]["batches"] for name in ("large", "small")] == [8, 10]
+    assert any(line["masked"] > 0 for line in undisturbed.log() if "masked" in line)
+    code, said = disturbed.stop_at(4, signal.SIGTERM)
+    assert code == Interrupted.exit_code, said
+    disturbed.finish()
+    assert disturbed.model() == undisturbed.model()
+    assert disturbed.losses() == undisturbed.losses()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("processes", "stage"), [(2, 1), (3, 3)])
+def test_options_of_the_loss_go_on_with_other_processes_and_stages(
+    tmp_path, tiny_backbone, two_datasets, guide, processes, stage
+):
+    runs = []
+    for name in ("one", "more"):
+        (tmp_path / name).mkdir()
+        runs.append(OptionRun(tmp_path / name, tiny_backbone, two_datasets, guide))
+    one, more = runs
+    one.finish()
+    assert more.stop_at(6, signal.SIGTERM)[0] == Interrupted.exit_code
+    more.command += [
+        "--recipe.hardware.processes",
+        str(processes),
+        "--recipe.hardware.zero-stage",
+        str(stage),
+    ]
+    assert "going on from step" in more.finish()
+    close(more.weights(), one.weights(), 1e-3)
+    assert more.losses() == pytest.approx(one.losses(), rel=1e-3)
+
+
+def test_a_guide_that_is_missing_or_not_used_is_said(tmp_path, tiny_backbone, two_datasets, guide):
+    run = OptionRun(tmp_path, tiny_backbone, two_datasets, guide)
+    run.command = run.command[: run.command.index("--guide")]
+    assert "loss needs a guide model; give its folder as --guide" in run.finish(code=1)
+    plain = Run(tmp_path, tiny_backbone, two_datasets[0])
+    plain.command += ["--guide", str(guide)]
+    assert "the loss uses no guide model" in plain.finish(code=1)
+
+
+def test_rows_without_scores_are_left_out_of_a_distillation(tmp_path, tiny_backbone, two_datasets, dataset):
+    mixed = tmp_path / "mixed.jsonl"
+    mixed.write_text(two_datasets[0].read_text() + dataset.read_text())
+    more = {"recipe.loss.distillation": {"weight": 0.5}, "recipe.batches.steps": 1}
+    run = Run(tmp_path, tiny_backbone, mixed, **more)
+    run.finish()
+    assert run.log()[0]["data"]["datasets"]["mixed"] == {
+        "usable": 100,
+        "refused": {"no scores": 160},
+        "batches": 11,
+    }

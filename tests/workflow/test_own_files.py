@@ -49,6 +49,11 @@ def jobs(tmp_path, monkeypatch):
         ({"mining": {"teacher": {"path": "/nope"}}}, "mining.teacher.path", "/nope"),
         ({"recipes": {"full": {"deepspeed": "ds.json"}}}, "recipes.full.deepspeed", "ds.json"),
         (
+            {"recipes": {"full": {"loss": {"guide": {}}, "guide_model": {"path": "/nope"}}}},
+            "recipes.full.guide_model.path",
+            "/nope",
+        ),
+        (
             {"evaluation": {"tasks": {"mine": {"type": "retrieval", "path": "a", "files": SEARCH}}}},
             "evaluation.tasks.mine",
             "a/a.jsonl",
@@ -129,3 +134,10 @@ def test_a_file_where_a_model_s_folder_is_wanted_is_refused(tmp_path):
     with pytest.raises(StudyError, match=r"is a file; give the folder that holds the model"):
         own_file([], "backbones.base.path", str(tmp_path / "model.safetensors"))
     assert own_file([], "backbones.base.path", str(tmp_path)) == str(tmp_path)
+
+
+def test_a_guide_model_that_a_study_declares_is_fetched_for_the_trainings(jobs):
+    backbones = STUDY["backbones"] | {"guide": {"hub": "org/guide"}}
+    recipe = {"loss": {"guide": {"margin": 0.05}}, "guide_model": {"backbone": "guide"}}
+    guided = jobs(backbones=backbones, recipes={"full": recipe})
+    assert {name for name in guided - jobs(backbones=backbones) if "guide" in name}

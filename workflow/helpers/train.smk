@@ -3,8 +3,21 @@
 
 def training_data(wildcards):
     """The mined pairs that a recipe trains on."""
-    names = STUDY.recipes[wildcards.recipe].datasets or sorted(STUDY.data.datasets)
-    return [training_pairs(name) for name in names]
+    recipe = STUDY.recipes[wildcards.recipe]
+    names = recipe.datasets or sorted(STUDY.data.datasets)
+    trained = recipe.trained_on(names)
+    return [training_pairs(name) for name in names if name in trained]
+
+
+def guide_model(wildcards):
+    """The guide model that a recipe's loss asks, if it does."""
+    model = STUDY.recipes[wildcards.recipe].guide_model
+    if model.backbone:
+        place = artifact(f"{R}/backbones/{model.backbone}/model")
+        return dict(guide=place["data"], guide_manifest=place["manifest"])
+    if model.path:
+        return dict(guide=own(f"recipes.{wildcards.recipe}.guide_model.path", model.path))
+    return dict(guide=[])
 
 
 def own_deepspeed(wildcards):

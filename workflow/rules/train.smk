@@ -16,6 +16,7 @@ EMBEDDER = "{backbone}+{recipe}+s{seed}"
 rule train:
     input:
         unpack(lambda wc: artifact(f"{R}/backbones/{wc.backbone}/model")),
+        unpack(guide_model),
         checks=lambda wc: checks_of(wc.backbone),
         pairs=training_data,
         deepspeed=own_deepspeed,
@@ -41,6 +42,7 @@ rule train:
         "realign train --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
         " {resources.hardware}"
         " --backbone {input.data:q} --data {input.pairs:q} --deepspeed {input.deepspeed:q}"
+        " --guide {input.guide:q}"
         " --model {output.model:q} --checkpoints {output.checkpoints:q}"
         " --training-log {output.log:q} --tensorboard {output.tensorboard:q} --tidy {output.tidy:q}"
 

@@ -6,14 +6,16 @@ how the same result is computed, up to rounding, and makes nothing stale.
 
 import json
 import shlex
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Literal
 
 from pydantic import model_validator
 
 from realign.study.base import Name, Section, Seeds, setting
 from realign.study.embedder import EmbedderSettings
-from realign.study.errors import nearest
+from realign.study.errors import nearest, undeclared
+from realign.study.loss import Loss
+from realign.study.mining import Teacher
 
 Schedule = Literal["cosine", "linear", "constant"]
 
@@ -26,6 +28,17 @@ class Batches(Section):
     mixed_leftovers: bool = setting(
         True,
         "Fill batches from what remains of several datasets; off drops what fills no batch of its own.",
+    )
+    weights: dict[Name, float] = setting(
+        {},
+        "How often datasets come, beside others of their size: 2 is twice as often, 0 leaves one out. With "
+        "weights, or a sampling temperature, no batch is mixed and samples may repeat.",
+    )
+    sampling_temperature: float = setting(
+        1.0,
+        "A dataset's share of the batches is its size to the power of 1 over this: 1 is proportional, more "
+        "favours small datasets.",
+        gt=0,
     )
     query_tokens: int | None = setting(
         None,
@@ -51,29 +64,6 @@ class Batches(Section):
         "Stop after this many steps, the schedule being laid over them; nothing means all epochs.",
         unit="steps",
         ge=1,
-    )
-
-
-class Loss(Section):
-    """InfoNCE over in-batch and hard negatives, and its variants."""
-
-    temperature: float = setting(0.02, "Cosines are divided by this.", gt=0)
-    symmetric: bool = setting(False, "Also from each positive to its query among all queries.")
-    mask_same_text: bool = setting(
-        False, "Leave out passages whose text is that of the query's own positive."
-    )
-    mask_margin: float | None = setting(
-        None, "Leave out passages whose cosine exceeds the positive's by more than this."
-    )
-    matryoshka: tuple[int, ...] = setting(
-        (), "Also train the first so many dimensions as vectors of their own; the loss is the mean.",
-        unit="dimensions",
-    )  # fmt: skip
-    debias: float = setting(
-        0.0,
-        "Share of the negatives that is assumed to be positive (debiased loss); 0 is plain InfoNCE.",
-        ge=0,
-        lt=1,
     )
 
 
@@ -195,6 +185,12 @@ class Recipe(Section):
     datasets: tuple[Name, ...] = setting((), "The mined datasets to train on; nothing means all.")
     batches: Batches = setting(Batches(), "Which samples make a batch.")
     loss: Loss = setting(Loss(), "The contrastive loss.")
+    dataset_losses: dict[Name, Loss] = setting(
+        {}, "Losses of single datasets: what each has otherwise than `loss`. Unlike datasets are never mixed."
+    )
+    guide_model: Teacher = setting(
+        Teacher(), "The model that `loss.guide` and `loss.distillation` may ask: a backbone or a folder."
+    )
     optimizer: Optimizer = setting(Optimizer(), "AdamW and its schedule.")
     lora: Lora | None = setting(None, "Low-rank adapters; nothing means full fine-tuning.")
     precision: Literal["auto", "bf16", "fp32"] = setting(
@@ -209,6 +205,49 @@ class Recipe(Section):
         None, "A DeepSpeed configuration of your own (JSON file); what it says goes before ours."
     )
     hardware: Hardware = setting(Hardware(), "How it is computed; makes nothing stale.", stales=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_losses(cls, given: Any) -> Any:
+        """A dataset's loss is the recipe's, but for what it says itself."""
+        if not isinstance(given, dict) or not isinstance(given.get("dataset_losses"), dict):
+            return given
+        base = given.get("loss", {})
+        base = base.model_dump() if isinstance(base, Loss) else base
+        if not isinstance(base, dict):
+            return given
+        complete = {
+            name: base | own if isinstance(own, dict) else own
+            for name, own in given["dataset_losses"].items()
+        }
+        return {**given, "dataset_losses": complete}
+
+    @model_validator(mode="after")
+    def _usable_batches(self) -> "Recipe":
+        for name, loss in (
+            ("loss", self.loss),
+            *((f"dataset_losses.{n}", x) for n, x in self.dataset_losses.items()),
+        ):
+            if loss.needs_negatives and not self.batches.negatives:
+                raise ValueError(
+                    f"{name} compares a query's own passages alone, so batches.negatives is at least 1"
+                )
+        if any(weight < 0 for weight in self.batches.weights.values()):
+            raise ValueError("batches.weights: a weight is at least 0")
+        return self
+
+    def trained_on(self, given: Iterable[str]) -> set[str]:
+        """Those of the given datasets that it trains on."""
+        return {
+            n for n in given if (not self.datasets or n in self.datasets) and self.batches.weights.get(n, 1)
+        }
+
+    def needs_guide(self, datasets: Collection[str]) -> str:
+        """The setting that needs a guide model for one of these datasets, or nothing."""
+        if self.loss.needs_guide:
+            return "loss"
+        own = (n for n, loss in sorted(self.dataset_losses.items()) if n in datasets and loss.needs_guide)
+        return next((f"dataset_losses.{name}" for name in own), "")
 
     @model_validator(mode="after")
     def _checkpoints_in_order(self) -> "Recipe":
@@ -264,13 +303,28 @@ class PublishCheckpoint(Section):
 
 
 def recipe_problems(
-    recipes: dict[str, Recipe], datasets: Collection[str], embedded: Collection[str]
+    recipes: dict[str, Recipe],
+    datasets: Collection[str],
+    embedded: Collection[str],
+    backbones: Collection[str],
 ) -> Iterator[str]:
-    """Datasets and backbones that a recipe names and the study does not have."""
+    """Datasets and backbones that a recipe names and the study does not have; a guide model it lacks."""
     for name, recipe in recipes.items():
-        for dataset in recipe.datasets:
-            if dataset not in datasets:
-                yield f"recipes.{name}.datasets: no dataset '{dataset}'{nearest(dataset, datasets)}"
+        trained = recipe.datasets or datasets
+        named = [("datasets", recipe.datasets, datasets)]
+        named += [("batches.weights", tuple(recipe.batches.weights), trained)]
+        named += [("dataset_losses", tuple(recipe.dataset_losses), trained)]
+        for where, wanted, known in named:
+            for dataset in wanted:
+                if dataset not in known:
+                    yield f"recipes.{name}.{where}: no dataset '{dataset}'{nearest(dataset, known)}"
+        guide = recipe.guide_model
+        if (needing := recipe.needs_guide(trained)) and not (guide.backbone or guide.path):
+            yield f"recipes.{name}.{needing} needs a guide model; name it as recipes.{name}.guide_model"
+        elif not needing and (guide.backbone or guide.path):
+            yield f"recipes.{name}.guide_model: no loss of the recipe uses it"
+        if guide.backbone is not None and guide.backbone not in backbones:
+            yield f"recipes.{name}.guide_model.backbone: {undeclared(guide.backbone, backbones)}"
         for backbone in recipe.backbones:
             if backbone not in embedded:
                 yield (

@@ -116,7 +116,7 @@ class Study(Section):
             return
         if not embedded <= known:  # a misspelt side may stand for any backbone
             embedded = known
-        yield from recipe_problems(self.recipes, self.data.datasets, embedded)
+        yield from recipe_problems(self.recipes, self.data.datasets, embedded, known)
 
     def _tokenizer_problems(self) -> Iterator[str]:
         for i, pair in enumerate(self.pairs):

@@ -1,9 +1,11 @@
 """Which samples make which batch, and what is drawn of each sample: all from seeds, none from chance.
 
 A batch holds samples of one dataset, so that its negatives are of one kind; what is left of the
-datasets is mixed into further batches. A sample comes at most once an epoch; what fills no batch at
-the end is dropped and counted. The order depends on the seeds and on the sizes of the datasets, not
-on the backbone, so that the two sides of a pair see the same batches.
+datasets is mixed into further batches, as far as their losses are the same. A sample comes at most once an
+epoch; what fills no batch at the end is dropped and counted. Where datasets have shares of their own, an
+epoch has as many batches, all of one dataset: some samples come several times, others not at all. The
+order depends on the seeds and on the sizes of the datasets, not on the backbone, so that the two sides of
+a pair see the same batches.
 """
 
 import hashlib
@@ -24,7 +26,7 @@ class Plan:
 
     samples: np.ndarray  # (batches, size)
     datasets: np.ndarray  # the dataset of each batch, or MIXED
-    dropped: int
+    dropped: int  # samples that come in none of them
 
     @property
     def pure(self) -> int:
@@ -40,8 +42,29 @@ class Plan:
         return len(self.samples)
 
 
-def plan_epoch(sizes: Sequence[int], batch: int, seed: int, epoch: int = 0, mix: bool = True) -> Plan:
+@dataclass(frozen=True)
+class Sampling:
+    """How datasets share the batches of an epoch."""
+
+    mix: bool = True  # fill batches from what is left of several datasets
+    kinds: tuple[int, ...] | None = None  # only datasets of one kind are mixed; nothing means all are
+    shares: tuple[float, ...] | None = None  # of each dataset; nothing means every sample comes once
+
+
+def shares_of(sizes: Sequence[int], weights: Sequence[float], temperature: float) -> tuple[float, ...] | None:
+    """Each dataset's share of the batches, weight·size^(1/temperature); nothing where that is its size."""
+    if temperature == 1 and all(weight == 1 for weight in weights):
+        return None
+    shares = np.array(weights) * np.array(sizes, np.float64) ** (1 / temperature)
+    return tuple((shares / shares.sum()).tolist())
+
+
+def plan_epoch(
+    sizes: Sequence[int], batch: int, seed: int, epoch: int = 0, sampling: Sampling = Sampling()
+) -> Plan:
     """The batches of an epoch over datasets of these sizes."""
+    if sampling.shares is not None:
+        return _plan_shares(sizes, batch, seed, epoch, sampling.shares)
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, "batches", epoch)))
     rows: list[np.ndarray] = []
     owners: list[int] = []
@@ -54,13 +77,45 @@ def plan_epoch(sizes: Sequence[int], batch: int, seed: int, epoch: int = 0, mix:
         rows += list(shuffled[: whole * batch].reshape(whole, batch))
         owners += [number] * whole
         left.append(shuffled[whole * batch :])
-    rest = random.permutation(np.concatenate(left)) if left else np.empty(0, np.int64)
-    whole = len(rest) // batch if mix else 0
-    rows += list(rest[: whole * batch].reshape(whole, batch))
-    owners += [MIXED] * whole
+    kinds = sampling.kinds or (0,) * len(sizes)
+    dropped = 0
+    for kind in dict.fromkeys(kinds):
+        alike = [part for part, other in zip(left, kinds, strict=True) if other == kind]
+        rest = random.permutation(np.concatenate(alike))
+        whole = len(rest) // batch if sampling.mix else 0
+        rows += list(rest[: whole * batch].reshape(whole, batch))
+        owners += [MIXED] * whole
+        dropped += len(rest) - whole * batch
     order = random.permutation(len(rows))
     samples = np.stack(rows)[order] if rows else np.empty((0, batch), np.int64)
-    return Plan(samples, np.array(owners, np.int64)[order], len(rest) - whole * batch)
+    return Plan(samples, np.array(owners, np.int64)[order], dropped)
+
+
+def _plan_shares(sizes: Sequence[int], batch: int, seed: int, epoch: int, shares: Sequence[float]) -> Plan:
+    """As many batches as the samples would fill, divided by shares; a dataset that ends is shuffled anew."""
+    random = np.random.Generator(np.random.PCG64(derive_seed(seed, "batches", epoch)))
+    counts = divided(sum(sizes) // batch, shares)
+    rows: list[np.ndarray] = []
+    start = 0
+    for size, count in zip(sizes, counts, strict=True):
+        whole = size // batch  # a pass ends with its last whole batch, so no batch holds a sample twice
+        for first in range(0, count, max(1, whole)):
+            shuffled = random.permutation(size).astype(np.int64) + start
+            rows += list(shuffled[: whole * batch].reshape(whole, batch)[: count - first])
+        start += size
+    owners = np.repeat(np.arange(len(sizes)), counts)
+    order = random.permutation(len(rows))
+    samples = np.stack(rows)[order] if rows else np.empty((0, batch), np.int64)
+    return Plan(samples, owners[order], sum(sizes) - len(np.unique(samples)))
+
+
+def divided(total: int, shares: Sequence[float]) -> list[int]:
+    """A number divided by shares into whole numbers: rounded down, then up where most is missing."""
+    exact = total * np.array(shares)
+    counts = np.floor(exact).astype(np.int64)
+    missing = np.argsort(counts - exact, kind="stable")[: total - int(counts.sum())]
+    counts[missing] += 1
+    return counts.tolist()
 
 
 class Schedule:
@@ -73,9 +128,9 @@ class Schedule:
         seed: int,
         epochs: int = 1,
         steps: int | None = None,
-        mix: bool = True,
+        sampling: Sampling = Sampling(),
     ):
-        self.sizes, self.batch, self.seed, self.mix = tuple(sizes), batch, seed, mix
+        self.sizes, self.batch, self.seed, self.sampling = tuple(sizes), batch, seed, sampling
         self._plans: dict[int, Plan] = {}
         self.per_epoch = len(self.plan(0))
         self.steps = self.per_epoch * epochs if steps is None else steps
@@ -85,7 +140,7 @@ class Schedule:
         """The batches of one epoch; the last one asked for is kept."""
         plans = self._plans  # another thread may replace it meanwhile
         if epoch not in plans:
-            plans = {epoch: plan_epoch(self.sizes, self.batch, self.seed, epoch, self.mix)}
+            plans = {epoch: plan_epoch(self.sizes, self.batch, self.seed, epoch, self.sampling)}
             self._plans = plans
         return plans[epoch]
 
@@ -110,17 +165,23 @@ class Drawn:
     instruction: str
     query: str
     passages: tuple[str, ...]  # the positive first
+    scores: tuple[float, ...] = ()  # a teacher's, of each passage, or none
+    weight: float = 1.0
 
 
 def draw(row: PairRow, negatives: int, seed: int, epoch: int, sample: int) -> Drawn:
     """One positive and so many negatives of a row; negatives repeat only where there are too few."""
     random = np.random.Generator(np.random.PCG64(derive_seed(seed, "draw", epoch, sample)))
-    positive = row.positives[int(random.integers(len(row.positives)))]
-    chosen: list[str] = []
+    positive = int(random.integers(len(row.positives)))
+    chosen: list[int] = []
     while len(chosen) < negatives:
         order = random.permutation(len(row.negatives))
-        chosen += [row.negatives[int(i)] for i in order[: negatives - len(chosen)]]
-    return Drawn(row.instruction, row.query, (positive, *chosen))
+        chosen += order[: negatives - len(chosen)].tolist()
+    passages = (row.positives[positive], *(row.negatives[place] for place in chosen))
+    scores: tuple[float, ...] = ()
+    if row.positive_scores:
+        scores = (row.positive_scores[positive], *(row.negative_scores[place] for place in chosen))
+    return Drawn(row.instruction, row.query, passages, scores, row.weight)
 
 
 def hold_out(sizes: Sequence[int], samples: int, seed: int) -> list[np.ndarray]:

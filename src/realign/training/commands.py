@@ -11,7 +11,11 @@ TRAIN = Command(
     inputs={
         "backbone": Input("The backbone's directory."),
         "data": Input(
-            "Pairs with hard negatives, JSONL: <dataset>/pairs.jsonl or <dataset>.jsonl.", many=True
+            "Pairs with hard negatives: <dataset>/pairs.jsonl or <dataset>.jsonl, or data of other tools.",
+            many=True,
+        ),
+        "guide": Input(
+            "A guide model, for losses that have one: a sentence-transformers folder.", required=False
         ),
         "deepspeed": Input("A DeepSpeed configuration of your own, JSON.", required=False),
     },

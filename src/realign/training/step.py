@@ -25,9 +25,9 @@ from realign.embedder.model import Embedder
 from realign.embedder.tokens import Batch, Pack, Rows, by_token_budget
 from realign.engine.deepspeed_setup import accumulate_in_fp32, forget_backward
 from realign.engine.distributed import World, shares
-from realign.study.recipe import Loss
+from realign.study.loss import Loss
 from realign.training.chunks import plan_chunks
-from realign.training.loss import contrastive_loss
+from realign.training.loss import Labels, contrastive_loss
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,23 @@ class LocalBatch:
     queries: int
     counts: tuple[int, ...]  # queries of each process
     group: int  # passages of each query, its positive first
-    texts: Tensor  # a number for each passage's text, equal for equal texts
+    labels: Labels  # those of our queries and passages
+    loss: Loss | None = None  # the loss of the batch's dataset, where it has one of its own
 
     @classmethod
     def of(
-        cls, queries: Rows, passages: Rows, texts: Tensor, size: int, group: int, world: World
+        cls,
+        queries: Rows,
+        passages: Rows,
+        labels: Labels,
+        size: int,
+        group: int,
+        world: World,
+        loss: Loss | None = None,
     ) -> "LocalBatch":
         """The part that `world` says is ours of a batch of `size` queries."""
         counts = tuple(part.stop - part.start for part in shares(size, world.size))
-        return cls(queries + passages, len(queries), counts, group, texts)
+        return cls(queries + passages, len(queries), counts, group, labels, loss)
 
 
 @dataclass(frozen=True)
@@ -104,8 +112,8 @@ class ContrastiveStep:
 
         # Every process computes the loss L of the global batch, and ∂L/∂v for its own vectors v.
         vectors.requires_grad_()
-        queries, passages, texts = self._gathered(batch, vectors)
-        scored = contrastive_loss(queries, passages, self.loss, texts)
+        queries, passages, labels = self._gathered(batch, vectors)
+        scored = contrastive_loss(queries, passages, batch.loss or self.loss, labels)
         scored.loss.backward()
         assert vectors.grad is not None
         # DeepSpeed averages over processes; their parts of this gradient have to be added up.
@@ -131,8 +139,8 @@ class ContrastiveStep:
             sum(sizes),
         )
 
-    def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors of a whole batch without a graph: queries, passages, and the passages' texts."""
+    def vectors_of(self, batch: LocalBatch) -> tuple[Tensor, Tensor, Labels]:
+        """The vectors of a whole batch without a graph: queries, passages, and what comes with them."""
         vectors = torch.empty(len(batch.rows), self.embedder.width, device=self.world.device)
         self._fill(vectors, batch.rows, self._chunks(batch.rows)[0])
         return self._gathered(batch, vectors)
@@ -179,8 +187,8 @@ class ContrastiveStep:
                 vectors[list(chunk)] = made
         return states
 
-    def _gathered(self, batch: LocalBatch, own: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The vectors of all processes: queries (Q × D), passages (P × D), and the texts' numbers (P).
+    def _gathered(self, batch: LocalBatch, own: Tensor) -> tuple[Tensor, Tensor, Labels]:
+        """The vectors of all processes, queries (Q × D) and passages (P × D), and the whole batch's labels.
 
         A collective returns vectors without a graph. Ours are put in at their place, with their graph, so
         `backward` reaches them alone: the other processes do the same for theirs.
@@ -188,17 +196,29 @@ class ContrastiveStep:
         counts = batch.counts
         groups = [n * batch.group for n in counts]
         queries, passages = own[: batch.queries], own[batch.queries :]
-        texts = batch.texts.to(own.device)
+        labels = self._gathered_labels(batch, counts, groups)
         if self.world.size == 1:
-            return queries, passages, texts
-        if self.loss.mask_same_text:
-            texts = self.world.gather_rows(texts, groups)
+            return queries, passages, labels
         spliced = []
         for ours, rows in ((queries, counts), (passages, groups)):
             everyone = self.world.gather_rows(ours.detach(), rows)
             start = sum(rows[: self.world.rank])
             spliced.append(torch.cat([everyone[:start], ours, everyone[start + len(ours) :]]))
-        return spliced[0], spliced[1], texts
+        return spliced[0], spliced[1], labels
+
+    def _gathered_labels(self, batch: LocalBatch, counts: Sequence[int], groups: Sequence[int]) -> Labels:
+        """The labels of all processes that the loss asks for; all processes have labels of the same kinds."""
+        ours, loss = batch.labels, batch.loss or self.loss
+
+        def whole(part: Tensor, rows: Sequence[int]) -> Tensor:
+            return self.world.gather_rows(part.to(self.world.device), rows)
+
+        return Labels(
+            None if ours.texts is None or not loss.mask_same_text else whole(ours.texts, groups),
+            None if ours.weights is None else whole(ours.weights, counts),
+            None if ours.scores is None else whole(ours.scores, counts),
+            None if ours.guide is None else (whole(ours.guide[0], counts), whole(ours.guide[1], groups)),
+        )
 
 
 @torch.no_grad()

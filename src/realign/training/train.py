@@ -25,6 +25,7 @@ from realign.names import EmbedderId
 from realign.study.recipe import Train
 from realign.training.index import Source, build_index, describe_sources
 from realign.training.record import write_tidy
+from realign.training.uses import guided, named_datasets, trained_on
 
 log = logging.getLogger(__name__)
 INDEX_VERSION = 2
@@ -35,14 +36,22 @@ def run(job: Job[Train]) -> None:
     """Train one embedder."""
     order = job.settings
     sources = index_data(job.inputs_of("data"), WorkStore(job.work.folder.parent))
-    if unknown := set(order.recipe.datasets) - {s.name for s in sources}:
+    given = {source.name for source in sources}
+    if unknown := named_datasets(order.recipe) - given:
         raise UserError(f"the recipe names datasets that are not given: {', '.join(sorted(unknown))}")
-    chosen = [s for s in sources if not order.recipe.datasets or s.name in order.recipe.datasets]
+    chosen = [source for source in sources if trained_on(order.recipe, source.name)]
+    guide = job.inputs_of("guide")
+    if uses := guided(order.recipe, [source.name for source in chosen]):
+        if not guide:
+            raise UserError(f"{uses} needs a guide model; give its folder as --guide")
+    elif guide:
+        raise UserError("--guide: the loss uses no guide model; set loss.guide or loss.distillation.teacher")
     spec = {
         "order": order.model_dump(mode="json"),
         "backbone": str(job.input("backbone").resolve()),
         "sources": describe_sources(chosen),
         "scratch": str(job.scratch.resolve()),
+        "guide": str(guide[0].resolve()) if guide else None,
         "deepspeed": _own_config(job.inputs_of("deepspeed")),
     }
     train(spec, order, job.scratch, job.threads)

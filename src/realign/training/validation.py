@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from realign.engine.distributed import World
-from realign.study.recipe import Loss
+from realign.study.loss import Loss
 from realign.training.data import TrainingData, text_number
 from realign.training.loss import contrastive_loss
 from realign.training.step import ContrastiveStep, evaluating
@@ -36,7 +36,7 @@ class Validation:
     def scores(self, engine: Any) -> dict[str, float]:
         """Loss and nDCG@10 of the held-out set with the parameters as they are."""
         with evaluating(engine):
-            queries, passages, texts = self.step.vectors_of(self.batch)
-            loss = contrastive_loss(queries, passages, self.loss, texts).loss.item()
+            queries, passages, labels = self.step.vectors_of(self.batch)
+            loss = contrastive_loss(queries, passages, self.loss, labels).loss.item()
         cosines = (queries.float() @ passages.float().T).cpu().numpy()[:, self._first]
         return {"val_loss": loss, "val_ndcg_at_10": float(ndcg_at(10, cosines, self._relevant).mean())}

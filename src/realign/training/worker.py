@@ -33,6 +33,7 @@ from realign.engine.worker import work
 from realign.seeds import derive_seed
 from realign.study.recipe import Train
 from realign.training.data import TrainingData
+from realign.training.guide import Guide
 from realign.training.index import Source, read_sources
 from realign.training.log import TrainingLog
 from realign.training.near import brought_near
@@ -59,7 +60,8 @@ class Training:
         # Memory has run out before where the budget is no longer the recipe's.
         short = int(spec["token_budget"]) < hardware.token_budget
         reduce_once = self._reduce_once(parameters, short)
-        self.data = TrainingData(sources, self.order, self.seed, embedder.tokenizer)
+        guide = Guide(Path(spec["guide"]), world.device, self.precision) if spec["guide"] else None
+        self.data = TrainingData(sources, self.order, self.seed, embedder.tokenizer, guide)
         self.steps = self.data.schedule.steps
         self.batch_order = self.data.order()
         self._check_settings(embedder.width)
@@ -99,8 +101,9 @@ class Training:
     def _check_settings(self, width: int) -> None:
         if beyond := [step for step in self.recipe.checkpoints if step > self.steps]:
             raise UserError(f"checkpoints {beyond} lie beyond the last step, {self.steps}")
-        if wide := [w for w in self.recipe.loss.matryoshka if not 0 < w <= width]:
-            raise UserError(f"loss.matryoshka: {wide} are no widths of vectors with {width} dimensions")
+        for loss in (self.recipe.loss, *self.recipe.dataset_losses.values()):
+            if wide := [w for w in loss.matryoshka if not 0 < w <= width]:
+                raise UserError(f"loss.matryoshka: {wide} are no widths of vectors with {width} dimensions")
 
     def _reduce_once(self, parameters: int, short: bool) -> bool:
         """Whether gradients are reduced once a step; the same answer on all processes.
