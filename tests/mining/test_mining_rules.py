@@ -375,3 +375,34 @@ def test_an_instruction_before_a_query_is_not_a_query_that_begins_like_it():
         ["second"],
         ["third"],
     ]
+
+
+@pytest.mark.parametrize("judged", [False, True])
+def test_rows_keep_the_scores_of_their_teacher_where_a_training_shall_distil_them(run, monkeypatch, judged):
+    rows, vectors = line_dataset([0.7, 0.4])
+    rows[0] = ("ask", ["good"], ["own"])
+    vectors["own"] = on_line(0.3)[0]
+    if judged:
+        monkeypatch.setattr(mine, "_cross_encoder", lambda job: FlippedCrossEncoder(vectors))
+    made, _, _ = run(rows, vectors, negatives=2, scores=True, too_few="keep")
+    score = lambda cosine: pytest.approx(3 - 2 * cosine if judged else cosine, abs=1e-6)  # noqa: E731
+    assert made[0]["pos_scores"] == [score(0.8)]
+    cosines = {"own": 0.3, "text 0": 0.7, "text 1": 0.4}
+    assert made[0]["neg"][0] == "own"
+    assert made[0]["neg_scores"] == [score(cosines[text]) for text in made[0]["neg"]]
+    assert all(len(row["neg_scores"]) == len(row["neg"]) for row in made)
+
+
+def test_another_teachers_scores_leave_a_row_that_gets_new_negatives_and_its_weight_stays(run, tmp_path):
+    rows, vectors = line_dataset([0.7, 0.6])
+    given = [{"query": query, "pos": pos, "neg": neg, "weight": 2} for query, pos, neg in rows]
+    given[0] |= {"neg": ["own"], "pos_scores": [9], "neg_scores": [3]}
+    vectors["own"] = on_line(0.3)[0]
+    raw = tmp_path / "weighted.jsonl"
+    raw.write_text("".join(json.dumps(row) + "\n" for row in given))
+    topped, _, _ = run(None, vectors, raw=raw, negatives=2)
+    assert topped[0] | {"query": None} == {
+        "query": None, "pos": ["good"], "neg": ["own", "text 0"], "weight": 2.0,
+    }  # fmt: skip
+    whole, _, _ = run(None, vectors, raw=raw, negatives=1)
+    assert (whole[0]["pos_scores"], whole[0]["neg_scores"]) == ([9.0], [3.0])

@@ -185,7 +185,9 @@ def _distinct(
             if same(text) not in seen:
                 seen.add(same(text))
                 new.append(text)
-        first[key] = replace(first[key], negatives=(*own, *new))
+        if new:  # which have no scores of the first row's teacher
+            unscored = replace(first[key], positive_scores=(), negative_scores=())
+            first[key] = replace(unscored, negatives=(*own, *new))
         merged += len(new)
     return list(first.values()), merged
 
@@ -193,14 +195,13 @@ def _distinct(
 def _clean(row: PairRow, positives: set[str], same: Callable[[str], str], dropped: Counter[str]) -> PairRow:
     """The row without negatives that are positives of its query, or that it lists twice."""
     seen = set(positives)
-    kept = []
-    for text in row.negatives:
+
+    def stays(text: str) -> bool:
         if same(text) in seen:
             reason = "positive" if same(text) in positives else "repeated"
             dropped[f"existing negative, {reason}"] += 1
-            continue
+            return False
         seen.add(same(text))
-        kept.append(text)
-    if len(kept) == len(row.negatives):
-        return row
-    return PairRow(row.query, row.positives, tuple(kept), row.instruction)
+        return True
+
+    return row.keeping(stays)

@@ -8,6 +8,7 @@ where it was and ends with the same bytes.
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from realign.mining.deeper import Deeper
 from realign.mining.filters import REASONS, Candidates, Window, window_of
 from realign.mining.judging import Blank, judge_pool, picked
 from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
+from realign.mining.scoring import with_scores
 from realign.mining.tally import Tally
 from realign.mining.teaching import teacher_of, vectors_of
 from realign.seeds import derive_seed
@@ -68,7 +70,10 @@ def run(job: Job[MineJob]) -> None:
 
     tally = Tally(*_span(pools()))
     chosen = _judge_all(job, collection, pools(), blank, window, tally)
-    write_pairs(job.output("pairs"), _mined(collection, chosen, settings, tally))
+    mined: Iterable[PairRow] = _mined(collection, chosen, settings, tally)
+    if settings.scores:
+        mined = with_scores(job, mined, teacher, cross_encoder)
+    write_pairs(job.output("pairs"), mined)
 
     facts = {
         "dataset": settings.dataset,
@@ -206,7 +211,9 @@ def _mined(collection: Collection, chosen: Groups, settings: MineJob, tally: Tal
         else:
             tally.rows["without" if not row.negatives and not mined else "with_fewer"] += 1
         tally.rows["out"] += 1
-        yield PairRow(row.query, row.positives, (*row.negatives, *mined), row.instruction)
+        # Scores that the row came with are another teacher's, and the new negatives have none of them.
+        unscored = replace(row, positive_scores=(), negative_scores=()) if mined else row
+        yield replace(unscored, negatives=(*row.negatives, *mined))
 
 
 def _write_tidy(path: Path, settings: MineJob, tally: Tally) -> None:

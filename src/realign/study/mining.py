@@ -122,6 +122,11 @@ class MiningSettings(Teaching):
         "positives", "What is searched: the dataset's own positives, a given corpus, or both."
     )
     approximate: Approximate | None = setting(None, "Use an approximate index for large corpora.")
+    scores: bool = setting(
+        False,
+        "Write the teacher's score of each text (`pos_scores`, `neg_scores`), for a training that distils; "
+        "the cross-encoder's where there is one.",
+    )
 
     @model_validator(mode="after")
     def _window(self) -> "MiningSettings":
