@@ -70,6 +70,7 @@ def small_description(**changes: object) -> Description:
         "judged": SIDES,
         "trained": trained,
         "mined": ("nli", "quora"),
+        "audited": ("nli",),
         "figures": Figures(style=Style(dpi=60)),
         "claims": Claims(tensions=True),
     }

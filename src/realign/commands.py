@@ -25,6 +25,14 @@ STAGES: dict[str, tuple[str, str]] = {
         "Make a retrieval task of a dataset's held-out rows.",
     ),
     "mine": ("realign.mining.commands:MINE", "Mine hard negatives for one dataset."),
+    "audit": (
+        "realign.mining.commands:AUDIT",
+        "Estimate how often mined negatives are answers: a judge labels a random sample.",
+    ),
+    "relabel": (
+        "realign.mining.commands:RELABEL",
+        "Judge mined negatives, and keep, drop or promote those that answer their query.",
+    ),
     "margin_filter": (
         "realign.mining.commands:MARGIN_FILTER",
         "Keep the rows whose positive is far enough from their hardest negative.",

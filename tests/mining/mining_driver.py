@@ -84,7 +84,9 @@ def main(folder: Path, seed: int, part: str = "") -> None:
     raw = write_rows(folder / f"raw{part}.jsonl", rows)
     cache.SHARD_TEXTS, pool.SHARD_QUERIES = 25, 20
     mine.teacher_of = lambda job, texts: SlowTeacher(vectors, folder)
-    places = {name: folder / f"{name}{part}.out" for name in ("pairs", "candidates", "report", "tidy")}
+    places = {
+        name: folder / f"{name}{part}.out" for name in ("pairs", "candidates", "margins", "report", "tidy")
+    }
     settings = MineJob(range_max=20, dataset=part or "dataset")
     execute(MINE, settings, {"raw": raw}, places, WorkStore(folder / "store"))
 

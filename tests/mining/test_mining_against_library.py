@@ -17,7 +17,7 @@ from realign.artifacts.command import UserError
 from realign.mining.collection import collect
 from realign.mining.deeper import Deeper
 from realign.mining.filters import window_of
-from realign.mining.judging import Blank, judge_pool, picked
+from realign.mining.judging import Blank, Picked, judge_pool
 from realign.mining.pool import ExactFinder, find_pools
 from realign.study.mining import MineJob
 from realign.text.pairs import PairRow
@@ -88,8 +88,9 @@ def ours(rows, asked, vectors, corpus, job):
         for pool in find_pools(collection, queries, passages, finder, Path(folder), **further):
             numbers, block, codes = judge_pool(collection, pool, blank, job, window.range_max)
             mined |= {rows[row]: [] for row in numbers}
-            for row, passage in zip(*picked(block, codes), strict=True):
-                mined[rows[numbers[row]]].append(collection.passages[passage])
+            chosen = Picked.of(numbers, block, codes)
+            for row, passage in zip(chosen.rows, chosen.passages, strict=True):
+                mined[rows[row]].append(collection.passages[passage])
     return mined
 
 

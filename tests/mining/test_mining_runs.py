@@ -20,7 +20,7 @@ from realign.mining.cache import VectorCache
 from realign.mining.commands import MINE
 from realign.study.mining import Lexical, MineJob
 
-OUTPUTS = ("pairs", "candidates", "report", "tidy")
+OUTPUTS = ("pairs", "candidates", "margins", "report", "tidy")
 
 
 @pytest.fixture

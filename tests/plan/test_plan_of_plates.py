@@ -119,7 +119,7 @@ def test_plates_that_a_study_has_nothing_for_are_left_out(description):
     alone = description.model_copy(update={
         "pairs": tuple(p.model_copy(update={"embed": False}) for p in description.pairs),
         "compared": tuple(c for c in description.compared if c.stage == "backbone"),
-        "scored": (), "trained": (), "mined": (), "judged": (),
+        "scored": (), "trained": (), "mined": (), "audited": (), "judged": (),
     })  # fmt: skip
     left = {"figure_1", "figure_2", "figure_3", "figure_4", "figure_6", "figure_8", "figure_10", "figure_12"}
     left |= {"figure_floors", "figure_weights", "table_weights", "figure_behaviour", "table_behaviour"}

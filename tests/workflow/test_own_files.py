@@ -47,6 +47,28 @@ def jobs(tmp_path, monkeypatch):
             "a.jsonl",
         ),
         ({"mining": {"teacher": {"path": "/nope"}}}, "mining.teacher.path", "/nope"),
+        (
+            {
+                "mining": {
+                    "lexical": {},
+                    "judge": {"rules": {}},
+                    "audit": {"datasets": ["docs"], "gold": "gold.jsonl"},
+                }
+            },
+            "mining.audit.gold",
+            "gold.jsonl",
+        ),
+        (
+            {
+                "mining": {
+                    "lexical": {},
+                    "judge": {"cross_encoder": {"path": "/nope"}},
+                    "relabel": {"datasets": ["docs"]},
+                }
+            },
+            "mining.judge.cross_encoder.path",
+            "/nope",
+        ),
         ({"recipes": {"full": {"deepspeed": "ds.json"}}}, "recipes.full.deepspeed", "ds.json"),
         (
             {"recipes": {"full": {"loss": {"guide": {}}, "guide_model": {"path": "/nope"}}}},
@@ -141,3 +163,15 @@ def test_a_guide_model_that_a_study_declares_is_fetched_for_the_trainings(jobs):
     recipe = {"loss": {"guide": {"margin": 0.05}}, "guide_model": {"backbone": "guide"}}
     guided = jobs(backbones=backbones, recipes={"full": recipe})
     assert {name for name in guided - jobs(backbones=backbones) if "guide" in name}
+
+
+def test_judges_are_asked_for_the_datasets_that_are_named(jobs):
+    assert not {"audit(dataset=docs)", "relabel(dataset=docs)"} & jobs()
+    judged = {"lexical": {}, "judge": {"rules": {}}}
+    assert "audit(dataset=docs)" in jobs(mining=judged | {"audit": {"datasets": ["docs"]}})
+    mended = jobs(mining=judged | {"relabel": {"datasets": ["docs"]}})
+    assert {"mine(dataset=docs)", "relabel(dataset=docs)"} <= mended  # a training reads what it makes
+    with pytest.raises(UserError, match="no judge for audit and relabel"):
+        jobs(mining={"lexical": {}, "relabel": {"datasets": ["docs"]}})
+    with pytest.raises(UserError, match=r"mining\.audit\.datasets\[0\]: no mined dataset 'dox'"):
+        jobs(mining=judged | {"audit": {"datasets": ["dox"]}})

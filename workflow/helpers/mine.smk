@@ -25,17 +25,39 @@ def beside_raw_pairs():
     }
 
 
+def mended_pairs(dataset):
+    """The mined pairs of a dataset, relabelled where the study asks for it."""
+    relabelled = "relabelled/" if dataset in STUDY.mining.relabel.datasets else ""
+    return f"{R}/mined/{dataset}/{relabelled}pairs.jsonl"
+
+
 def training_pairs(dataset):
-    """The pairs that a dataset is trained on: as they came, mined, or mined and filtered."""
+    """The pairs that a dataset is trained on: as they came, or mined, relabelled and filtered as asked."""
     if not STUDY.data.datasets[dataset].mined:
         return f"{R}/text/pairs/{dataset}.jsonl"
-    filtered = "filtered/" if dataset in STUDY.mining.margin_filter.datasets else ""
-    return f"{R}/mined/{dataset}/{filtered}pairs.jsonl"
+    if dataset in STUDY.mining.margin_filter.datasets:
+        return f"{R}/mined/{dataset}/filtered/pairs.jsonl"
+    return mended_pairs(dataset)
+
+
+def judged_with(gold=None):
+    """What a judge reads beside the mined pairs."""
+    cross_encoder = STUDY.mining.judge.cross_encoder
+    given = {
+        "judge.cross_encoder.path": cross_encoder and cross_encoder.path,
+        "audit.gold": gold,
+    }
+    names = ("cross_encoder", "gold")
+    return {
+        name: mined_with(f"mining.{setting}", path)
+        for name, (setting, path) in zip(names, given.items())
+        if path
+    }
 
 
 def flags_of(inputs):
     """The flags for inputs that a study may go without."""
-    flags = dict(data="teacher", corpus="corpus", cross_encoder="cross-encoder")
+    flags = dict(data="teacher", corpus="corpus", cross_encoder="cross-encoder", gold="gold")
     return "".join(
         f" --{flag} {{input.{name}:q}}"
         for name, flag in flags.items()

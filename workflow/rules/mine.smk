@@ -17,6 +17,7 @@ rule mine:
     output:
         pairs=f"{MINED}/pairs.jsonl",
         candidates=f"{MINED}/candidates.parquet",
+        margins=f"{MINED}/margins.parquet",
         report=f"{MINED}/report.json",
         tidy=f"{R}/tidy/mining/{{dataset}}.parquet",
     params:
@@ -35,7 +36,7 @@ rule mine:
         " --raw {input.raw:q}"
         + flags_of(beside_raw_pairs())
         + " --pairs {output.pairs:q} --candidates {output.candidates:q}"
-        " --report {output.report:q} --tidy {output.tidy:q}"
+        " --margins {output.margins:q} --report {output.report:q} --tidy {output.tidy:q}"
 
 
 MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter) or teacher_of(STUDY.mining)
@@ -45,7 +46,7 @@ MARGIN_TEACHER = teacher_of(STUDY.mining.margin_filter) or teacher_of(STUDY.mini
 rule margin_filter:
     input:
         **MARGIN_TEACHER,
-        mined=f"{MINED}/pairs.jsonl",
+        mined=lambda wc: mended_pairs(wc.dataset),
     output:
         pairs=f"{MINED}/filtered/pairs.jsonl",
         margins=f"{MINED}/filtered/margins.parquet",
@@ -68,7 +69,65 @@ rule margin_filter:
         + " --pairs {output.pairs:q} --margins {output.margins:q} --report {output.report:q}"
 
 
+# Estimates how often mined negatives are answers: a judge labels a random sample.
+rule audit:
+    input:
+        **judged_with(STUDY.mining.audit.gold),
+        mined=f"{MINED}/pairs.jsonl",
+        margins=f"{MINED}/margins.parquet",
+    output:
+        tidy=f"{R}/tidy/audits/{{dataset}}.parquet",
+        labels=f"{MINED}/audit/labels.parquet",
+        report=f"{MINED}/audit/report.json",
+    params:
+        job=lambda wc: job("audit", STUDY.mining.audit_job(STUDY.study, wc.dataset)),
+    log:
+        f"{R}/logs/audit/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/audit/{{dataset}}.tsv"
+    threads: threads_of("audit", 1)
+    resources:
+        **limits("audit", memory_gb=4, gpus=0),
+        requests_at_once=STUDY.mining.requests_at_once,
+    shell:
+        "realign audit --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
+        " --requests-at-once {resources.requests_at_once}"
+        " --mined {input.mined:q} --margins {input.margins:q}"
+        + flags_of(judged_with(STUDY.mining.audit.gold))
+        + " --tidy {output.tidy:q} --labels {output.labels:q} --report {output.report:q}"
+
+
+# Judges mined negatives, and keeps, drops or promotes those that answer their query.
+rule relabel:
+    input:
+        **judged_with(),
+        mined=f"{MINED}/pairs.jsonl",
+        margins=f"{MINED}/margins.parquet",
+    output:
+        pairs=f"{MINED}/relabelled/pairs.jsonl",
+        labels=f"{MINED}/relabelled/labels.parquet",
+        report=f"{MINED}/relabelled/report.json",
+    params:
+        job=lambda wc: job("relabel", STUDY.mining.relabel_job(STUDY.study, wc.dataset)),
+    log:
+        f"{R}/logs/relabel/{{dataset}}.log",
+    benchmark:
+        f"{R}/benchmarks/relabel/{{dataset}}.tsv"
+    threads: threads_of("relabel", 1)
+    resources:
+        **limits("relabel", memory_gb=4, gpus=0),
+        requests_at_once=STUDY.mining.requests_at_once,
+    shell:
+        "realign relabel --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
+        " --requests-at-once {resources.requests_at_once}"
+        " --mined {input.mined:q} --margins {input.margins:q}"
+        + flags_of(judged_with())
+        + " --pairs {output.pairs:q} --labels {output.labels:q} --report {output.report:q}"
+
+
 TARGETS["mine"] = [
+    f"{R}/tidy/audits/{name}.parquet" for name in STUDY.mining.audit.datasets
+] + [
     path
     for name, dataset in STUDY.data.datasets.items()
     if dataset.mined

@@ -42,12 +42,6 @@ class Groups:
         return np.diff(self.starts)
 
     @classmethod
-    def of_pairs(cls, owner: Ints, values: Ints, count: int) -> "Groups":
-        """So many lists from pairs of (which list, value); a list keeps its values' order."""
-        starts = np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=count))]).astype(np.int64)
-        return cls(values[np.argsort(owner, kind="stable")], starts)
-
-    @classmethod
     def pack(cls, lists: Iterable[Sequence[int]]) -> "Groups":
         """Lay lists end to end."""
         lists = list(lists)

@@ -1,6 +1,7 @@
 """From the pool of a query to the fate of each candidate of each row that asks it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -37,10 +38,31 @@ def judge_pool(
     return rows, block, judge(block, settings, range_max)
 
 
-def picked(block: Candidates, codes: Codes) -> tuple[np.ndarray, np.ndarray]:
-    """What the rows get, nearest first, as pairs of (which row of the block, passage)."""
-    which = (codes == CODE["kept"]) | (codes == CODE["relaxed"])
-    return np.nonzero(which)[0], block.passages[which]
+@dataclass(frozen=True)
+class Picked:
+    """What rows get, nearest first: a row, a passage, its place in the row's pool, its score and margin."""
+
+    rows: np.ndarray
+    passages: np.ndarray
+    ranks: np.ndarray
+    scores: np.ndarray
+    margins: np.ndarray  # the least score of the query's positives, less its own
+
+    @classmethod
+    def of(cls, rows: np.ndarray, block: Candidates, codes: Codes) -> "Picked":
+        """What the rows of a judged block get."""
+        row, rank = np.nonzero((codes == CODE["kept"]) | (codes == CODE["relaxed"]))
+        scores = block.scores[row, rank]
+        margins = block.least_positive[row] - scores
+        return cls(rows[row], block.passages[row, rank], rank, scores, margins)
+
+    @classmethod
+    def join(cls, parts: Sequence["Picked"]) -> "Picked":
+        """What all blocks gave, row by row."""
+        rows = np.concatenate([part.rows for part in parts])
+        order = np.argsort(rows, kind="stable")
+        names = [one.name for one in fields(cls)]
+        return cls(*(np.concatenate([getattr(part, name) for part in parts])[order] for name in names))
 
 
 def candidates_of(

@@ -18,10 +18,10 @@ import pyarrow.parquet as pq
 
 from realign.artifacts.command import Job, UserError
 from realign.mining.approximate import ApproximateFinder
-from realign.mining.collection import Collection, Groups, collect, read_corpus
+from realign.mining.collection import Collection, collect, read_corpus
 from realign.mining.deeper import Deeper
 from realign.mining.filters import REASONS, Candidates, Window, window_of
-from realign.mining.judging import Blank, judge_pool, picked
+from realign.mining.judging import Blank, Picked, judge_pool
 from realign.mining.pool import CrossEncoder, ExactFinder, Finder, Pool, find_pools
 from realign.mining.scoring import with_scores
 from realign.mining.tally import Tally
@@ -41,6 +41,15 @@ CANDIDATES = pa.schema(
         ("score", pa.float32()),
         ("positive_score", pa.float32()),  # the least of the query's positives
         ("reason", pa.dictionary(pa.int8(), pa.string())),
+    ]
+)
+NEGATIVES = pa.schema(
+    [
+        ("row", pa.int32()),  # of the pairs that are written, from 0
+        ("place", pa.int32()),  # among the row's negatives, from 0
+        ("rank", pa.int32()),  # as in CANDIDATES
+        ("score", pa.float32()),
+        ("margin", pa.float32()),  # the least score of the query's positives, less its own
     ]
 )
 
@@ -70,10 +79,12 @@ def run(job: Job[MineJob]) -> None:
 
     tally = Tally(*_span(pools()))
     chosen = _judge_all(job, collection, pools(), blank, window, tally)
-    mined: Iterable[PairRow] = _mined(collection, chosen, settings, tally)
+    shown: list[tuple[int, int, int]] = []
+    mined: Iterable[PairRow] = _mined(collection, chosen, settings, tally, shown)
     if settings.scores:
         mined = with_scores(job, mined, teacher, cross_encoder)
     write_pairs(job.output("pairs"), mined)
+    _write_negatives(job.output("margins"), chosen, shown)
 
     facts = {
         "dataset": settings.dataset,
@@ -160,9 +171,9 @@ def _judge_all(
     blank: Blank,
     window: Window,
     tally: Tally,
-) -> Groups:
+) -> Picked:
     """Judge every candidate of every row; returns each row's mined passages, nearest first."""
-    chosen: list[tuple[np.ndarray, np.ndarray]] = []
+    chosen: list[Picked] = []
     # Of scores and numbers there are too many different ones for a dictionary.
     options: dict[str, Any] = {"compression": "zstd", "use_dictionary": ["row", "reason"]}
     with pq.ParquetWriter(job.output("candidates"), CANDIDATES, **options) as writer:
@@ -171,10 +182,8 @@ def _judge_all(
             rows, block, codes = judge_pool(collection, pool, blank, job.settings, window.range_max)
             tally.candidates(block.scores, codes, block.least_positive)
             _note(writer, rows, block, codes)
-            which, passages = picked(block, codes)
-            chosen.append((rows[which], passages))
-    owners, taken = (np.concatenate(side) for side in zip(*chosen, strict=True))
-    return Groups.of_pairs(owners, taken, len(collection.rows))
+            chosen.append(Picked.of(rows, block, codes))
+    return Picked.join(chosen)
 
 
 def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: np.ndarray) -> None:
@@ -193,12 +202,23 @@ def _note(writer: pq.ParquetWriter, rows: np.ndarray, block: Candidates, codes: 
     writer.write_table(pa.Table.from_arrays(columns, schema=CANDIDATES))
 
 
-def _mined(collection: Collection, chosen: Groups, settings: MineJob, tally: Tally) -> Iterator[PairRow]:
-    """The rows with their negatives, in their order; what becomes of short rows is counted."""
+def _mined(
+    collection: Collection,
+    chosen: Picked,
+    settings: MineJob,
+    tally: Tally,
+    shown: list[tuple[int, int, int]],
+) -> Iterator[PairRow]:
+    """The rows with their negatives, in their order; what becomes of short rows is counted.
+
+    `shown` gets what is written of `chosen`: from where to where, and after how many of the row's own.
+    """
     tally.rows.update({"in": len(collection.rows), "out": 0})
-    taken, ends = chosen.values.tolist(), chosen.starts.tolist()
+    taken = chosen.passages.tolist()
+    ends = np.searchsorted(chosen.rows, np.arange(len(collection.rows) + 1)).tolist()
     for number, row in enumerate(collection.rows):
-        mined = tuple(collection.passages[p] for p in taken[ends[number] : ends[number + 1]])
+        first, last = ends[number], ends[number + 1]
+        mined = tuple(collection.passages[p] for p in taken[first:last])
         short = len(row.negatives) + len(mined) < settings.negatives
         if not short:
             tally.rows["complete"] += 1
@@ -206,14 +226,27 @@ def _mined(collection: Collection, chosen: Groups, settings: MineJob, tally: Tal
             tally.rows["dropped"] += 1
             continue
         elif settings.too_few == "existing":
-            mined = ()
+            mined, last = (), first
             tally.rows["existing_only"] += 1
         else:
             tally.rows["without" if not row.negatives and not mined else "with_fewer"] += 1
         tally.rows["out"] += 1
+        shown.append((first, last, len(row.negatives)))
         # Scores that the row came with are another teacher's, and the new negatives have none of them.
         unscored = replace(row, positive_scores=(), negative_scores=()) if mined else row
         yield replace(unscored, negatives=(*row.negatives, *mined))
+
+
+def _write_negatives(path: Path, chosen: Picked, shown: list[tuple[int, int, int]]) -> None:
+    """Write where each mined negative stands in the pairs, and how near it is."""
+    first, last, own = np.array(shown, np.int64).reshape(-1, 3).T
+    counts = last - first
+    row = np.repeat(np.arange(len(counts)), counts)
+    within = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    at = first[row] + within
+    columns = [row, own[row] + within, chosen.ranks[at], chosen.scores[at], chosen.margins[at]]
+    arrays = [pa.array(c, field.type) for c, field in zip(columns, NEGATIVES, strict=True)]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=NEGATIVES), path, compression="zstd")
 
 
 def _write_tidy(path: Path, settings: MineJob, tally: Tally) -> None:

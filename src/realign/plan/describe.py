@@ -48,6 +48,7 @@ def describe(study: Study) -> Description:
         judged=tuple(scored(study.backbone_scores, study.backbones, study.pairs)),
         trained=tuple(str(run) for run in embedders(study)),
         mined=tuple(name for name, dataset in study.data.datasets.items() if dataset.mined),
+        audited=study.mining.audit.datasets,
         figures=study.figures,
         claims=study.claims,
     )

@@ -20,6 +20,9 @@ COLUMNS = {
     "backbones": ["study", "backbone", "kind", "base", "metric", "split", "value", "ci_low", "ci_high", "n"],
     "training": ["study", "backbone", "recipe", "seed", "step", "metric", "value"],
     "mining": ["study", "dataset", "statistic", "value"],
+    "audits": [
+        "study", "dataset", "judge", "by", "least", "greatest", "value", "ci_low", "ci_high", "judged", "n",
+    ],
     "claims": [
         "study", "claim", "pair", "statistic", "value", "ci_low", "ci_high", "threshold", "verdict",
         "evidence",
@@ -27,7 +30,7 @@ COLUMNS = {
 }  # fmt: skip
 NUMBERS = {
     "step", "seed", "seed_left", "seed_right", "layer_left", "layer_right", "k", "value", "ci_low",
-    "ci_high", "se", "df", "n", "threshold",
+    "ci_high", "se", "df", "n", "threshold", "least", "greatest", "judged",
 }  # fmt: skip
 WHOLE = {"step", "seed_left", "seed_right", "layer_left", "layer_right", "k", "n"}  # as measures are written
 LATER = {"se", "df", "part"}  # columns that measures of earlier versions lack

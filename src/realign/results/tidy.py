@@ -117,6 +117,11 @@ class Tidy:
         """What mining counted."""
         return read_table("mining", self._paths["mining"])
 
+    @cached_property
+    def audits(self) -> pd.DataFrame:
+        """How often mined negatives answer their query."""
+        return read_table("audits", self._paths["audits"])
+
 
 def pick(frame: pd.DataFrame, **equal: Any) -> pd.DataFrame:
     """The rows whose columns have these values; a tuple or a list stands for any of its values."""

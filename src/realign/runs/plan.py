@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from realign.commands import order
+from realign.runs.calls import call_lines
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of, total
 from realign.runs.dag import PlannedJob, planned_jobs
@@ -43,6 +44,7 @@ class RunPlan:
     redone: tuple[Redone, ...]
     limits: Resources  # with the hours that a run redoes without asking
     memory: tuple[str, ...] = ()  # what trainings need of their GPUs, in words
+    calls: tuple[str, ...] = ()  # what is asked of a chat endpoint, in words
 
 
 def main(words: Sequence[str]) -> int:
@@ -87,7 +89,7 @@ def make_plan(
     """The steps of a run, in the order that the data flows."""
     study, jobs = planned(snakefile, configfile, config or {}, targets)
     plan = plan_of(jobs, costs_of(jobs, study), study.resources)
-    return replace(plan, memory=tuple(memory_lines(study, jobs)))
+    return replace(plan, memory=tuple(memory_lines(study, jobs)), calls=tuple(call_lines(study, jobs)))
 
 
 def plan_of(jobs: Sequence[PlannedJob], costs: Mapping[str, Cost], limits: Resources) -> RunPlan:
@@ -131,8 +133,9 @@ def render(plan: RunPlan, each_rule: bool = False, each_job: bool = False) -> st
     lines.append(_line("all", plan.steps, _say_sum(plan.steps)))
     if len(rows) < len(plan.steps):
         lines.append("(realign plan --all: a line for each rule)")
-    if plan.memory:
-        lines += ["", *plan.memory]
+    for further in (plan.memory, plan.calls):
+        if further:
+            lines += ["", *further]
     if plan.redone:
         lines += ["", describe(plan.redone)]
         if is_too_much(plan.redone, plan.limits):

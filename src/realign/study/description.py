@@ -74,7 +74,7 @@ class Comparison(Section):
 class Part(NamedTuple):
     """One file of tidy results and what it is about."""
 
-    table: str  # measures, scores, queries, backbones, training or mining
+    table: str  # measures, scores, queries, backbones, training, mining or audits
     path: str  # below the folder of tidy results
     model: str = ""  # the backbone, embedder or data set it is about
     recipe: str = ""
@@ -108,6 +108,7 @@ class Description(Section):
     judged: tuple[str, ...] = setting((), "Backbones that have numbers of their own, such as a pass rate.")
     trained: tuple[str, ...] = setting((), "Embedders whose training was logged.")
     mined: tuple[str, ...] = setting((), "Data sets whose negatives were mined.")
+    audited: tuple[str, ...] = setting((), "Data sets whose mined negatives were audited.")
     figures: Figures = Field(default_factory=Figures, description="Style and views.")
     claims: Claims = Field(default_factory=Claims, description="What is tested.")
     order: dict[str, tuple[str, ...]] = setting(
@@ -156,7 +157,7 @@ class Description(Section):
     def _others(self) -> Iterator[Part]:
         for table, models in (
             ("scores", self.scored), ("queries", self.scored), ("backbones", self.judged),
-            ("training", self.trained), ("mining", self.mined),
+            ("training", self.trained), ("mining", self.mined), ("audits", self.audited),
         ):  # fmt: skip
             for model in models:
                 recipe = EmbedderId.parse(model).recipe if is_embedder(model) else ""

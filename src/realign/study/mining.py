@@ -12,6 +12,7 @@ from pydantic import model_validator
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import EmbedderSettings
 from realign.study.errors import nearest, undeclared
+from realign.study.judging import Audit, AuditJob, Judge, Relabel, RelabelJob, Relabelling, Sampling
 from realign.study.project import Project
 
 Filter = Literal["absolute_margin", "relative_margin", "max_score", "min_score", "range_min", "range_max"]
@@ -200,9 +201,13 @@ class Mining(MiningSettings):
         None, "A local cross-encoder that scores candidates and positives anew; a folder."
     )
     margin_filter: MarginRule = setting(MarginRule(), "Whether and how mined rows are filtered by margin.")
+    judge: Judge = setting(Judge(), "Who says whether a mined negative answers its query after all.")
+    audit: Audit = setting(Audit(), "Whether and how the rate of false negatives is estimated.")
+    relabel: Relabel = setting(Relabel(), "Whether and how false negatives are taken out or promoted.")
     token_budget: int = setting(
         16384, "Tokens that go through the teacher at once; makes nothing stale.", unit="tokens", ge=16
     )
+    requests_at_once: int = setting(8, "Requests to the judge's endpoint at once; makes nothing stale.", ge=1)
 
     def problems_in(self, study: Any) -> Iterator[str]:
         """What does not fit the rest of the study."""
@@ -221,9 +226,12 @@ class Mining(MiningSettings):
                 yield f"mining.{where}teacher.backbone: {undeclared(name, study.backbones)}"
         if (self.corpus is None) != (self.passages == "positives"):
             yield "mining: `corpus` and `passages: corpus` (or both) go together"
-        for i, name in enumerate(self.margin_filter.datasets):
-            if name not in mined:
-                yield f"mining.margin_filter.datasets[{i}]: no mined dataset '{name}'{nearest(name, mined)}"
+        for section in ("margin_filter", "audit", "relabel"):
+            for i, name in enumerate(getattr(self, section).datasets):
+                if name not in mined:
+                    yield f"mining.{section}.datasets[{i}]: no mined dataset '{name}'{nearest(name, mined)}"
+        if (self.audit.datasets or self.relabel.datasets) and not self.judge.given:
+            yield "mining: no judge for audit and relabel; give one of judge.chat, .cross_encoder and .rules"
         for name, recipe in getattr(study, "recipes", {}).items():
             drawn = recipe.batches.negatives
             of_recipe = [dataset for dataset in recipe.datasets or datasets if dataset in mined]
@@ -237,6 +245,19 @@ class Mining(MiningSettings):
         """What the rule that mines one dataset needs to know."""
         own = {name: getattr(self, name) for name in MiningSettings.model_fields}
         return MineJob(**own, study=project.name, dataset=dataset, seed=project.seed)
+
+    def audit_job(self, project: Project, dataset: str) -> AuditJob:
+        """What the rule that audits one dataset needs to know."""
+        own = {name: getattr(self.audit, name) for name in Sampling.model_fields}
+        return AuditJob(**own, **self._asking(project, dataset))
+
+    def relabel_job(self, project: Project, dataset: str) -> RelabelJob:
+        """What the rule that relabels one dataset needs to know."""
+        own = {name: getattr(self.relabel, name) for name in Relabelling.model_fields}
+        return RelabelJob(**own, **self._asking(project, dataset))
+
+    def _asking(self, project: Project, dataset: str) -> dict[str, Any]:
+        return {"study": project.name, "dataset": dataset, "seed": project.seed, "judge": self.judge}
 
     def margin_job(self, project: Project) -> "MarginJob":
         """What the rule that filters by margin needs to know."""
