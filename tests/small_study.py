@@ -13,6 +13,7 @@ from realign.names import EmbedderId
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
 from realign.study.figures import Figures, Style
+from realign.study.series import SeriesEntry
 from synthetic_results import fill
 
 PAIRS = (
@@ -20,6 +21,17 @@ PAIRS = (
     PairEntry(name="base--vs--reasoned", left="base", right="reasoned", kind="rlvr"),
     PairEntry(name="reasoned--vs--longer", left="reasoned", right="longer", kind="rlvr", tags=("prolonged",)),
 )
+# On the way to `reasoned`, which is a series of three places.
+PATH = (
+    PairEntry(name="base--vs--early", left="base", right="early", kind="rlvr", embed=False, path="start"),
+    PairEntry(
+        name="early--vs--reasoned", left="early", right="reasoned", kind="rlvr", embed=False, path="step"
+    ),
+)
+SERIES = SeriesEntry(
+    name="reasoned", axis="step", kind="rlvr", start="base",
+    places=(("base", 0.0), ("early", 10.0), ("reasoned", 40.0)),
+)  # fmt: skip
 SIDES = ("base", "tuned", "reasoned", "longer")
 FAMILIES = ("linear", "neighbours", "probe")
 
@@ -44,6 +56,13 @@ def small_description(**changes: object) -> Description:
             compared.append(
                 Comparison(left=left, right=right, stage=stage, recipe="full", files=own, **about)
             )
+    for pair in PATH:
+        own = ("hard+bidirectional.linear", "hard+bidirectional.neighbours", "weights")
+        compared.append(
+            Comparison(
+                left=pair.left, right=pair.right, stage="backbone", pair=pair.name, kind="rlvr", files=own
+            )
+        )  # fmt: skip
     for name in SIDES:
         left, right = (str(EmbedderId(name, "full", seed)) for seed in (0, 1))
         compared.append(Comparison(left=left, right=right, stage="embedder", pair=f"{name}-seeds",
@@ -55,8 +74,10 @@ def small_description(**changes: object) -> Description:
         "question": "Is it <alike> & well?",
         "scope": "A made-up study shows nothing.",
         "seeds": (0, 1),
-        "backbones": {n: {"source": "made up", "parameters": 1e6 * (i + 1)} for i, n in enumerate(SIDES)},
-        "pairs": PAIRS,
+        "backbones": {n: {"source": "made up", "parameters": 1e6 * (i + 1)} for i, n in enumerate(SIDES)}
+        | {"early": {"source": "made up", "parameters": 3e6}},
+        "pairs": (*PAIRS, *PATH),
+        "series": (SERIES,),
         "recipes": {
             "full": {"checkpoints": [20], "batches": {"size": 64}, "lora": None},
             "lora": {"checkpoints": [], "batches": {"size": 64}, "lora": {"rank": 4}},
@@ -67,7 +88,7 @@ def small_description(**changes: object) -> Description:
         "benchmarks": {"docs": [f"task-{i}" for i in range(8)], "BRIGHT": [f"bright-{i}" for i in range(5)]},
         "compared": tuple(compared),
         "scored": trained,
-        "judged": SIDES,
+        "judged": (*SIDES, "early"),
         "trained": trained,
         "mined": ("nli", "quora"),
         "audited": ("nli",),

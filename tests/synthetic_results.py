@@ -24,6 +24,7 @@ from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
 from realign.study.families import parts_of_file
+from realign.study.series import SeriesEntry
 
 SEEDS = (0, 1, 2)
 STEPS = (200, 400, 600)
@@ -69,6 +70,8 @@ PAIRS = (
     ("DS-1.5B", "ProRL-1.5B", "rlvr", ("prolonged",), True, 0.60),
     ("Qwen3-4B", "PSR-4B", "rlvr", (), True, 0.25),
 )
+# Two checkpoints on the way of a series: name, step, how much it moved
+ALONG = (("ProRL-1.5B-step500", 500.0, 0.30), ("ProRL-1.5B-step1000", 1000.0, 0.45))
 CORPORA = {"reasoning-hard": "Reasoning texts, hard", "mmlu-pro": "MMLU-Pro"}
 BENCHMARKS = {"MTEB(Multilingual, v2)": 40, "MTEB(Code, v1)": 12, "BRIGHT": 12}
 DATASETS = {
@@ -402,6 +405,15 @@ def paper_shaped() -> Description:
         PairEntry(name=f"{left}--vs--{right}", left=left, right=right, kind=kind, tags=tags, embed=embed)  # type: ignore[arg-type]
         for left, right, kind, tags, embed, _ in PAIRS
     )
+    start, end = "DS-1.5B", "ProRL-1.5B"
+    names = [name for name, *_ in ALONG]
+    along = tuple(
+        PairEntry(name=f"{left}--vs--{right}", left=left, right=right, kind="rlvr", embed=False, path=path)
+        for left, right, path in (
+            *((start, name, "start") for name in names),
+            *((left, right, "step") for left, right in itertools.pairwise([*names, end])),
+        )
+    )
     sides = list(dict.fromkeys(n for p in pairs if p.embed for n in (p.left, p.right)))
     trained = [str(EmbedderId(n, "full", s)) for n in sides for s in SEEDS]
     trained += [str(EmbedderId(n, "lora", SEEDS[0])) for n in sides]
@@ -418,16 +430,21 @@ def paper_shaped() -> Description:
                 "parameters": size, "moved": moved.get(n, 0.0),
             }
             for n, (hub, layers, width, size) in BACKBONES.items()
-        },
-        pairs=pairs,
+        }
+        | {n: {"source": "made up", "layers": 28, "width": 1536, "moved": m} for n, _, m in ALONG},
+        pairs=(*pairs, *along),
+        series=(
+            SeriesEntry(name=end, axis="step", kind="rlvr", start=start,
+                        places=((start, 0.0), *((n, step) for n, step, _ in ALONG), (end, 2000.0))),
+        ),
         recipes=RECIPES,
         corpora={n: {"label": label, "source": "made up"} for n, label in CORPORA.items()},
         probe={"test": 0.1, "seeds": 1},
         datasets={n: {"source": "made up", "pairs": count} for n, count in DATASETS.items()},
         benchmarks={b: [f"{b.lower()}-{i}" for i in range(n)] for b, n in BENCHMARKS.items()},
-        compared=tuple(_comparisons(pairs, sides)),
+        compared=(*_comparisons(pairs, sides), *_along(along)),
         scored=tuple(trained),
-        judged=tuple(BACKBONES),
+        judged=(*BACKBONES, *names),
         trained=tuple(trained),
         mined=tuple(DATASETS),
         audited=tuple(DATASETS),
@@ -472,6 +489,14 @@ def _comparisons(pairs: Sequence[PairEntry], sides: Sequence[str]) -> Iterator[C
                 left=name, right=floor, stage="backbone", pair=f"{name}-{floor}", kind="control",
                 files=files(corpora[:1], one, probe=False),
             )  # fmt: skip
+
+
+def _along(pairs: Sequence[PairEntry]) -> Iterator[Comparison]:
+    files = tuple(f"{next(iter(CORPORA))}+bidirectional.{family}" for family in ("linear", "neighbours"))
+    for p in pairs:
+        yield Comparison(
+            left=p.left, right=p.right, stage="backbone", pair=p.name, kind=p.kind, files=(*files, "weights")
+        )
 
 
 if __name__ == "__main__":

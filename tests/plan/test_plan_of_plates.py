@@ -123,6 +123,7 @@ def test_plates_that_a_study_has_nothing_for_are_left_out(description):
     })  # fmt: skip
     left = {"figure_1", "figure_2", "figure_3", "figure_4", "figure_6", "figure_8", "figure_10", "figure_12"}
     left |= {"figure_floors", "figure_weights", "table_weights", "figure_behaviour", "table_behaviour"}
+    left |= {"figure_paths", "figure_dose", "table_paths"}
     left |= {f"table_{n}" for n in (2, 3, 4, 5, 8, 9, 11, 12)}
     assert set(filled(alone)) == left
 

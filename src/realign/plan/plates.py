@@ -15,6 +15,7 @@ from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
 from realign.study.families import FAMILIES
 from realign.study.figures import Style, View
 from realign.study.kinds import is_control
+from realign.study.series import SeriesEntry
 
 
 def _known(description: Description, names: Iterable[str]) -> list[str]:
@@ -55,9 +56,16 @@ def _is_of_labels(part: Part) -> bool:
 
 
 def _shown(description: Description, plate: Plate, view: View) -> tuple[PairEntry, ...]:
+    if plate.pairs == "series":
+        return tuple(p for p in description.pairs if _series_with(description, p))
     wanted = {"main": (view.main_sft, view.main_rlvr), "none": ()}.get(plate.pairs, view.pairs)
     pairs = tuple(p for p in description.pairs if p.name in wanted)
     return tuple(p for p in pairs if p.embed) if plate.stage == "embedder" else pairs
+
+
+def _series_with(description: Description, pair: PairEntry) -> list[SeriesEntry]:
+    """The series that both sides of a pair stand on."""
+    return [s for s in description.series if {pair.left, pair.right} <= {name for name, _ in s.places}]
 
 
 def _labels(description: Description, pairs: Iterable[PairEntry], view: View) -> dict[str, str]:
@@ -85,6 +93,8 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
     if "backbones" in facts:
         shown = {n for p in pairs for n in (p.left, p.right)}
         facts["backbones"] = {n: b for n, b in facts["backbones"].items() if n in shown}
+    if "series" in facts:
+        facts["series"] = [series.model_dump(mode="json") for series in facts["series"]]
     labels = _labels(description, pairs, view)
     return DrawPlate(
         plate=name,

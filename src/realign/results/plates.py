@@ -42,7 +42,7 @@ class Plate:
     caption: str
     category: str  # where the report files it
     needs: tuple[Needs, ...] = ()
-    pairs: str = "all"  # all of the study, or the two of the main text
+    pairs: str = "all"  # all of the study, the two of the main text, or those along series
     corpora: str = "all"  # all probe corpora, or the main one
     measure: str = ""
     stage: str = ""
