@@ -5,15 +5,21 @@ from types import SimpleNamespace
 import pytest
 from snakemake.exceptions import WorkflowError
 
-from realign.runs.limits import Limits, Partition, check_start
+from realign.runs.limits import Limits, Partition, Qos, check_start
 
 PARTITIONS = """PartitionName=cpu AllowGroups=ALL Default=YES MaxNodes=2 MaxTime=04:00:00 State=UP
 PartitionName=long AllowGroups=ALL Default=NO MaxNodes=UNLIMITED MaxTime=7-00:00:00 State=UP
 PartitionName=free AllowGroups=ALL Default=NO MaxNodes=UNLIMITED MaxTime=UNLIMITED State=DOWN
 """
-ACCOUNTS = """mine|mine||2-00:00:00|6
-mine|other|||
-mine|mine|cpu|00:10:00|1
+ACCOUNTS = """elsewhere|theirs|theirs||01:00:00|1
+here|mine|mine||2-00:00:00|6
+here|mine|other|||
+here|mine|mine|cpu|00:10:00|1
+here|mine|bound|long|00:10:00|1
+"""
+QOS = """normal||
+short|01:00:00|DenyOnLimit
+week|7-00:00:00|DenyOnLimit,PartitionTimeLimit
 """
 SIGNAL = "--signal=USR1@300"
 
@@ -29,8 +35,8 @@ def answers(tmp_path, monkeypatch):
             (tmp_path / name).chmod(0o755)
 
     answer(
-        scontrol=f"cat <<'END'\n{PARTITIONS}END",
-        sacctmgr=f"case \"$*\" in *qos*) echo 'normal|'; echo 'short|01:00:00';; *) cat <<'END'\n{ACCOUNTS}END\n;; esac",
+        scontrol=f"case $2 in config) echo 'ClusterName  = here';; *) cat <<'END'\n{PARTITIONS}END\n;; esac",
+        sacctmgr=f"case \"$*\" in *qos*) cat <<'END'\n{QOS}END\n;; *) cat <<'END'\n{ACCOUNTS}END\n;; esac",
     )
     return answer
 
@@ -55,9 +61,14 @@ def test_limits_are_read_from_partitions_and_accounting(limits):
         "long": Partition(10080),
         "free": Partition(state="DOWN"),
     }
-    assert limits.accounts == {"mine": 2880, "other": None}
+    assert limits.accounts == {"mine": 2880, "other": None, "bound": None}
     assert (limits.default_account, limits.jobs) == ("mine", 6)
-    assert limits.qos == {"normal": None, "short": 60}
+    assert {name: qos.minutes for name, qos in limits.qos.items()} == {
+        "normal": None,
+        "short": 60,
+        "week": 10080,
+    }
+    assert limits.qos["week"] == Qos(10080, frozenset({"DenyOnLimit", "PartitionTimeLimit"}))
 
 
 def test_without_accounting_the_partitions_are_known_and_without_slurm_nothing_is(answers, monkeypatch):
@@ -75,14 +86,12 @@ def test_without_accounting_the_partitions_are_known_and_without_slurm_nothing_i
         ({"runtime": 240}, ""),
         ({"runtime": 720}, "12 hours are more than the 4 that partition 'cpu' allows: change hours"),
         ({"runtime": 720, "slurm_partition": "cpu,long"}, ""),
-        (
-            {"runtime": 2881, "slurm_partition": "long"},
-            "48.0167 hours are more than the 48 that account 'mine'",
-        ),
-        ({"runtime": 2881, "slurm_partition": "long", "slurm_account": "other"}, ""),
-        ({"runtime": 120, "qos": "short"}, "2 hours are more than the 1 that QOS 'short' allows"),
         ({"slurm_partition": "gpuu"}, "no partition 'gpuu' (cpu, long, free)"),
-        ({"slurm_account": "nobody"}, "no account 'nobody' of yours (mine, other)"),
+        ({"slurm_account": "nobody"}, "no account 'nobody' of yours (mine, other, bound)"),
+        ({"slurm_account": "theirs"}, "no account 'theirs' of yours"),
+        ({"slurm_account": "Mine, other\tbound"}, ""),
+        ({"runtime": 720, "qos": "week"}, ""),
+        ({"runtime": 2881, "slurm_partition": "long"}, ""),
         ({"nodes": 4}, "4 nodes are more than the 2 of partition 'cpu'"),
         ({"nodes": 4, "slurm_partition": "long"}, ""),
     ],
@@ -91,6 +100,28 @@ def test_a_job_that_would_never_start_is_known_before(limits, asked, why):
     said = limits.why_never(job(**asked))
     assert said.startswith(why)
     assert bool(said) == bool(why)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"runtime": 2881}, "48.0167 hours are more than the 48 that account 'mine' allows: change hours"),
+        ({"runtime": 2881, "slurm_account": "Other,mine"}, ""),
+        ({"runtime": 2881, "slurm_account": "bound"}, ""),
+        ({"runtime": 2881, "qos": "week"}, ""),  # its own limit, and not its account's
+        ({"runtime": 10081, "qos": "week"}, "168.017 hours are more than the 168 that QOS 'week' allows"),
+        ({"runtime": 120, "qos": "short"}, "2 hours are more than the 1 that QOS 'short' allows"),
+        (
+            {"runtime": 720, "qos": "normal", "slurm_partition": "cpu"},
+            "12 hours are more than the 4 that part",
+        ),
+    ],
+)
+def test_a_time_that_another_limit_may_allow_is_warned_of(limits, asked, why):
+    doubtful = job(**{"slurm_partition": "long"} | asked)
+    warned = [line for line in check_start(limits, workflow(doubtful)) if line.startswith("Jobs may never")]
+    assert len(warned) == bool(why)
+    assert all(line.startswith(f"Jobs may never start: resources.rules.train: {why}") for line in warned)
 
 
 def test_a_run_with_such_jobs_stops_at_its_start_and_names_their_rules(limits):

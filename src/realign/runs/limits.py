@@ -26,13 +26,21 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class Qos:
+    """The longest limit of a quality of service, if it has one, and its flags."""
+
+    minutes: int | None = None
+    flags: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
 class Limits:
     """A site's limits on one user's jobs, as far as they can be read."""
 
     partitions: Mapping[str, Partition] = field(default_factory=dict)
     accounts: Mapping[str, int | None] = field(default_factory=dict)  # a user's, with the longest limit
     default_account: str = ""
-    qos: Mapping[str, int | None] = field(default_factory=dict)  # with the longest limit
+    qos: Mapping[str, Qos] = field(default_factory=dict)
     jobs: int | None = None  # in the queue at a time
 
     @classmethod
@@ -52,16 +60,23 @@ class Limits:
                 facts.get("State", "UP"),
             )
         plain = ("sacctmgr", "--noheader", "--parsable2", "show")
-        columns = "format=DefaultAccount,Account,Partition,MaxWall,MaxSubmit"
+        columns = "format=Cluster,DefaultAccount,Account,Partition,MaxWall,MaxSubmit"
         rows = [line.split("|") for line in _ask(*plain, "user", user_here(), "withassoc", columns)]
-        own = [row for row in rows if len(row) == 5 and not row[2]]  # those of one partition alone are rare
-        qos = (line.split("|") for line in _ask(*plain, "qos", "format=Name,MaxWall"))
-        counts = [int(row[4]) for row in own if row[4].isdigit()]
+        config = dict(
+            re.split(r"\s*=\s*", line, maxsplit=1)
+            for line in _ask("scontrol", "show", "config")
+            if "=" in line
+        )
+        here = config.get("ClusterName", "").strip().lower()
+        rows = [row for row in rows if len(row) == 6 and (not here or row[0].lower() == here)]
+        whole = [row for row in rows if not row[3]]  # others hold for one partition
+        qos = (line.split("|") for line in _ask(*plain, "qos", "format=Name,MaxWall,Flags"))
+        counts = [int(row[5]) for row in whole if row[5].isdigit()]
         return cls(
             partitions,
-            {row[1]: minutes_of(row[3]) for row in own},
-            own[0][0] if own else "",
-            {name: minutes_of(wall) for name, wall in qos},
+            {row[2].lower(): None for row in rows} | {row[2].lower(): minutes_of(row[4]) for row in whole},
+            rows[0][1].lower() if rows else "",
+            {name.lower(): Qos(minutes_of(wall), frozenset(flags.split(","))) for name, wall, flags in qos},
             max(counts, default=None),
         )
 
@@ -72,26 +87,21 @@ class Limits:
 
     def longest(self, job: Any) -> int | None:
         """The longest limit that a job may have, in minutes."""
-        partitions = [self.partitions.get(n, Partition()) for n in self.partition_of(job).split(",")]
-        walls = [
-            None if any(p.minutes is None for p in partitions) else max(p.minutes or 0 for p in partitions),
-            self.accounts.get(str(job.resources.get("slurm_account") or self.default_account)),
-            self.qos.get(str(job.resources.get("qos") or "")),
-        ]
-        return min((wall for wall in walls if wall is not None), default=None)
+        return min(self._bounds(job), default=(None, ""))[0]
 
     def why_never(self, job: Any) -> str:
-        """Why SLURM would never start a job, and what to change; empty where nothing speaks against it."""
+        """Why SLURM would surely never start a job, and what to change; empty where nothing says so."""
         names = self.partition_of(job).split(",")
         if self.partitions and (unknown := [name for name in names if name not in self.partitions]):
             return f"no partition '{unknown[0]}' ({', '.join(self.partitions)}): change its partition"
-        account = str(job.resources.get("slurm_account") or "")
-        if account and self.accounts and account not in self.accounts:
-            return f"no account '{account}' of yours ({', '.join(self.accounts)}): change its account"
-        minutes, most = int(job.resources.get("runtime") or 0), self.longest(job)
-        if most is not None and minutes > most:
-            hours = f"{minutes / 60:g} hours are more than the {most / 60:g}"
-            return f"{hours} that {self._whose(job, most)} allows: change hours or partition"
+        unknown = [account for account in _accounts_of(job) if account not in self.accounts]
+        if self.accounts and unknown:
+            return f"no account '{unknown[0]}' of yours ({', '.join(self.accounts)}): change its account"
+        if job.resources.get("qos") or "--qos" in str(job.resources.get("slurm_extra")):
+            return ""  # its flags may lift the limits of a partition
+        partition = f"partition '{self.partition_of(job)}'"
+        if too_long := _too_long(job, self._longest_of_partitions(job), partition):
+            return too_long
         nodes = int(job.resources.get("nodes") or 1)
         counts = [self.partitions[name].nodes for name in names if name in self.partitions]
         if counts and all(count is not None and nodes > count for count in counts):
@@ -99,12 +109,41 @@ class Limits:
             return f"{nodes} nodes are more than the {most_nodes} of partition '{names[0]}': change nodes"
         return ""
 
-    def _whose(self, job: Any, most: int) -> str:
-        account = str(job.resources.get("slurm_account") or self.default_account)
-        qos = str(job.resources.get("qos") or "")
-        if self.accounts.get(account) == most:
-            return f"account '{account}'"
-        return f"QOS '{qos}'" if self.qos.get(qos) == most else f"partition '{self.partition_of(job)}'"
+    def why_perhaps_never(self, job: Any) -> str:
+        """Which limit a job's time is above, as far as limits can be read; empty where it is within all."""
+        most, whose = min(self._bounds(job), default=(None, ""))
+        return _too_long(job, most, whose)
+
+    def _bounds(self, job: Any) -> list[tuple[int, str]]:
+        """The limits of a job's time, and whose they are: a QOS's own limit stands for its account's."""
+        name = str(job.resources.get("qos") or "").lower()
+        qos = self.qos.get(name, Qos())
+        account = [*_accounts_of(job), self.default_account][0]  # to which jobs are submitted
+        bounds = [(qos.minutes, f"QOS '{name}'")]
+        if qos.minutes is None:
+            bounds = [(self.accounts.get(account), f"account '{account}'")]
+        if "PartitionTimeLimit" not in qos.flags:
+            bounds.append((self._longest_of_partitions(job), f"partition '{self.partition_of(job)}'"))
+        return [(minutes, whose) for minutes, whose in bounds if minutes is not None]
+
+    def _longest_of_partitions(self, job: Any) -> int | None:
+        partitions = [self.partitions.get(n, Partition()) for n in self.partition_of(job).split(",")]
+        limits = [partition.minutes for partition in partitions]
+        return None if None in limits else max(minutes or 0 for minutes in limits)
+
+
+def _too_long(job: Any, most: int | None, whose: str) -> str:
+    minutes = int(job.resources.get("runtime") or 0)
+    if most is None or minutes <= most:
+        return ""
+    hours = f"{minutes / 60:g} hours are more than the {most / 60:g}"
+    return f"{hours} that {whose} allows: change hours or partition"
+
+
+def _accounts_of(job: Any) -> list[str]:
+    """The accounts that a job names, as SLURM writes them."""
+    named = re.split(r"[,\s]+", str(job.resources.get("slurm_account") or "").lower())
+    return [account for account in named if account]
 
 
 def check_start(limits: Limits, workflow: Any) -> list[str]:
@@ -117,8 +156,10 @@ def check_start(limits: Limits, workflow: Any) -> list[str]:
         lines = [f"  resources.rules.{rule}: {why}" for rule, why in sorted(wrong.items())]
         raise WorkflowError("\n".join(["These jobs would never start on this cluster:", *lines]))
     asked = sorted({name for job in jobs for name in limits.partition_of(job).split(",")})
+    perhaps = {job.rule.name: why for job in jobs if (why := limits.why_perhaps_never(job))}
     closed = {n: p.state for n in asked if (p := limits.partitions.get(n)) and p.state != "UP"}
     lines = [f"Partition '{name}' is {state.lower()}: its jobs wait." for name, state in closed.items()]
+    lines += [f"Jobs may never start: resources.rules.{rule}: {why}" for rule, why in sorted(perhaps.items())]
     if limits.jobs is not None and limits.jobs < len(jobs):
         lines.append(
             f"You may have {limits.jobs} jobs in the queue at a time (MaxSubmitJobs): others wait here until "

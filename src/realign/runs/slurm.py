@@ -184,8 +184,9 @@ def noting_time_limits(report: Callable[..., None], limits: Limits) -> Callable[
         if msg and "'TIMEOUT'" in msg and not info.job.is_group():
             minutes, most = int(info.job.resources.get("runtime") or 0), limits.longest(info.job)
             for log in map(Path, info.job.log):
-                record_time_limit(log, min(2 * minutes, most or 2 * minutes))
-                if minutes == most and info.job.rule.name not in RESUMING:
+                # which may be more than `most`: not every limit can be read
+                record_time_limit(log, max(minutes, min(2 * minutes, most or 2 * minutes)))
+                if most is not None and minutes >= most and info.job.rule.name not in RESUMING:
                     msg += " It had the longest limit that this site allows it."
                     record_error(log, msg)
         report(info, msg=msg, **others)
