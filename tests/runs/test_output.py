@@ -2,6 +2,8 @@
 
 import io
 import logging
+import logging.handlers
+import queue
 import re
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
+from snakemake.logging import logger
 from snakemake.settings.enums import Quietness
 from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
@@ -142,6 +145,7 @@ def told(tmp_path, monkeypatch):
     def tell(event=None, text="", level=logging.INFO, **facts):
         record = logging.LogRecord("snakemake", level, "", 1, text, (), None)
         record.__dict__.update(facts, event=event)
+        output.mark_logs(record)
         handler.handle(record)
         return look()
 
@@ -228,6 +232,30 @@ def test_a_job_that_was_asked_to_stop_has_not_failed(told, tmp_path):
     ended = told(text="Complete log(s): /x/y.snakemake.log")
     assert "failed" not in ended
     assert "run the same command again to go on" in ended
+
+
+def test_a_job_that_wrote_before_its_start_was_printed_is_told_with_its_words(told, tmp_path):
+    """Snakemake hands its records to a queue, from which another thread prints them."""
+    waiting: queue.Queue = queue.Queue()
+    through = logging.handlers.QueueHandler(waiting)
+    logger.addHandler(through)
+    about = {
+        "jobid": 1,
+        "rule_name": "train",
+        "wildcards": {},
+        "log": ["1.log"],
+        "shellcmd": "x",
+        "output": [],
+    }
+    try:
+        logger.warning("", extra=about | {"event": LogEvent.JOB_INFO, "reason": ""})
+        LogFile(tmp_path / "1.log").go_on()
+        (tmp_path / "1.log").write_text("train: shard 3 is damaged\n")
+    finally:
+        logger.removeHandler(through)
+    told.handler.handle(waiting.get_nowait())
+    said = told(LogEvent.JOB_ERROR, level=logging.ERROR, **about, rule_msg=None)
+    assert "why: train: shard 3 is damaged" in said
 
 
 LACKS_OUTPUT = (

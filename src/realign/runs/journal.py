@@ -113,10 +113,6 @@ class JobStatus:
     waits_for: str = ""  # in the queue, as the cluster says
     group: tuple[int, ...] = ()  # the jobs that failed together with it, itself included
 
-    def mark_logs(self) -> None:
-        """Note how its logs stand, before an attempt."""
-        self.marks = [Mark.of(Path(log)) for log in self.logs]
-
     def marked_logs(self) -> list[tuple[Path, Mark]]:
         """Its logs, each with how it stood before this attempt."""
         new = [Mark()] * (len(self.logs) - len(self.marks))  # a cluster's own log of a job that failed

@@ -21,7 +21,7 @@ from typing import Any
 from snakemake_interface_logger_plugins.base import LogHandlerBase
 
 from realign.artifacts.errors import KEPT
-from realign.engine.logs import LOGS_ONLY, WARNED
+from realign.engine.logs import LOGS_ONLY, WARNED, Mark
 from realign.runs.causes import explain
 from realign.runs.cost import Cost, costs_of
 from realign.runs.dag import PlannedJob
@@ -68,6 +68,13 @@ class Job(JobStatus):
 
     def __str__(self) -> str:
         return f"{self.rule:<16} {', '.join(f'{k}={v}' for k, v in self.wildcards.items())}".rstrip()
+
+
+def mark_logs(record: LogRecord) -> bool:
+    """Attach to a job's start how its logs stand; `RunOutput` sees records later, in another thread."""
+    if str(record.__dict__.get("event")) == "job_info":
+        record.__dict__["marks"] = [Mark.of(Path(log)) for log in record.__dict__["log"]]
+    return True
 
 
 class Pace:
@@ -132,6 +139,9 @@ class RunOutput(LogHandlerBase):
         self._drawn = False  # whether a terminal's last line shows what runs
         self._over = threading.Event()
         self._clock: threading.Thread | None = None
+        from snakemake.logging import logger
+
+        logger.addFilter(mark_logs)
 
     def expect(self, jobs: Sequence[PlannedJob], study: Study, submits: bool = False) -> None:
         """Show the plan of the run that begins, by which its pace is judged."""
@@ -176,7 +186,6 @@ class RunOutput(LogHandlerBase):
 
     def _start(self, number: int, job: Job) -> None:
         job.attempts = self._tries.get(number, 0) + 1
-        job.mark_logs()
         self._jobs[number] = job
         self._failed.pop(number, None)
         if self._clock is None:
@@ -355,7 +364,8 @@ def _job(said: Mapping[str, Any], now: float) -> Job:
     rule, wildcards = said["rule_name"], dict(said["wildcards"] or {})
     is_target = not said["shellcmd"] and not said["output"]
     name = PlannedJob(rule, wildcards).name
-    return Job(name, rule, wildcards, list(said["log"]), now, is_target=is_target)
+    marks = list(said.get("marks", ()))
+    return Job(name, rule, wildcards, list(said["log"]), now, marks, is_target=is_target)
 
 
 def _warnings(job: Job) -> Iterator[str]:
