@@ -17,10 +17,11 @@ import pytest
 import snakemake_executor_plugin_slurm
 
 from realign.artifacts.command import UserError
-from realign.engine.logs import LogFile
+from realign.engine.logs import LogFile, Mark
 from realign.runs import status
 from realign.runs.journal import JobStatus, RunJournal, read_journal, record_of
 from realign.runs.queue import user_here
+from realign.runs.status import LEAST_PAUSE
 
 SNAKEFILE = """
     from pathlib import Path
@@ -174,7 +175,7 @@ def test_what_an_attempt_said_is_found_on_machines_whose_clocks_differ(tmp_path)
     LogFile(log).go_on()
     log.write_text("train: step 46: the queries have collapsed\n")
     job = JobStatus("train", "train", {}, [str(log)], time.time())
-    job.mark_logs()
+    job.marks = [Mark.of(Path(log)) for log in job.logs]
     assert status.reason(job).startswith("it died without a word")
     assert not job.died
     log.unlink()  # as Snakemake does before an attempt, which keeps what the one before said
@@ -331,8 +332,29 @@ def test_a_killed_runs_job_that_the_queue_has_no_more_is_not_running(tmp_path, m
 def test_a_watched_run_is_shown_until_it_ends(submitted, tmp_path, capsys, monkeypatch):
     lives = iter([True, True, False])
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: next(lives))
+    pauses = []
+    monkeypatch.setattr("realign.runs.status.time.sleep", pauses.append)
     submitted("true", "--watch", "0.01")
     assert capsys.readouterr().out.count("the run that began") == 3
+    assert pauses == [LEAST_PAUSE] * 2  # since its jobs are in a queue
+
+
+def test_a_run_without_a_queue_is_watched_as_often_as_you_like(tmp_path, capsys, monkeypatch):
+    pauses, lives = [], iter([True, False])
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
+    RunJournal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 1})._stream.close()
+    monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: next(lives))
+    monkeypatch.setattr("realign.runs.status.time.sleep", pauses.append)
+    status.main(["--watch", "0.01"])
+    assert pauses == [0.01]
+
+
+@pytest.mark.parametrize("seconds", ["0", "-1", "nan", "inf", "soon"])
+def test_a_pause_is_a_finite_number_above_0(seconds, capsys):
+    with pytest.raises(SystemExit):
+        status.main([f"--watch={seconds}"])
+    assert "--watch" in capsys.readouterr().err
 
 
 def test_without_a_queue_nothing_is_asked(submitted, capsys, monkeypatch):

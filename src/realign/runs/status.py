@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -47,6 +48,7 @@ GO_ON = {"RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "RESI
 CRASHED = re.compile(r"\d\d:\d\d:\d\d E realign\.")  # a line of our own log, after which a traceback may come
 PROGRESS = re.compile(r"\d\d:\d\d:\d\d [ID] realign\.")  # tells how far a job has come, not why it died
 TAIL_BYTES = 20_000  # of a log, in which its reason stands
+LEAST_PAUSE = 5.0  # seconds between two questions to a cluster's queue, which many people ask
 SHOWN = 20  # jobs of one state that are shown one by one
 
 
@@ -59,10 +61,11 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument(
         "--watch",
         nargs="?",
-        type=float,
+        type=_seconds,
         const=30.0,
         metavar="SECONDS",
-        help="show it again and again until the run ends; a cluster's queue is asked each time (default: 30)",
+        help="show it again and again until the run ends; a cluster's queue is asked each time, every "
+        f"{LEAST_PAUSE:g} seconds at most (default: 30)",
     )
     arguments = parser.parse_args(words)
     file = arguments.configfile or DEFAULT_STUDY
@@ -75,7 +78,14 @@ def main(words: Sequence[str]) -> int:
         print(over_the_last + shown, flush=True)
         if arguments.watch is None or not run.alive:
             return int(any(job.state == "failed" for job in run.jobs.values()))
-        time.sleep(arguments.watch)
+        in_a_queue = any(job.number for job in run.jobs.values())
+        time.sleep(max(arguments.watch, LEAST_PAUSE) if in_a_queue else arguments.watch)
+
+
+def _seconds(word: str) -> float:
+    if not 0 < (seconds := float(word)) <= threading.TIMEOUT_MAX:  # nan is neither
+        raise argparse.ArgumentTypeError(f"{word} is no number of seconds above 0")
+    return seconds
 
 
 def latest_run(results: Path) -> RunStatus:
