@@ -112,6 +112,17 @@ def test_rows_that_one_vocabulary_has_more(parents, tmp_path):
         Qwen3ForCausalLM.from_pretrained(made)
 
 
+@pytest.mark.parametrize("rows", ["larger", "zeros"])
+def test_a_graft_of_a_larger_vocabulary_has_its_rows(parents, tmp_path, rows):
+    short, long = parents[0], parents[3]
+    made = merged(tmp_path, [short, long], method="graft", layers=[2, 2], rows=rows)
+    name = "model.embed_tokens.weight"
+    a, b, found = (weights(folder)[name] for folder in (short, long, made))
+    assert torch.equal(found[:-1], a)
+    assert torch.equal(found[-1], b[-1] if rows == "larger" else torch.zeros_like(b[-1]))
+    Qwen3ForCausalLM.from_pretrained(made)
+
+
 def test_types_are_kept_or_asked_for(parents, tmp_path):
     half = tmp_path / "half"
     shutil.copytree(parents[1], half)

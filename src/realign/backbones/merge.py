@@ -150,7 +150,7 @@ def merge(tensors: Sequence[torch.Tensor], name: str, settings: Merge) -> torch.
         found = _LAYER.search(name)
         first, last = settings.layers or (0, -1)
         inside = found is not None and first <= int(found[1]) + 1 <= last
-        return tensors[1 if inside else 0].to(dtype).contiguous()
+        return _of_one_shape(tensors, settings.rows)[1 if inside else 0].to(dtype).contiguous()
     flat = [part.flatten() for part in _of_one_shape(tensors, settings.rows)]
     shape = max((tensor.shape for tensor in tensors), key=tuple)
     weights = _weights(flat, settings)
@@ -200,10 +200,10 @@ def _blocks(length: int) -> Iterator[slice]:
 
 def _of_one_shape(tensors: Sequence[torch.Tensor], rows: str) -> list[torch.Tensor]:
     """Tensors with as many rows as the largest: those that one lacks are zeros, or another's."""
-    largest = max(tensors, key=len)
+    largest = max(tensors, key=lambda tensor: tuple(tensor.shape))
     same = []
     for tensor in tensors:
-        if len(tensor) < len(largest):
+        if tensor.shape != largest.shape:
             lacking = largest[len(tensor) :]
             tensor = torch.cat([tensor, torch.zeros_like(lacking) if rows == "zeros" else lacking])
         same.append(tensor)
