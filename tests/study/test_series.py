@@ -123,6 +123,32 @@ def test_a_merge_with_many_alphas_lies_on_a_line_through_its_parents():
     assert "mix--vs--mix-alpha1.5" in pairs(made, "step")
 
 
+def test_a_pair_of_two_backbones_of_a_series_leaves_its_start():
+    made = study(pairs=[{"left": "rl-step10", "right": "rl", "kind": "rlvr"}])
+    (entry,) = describe(made).series
+    assert entry.start == "base"
+    assert entry.places == (("base", 0.0), ("rl-step10", 10.0), ("rl-step20", 20.0), ("rl", 50.0))
+
+
+@pytest.mark.parametrize(
+    ("left", "start", "place"), [("base", "base", 0), ("rl", "rl", 1), ("far", "base", 0)]
+)
+@pytest.mark.parametrize("method", ["linear", "slerp"])
+def test_a_merges_start_stands_where_it_lies_on_the_line(left, start, place, method):
+    merge = {"of": ["base", "rl"], "method": method, "alpha": 0.5, "alphas": [0.75]}
+    backbones = STUDY["backbones"] | {"far": {"pretrain": {}}, "mix": {"merge": merge}}
+    made = study(backbones=backbones, pairs=[{"left": left, "right": "mix", "kind": "merge"}])
+    entry = describe(made).series[1]
+    assert entry.start == start
+    assert dict(entry.places) == {start: place, "mix": 0.5, "mix-alpha0.75": 0.75}
+
+
+def test_steps_are_named_in_full():
+    steps = {1000000: "a", 1234567: "b", 1234568: "c"}
+    made = with_backbones(olmo={"hub": "org/m", "step": 2000000, "checkpoints": steps})
+    assert {f"olmo-step{step}" for step in steps} < set(made.backbones)
+
+
 @pytest.mark.parametrize(
     ("backbones", "words"),
     [
@@ -134,6 +160,7 @@ def test_a_merge_with_many_alphas_lies_on_a_line_through_its_parents():
         ({"h": {"hub": "a/b", "checkpoints": {1: "x"}}}, "checkpoints need `step`"),
         ({"h": {"hub": "a/b", "checkpoints": {1: "x"}, "step": 1}}, "checkpoints need `step`"),
         ({"p": {"path": "c-{step}", "checkpoints": [1]}}, r"a path with \{step\} needs `checkpoints`"),
+        ({"m": {"merge": {"of": ["base", "rl"], "alphas": [0.1234567, 0.1234568]}}}, "equal to six digits"),
         ({"m": {"merge": {"of": ["base", "rl"], "alphas": [0.5]}}}, "alphas are distinct values other than"),
         ({"u": {"untrained": {"like": "base"}, "embed": "all"}}, "embed belongs to hub, path, pretrain"),
     ],

@@ -71,14 +71,17 @@ def series_of(backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> list[
     for name, backbone in backbones.items():
         if not (others := backbone.others):
             continue
-        axis = _axis(backbone)
-        named = {f"{name}-{axis}{place:g}": (place, other) for place, other in others.items()}
+        named = {_member(name, backbone, place): (place, other) for place, other in others.items()}
         places = [(other, float(place)) for other, (place, _) in named.items()]
         places.append((name, float(backbone.place or 0)))
         own = [p for p in pairs if p.right == name and not p.path and not is_control(p.kind)]
-        starts = [*(pair.left for pair in own), *backbone.parents]
-        if starts:
-            places.append((starts[0], 0.0))
+        starts = [s for s in (*(pair.left for pair in own), *backbone.parents) if s not in {*named, name}]
+        if isinstance(backbone.given, Merge):  # on the axis stand only its own ends
+            ends = backbone.parents[: 1 if backbone.given.method == "arithmetic" else 2]
+            starts = [start for start in starts if start in ends]
+            places += [(start, float(ends.index(start))) for start in starts[:1]]
+        else:
+            places += [(start, 0.0) for start in starts[:1]]
         places.sort(key=lambda at: at[1])
         kind = own[0].kind if own else SOURCES[backbone.source].kind or "other"
         found.append(
@@ -95,6 +98,11 @@ def series_of(backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> list[
     return found
 
 
+def _member(name: str, backbone: Backbone, place: float) -> str:
+    """What a backbone of a series is called: a step in full, an alpha to six digits."""
+    return f"{name}-{_axis(backbone)}{place if isinstance(place, int) else format(place, 'g')}"
+
+
 def _axis(backbone: Backbone) -> Literal["step", "alpha"]:
     return "alpha" if isinstance(backbone.given, Merge) else "step"
 
@@ -102,6 +110,8 @@ def _axis(backbone: Backbone) -> Literal["step", "alpha"]:
 def series_problems(backbones: Mapping[str, Backbone], pairs: Sequence[Pair]) -> Iterator[str]:
     """Names that a series needs for its backbones and cannot have."""
     for series in series_of(backbones, pairs):
+        if len(series.others) < len(series.backbone.others):
+            yield f"backbones.{series.name}: two of its alphas are equal to six digits; leave one of them out"
         for name, backbone in series.others.items():
             if len(name) > MAX_NAME:
                 yield (
