@@ -78,9 +78,19 @@ def test_the_table_has_a_planted_paths_shape(planted):
         # round the square: at a right angle, then at 135 degrees, and back the way it came
         cosine = 1 if shape == "line" else np.mean([0, -np.sqrt(0.5), -1])
         assert found[of]["turning"] == pytest.approx(cosine, rel=1e-3)
+    assert np.isnan(found["weights"]["length_low"])  # which is exact
+    assert found["states"]["length_low"] < found["states"]["length"] < found["states"]["length_high"]
     if shape == "line":
         leaves = found["Linear CKA, debiased"]
         assert leaves["leaves_low"] <= leaves["leaves"] <= leaves["leaves_high"] < 20
+
+
+def test_a_path_on_both_sides_of_its_start_has_no_place_at_which_it_leaves_it(planted):
+    _, description, tidy = planted
+    asked = plate_settings(description, "table_paths")
+    moved = description.series[0].model_copy(update={"start": "a"})
+    asked = asked.model_copy(update={"facts": {"series": [moved.model_dump(mode="json")]}})
+    assert tables.make(asked, read(description, tidy, "table_paths"), []).rows == []
 
 
 def test_the_figures_show_each_place_and_each_dose(planted):

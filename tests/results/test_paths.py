@@ -57,6 +57,13 @@ def test_a_length_has_the_interval_of_its_distances():
     assert path_length([0.01], noise=0.02).value == 0
 
 
+@pytest.mark.parametrize("errors", [[], [0.1, np.nan], [np.inf, 0.1]])
+def test_a_length_without_all_errors_has_no_interval(errors):
+    found = path_length([1.0, 4.0], errors=errors)
+    assert found.value == pytest.approx(3)
+    assert np.isnan([found.low, found.high]).all()
+
+
 def test_a_change_point_lies_in_its_interval_as_often_as_is_said():
     draw, places, held, found = np.random.default_rng(1), np.arange(10.0), 0, []
     truth = np.maximum(places - 4.3, 0) * -0.1

@@ -30,11 +30,13 @@ def path_length(squared: Sequence[float], noise: float = 0.0, errors: Sequence[f
     """Σ √(d² − noise) over the steps of a path.
 
     `noise` is the squared distance between two measurements of one point: it adds to each step and would make
-    any path long. `errors` are the standard errors of the squared distances.
+    any path long. `errors` are the standard errors of the squared distances; without all of them the length
+    has no interval.
     """
     clean = np.asarray(squared, float) - noise
-    error = np.asarray(errors, float) if len(errors) else np.zeros(len(clean))
-    ends = (np.sqrt(np.maximum(clean + shift * NORMAL_95 * error, 0)).sum() for shift in (0, -1, 1))
+    error = np.asarray(errors, float) if len(errors) else np.full(len(clean), np.nan)
+    shift = NORMAL_95 * np.where(np.isfinite(error), error, np.nan)
+    ends = (np.sqrt(np.maximum(moved, 0)).sum() for moved in (clean, clean - shift, clean + shift))
     return Bounded(*(float(end) for end in ends))
 
 

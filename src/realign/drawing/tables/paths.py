@@ -64,7 +64,9 @@ def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
     table = Table(COLUMNS, rows)
     table.notes.append(
         "Distances are the relative norm of the update between two models' weights, and the root of 2 − 2 CKA"
-        " between their states. The CKA is the debiased one, so that noise adds nothing on average."
+        " between their states. The CKA is the debiased one, so that noise adds nothing to a squared distance"
+        " on average. A path of steps that are small against the noise is still measured too long, since"
+        " squared distances below 0 count as 0 and a length is a sum of roots."
     )
     return table
 
@@ -83,7 +85,7 @@ def _shapes(series: SeriesEntry, asked: DrawPlate, tidy: Tidy) -> Iterator[dict[
         known = np.array([*steps, *starts], float)
         if len(steps) > 1 and np.isfinite(known[:, 0]).all():
             values, errors = np.array(steps).T
-            length = path_length(values, errors=np.nan_to_num(errors, posinf=0))
+            length = path_length(values, errors=errors)
             end = float(np.sqrt(max(starts[-1][0], 0)))
             yield {
                 "of": of, "length": length.value, "length_low": length.low, "length_high": length.high,
@@ -93,8 +95,8 @@ def _shapes(series: SeriesEntry, asked: DrawPlate, tidy: Tidy) -> Iterator[dict[
 
 
 def _moved(found: pd.DataFrame, _: DrawPlate) -> tuple[float, float]:
-    """The squared distance between two models' weights, which has no error."""
-    return of_whole(found, "update_norm", "norm")["value"] ** 2, 0.0
+    """The squared distance between two models' weights, which needs no interval."""
+    return of_whole(found, "update_norm", "norm")["value"] ** 2, np.nan
 
 
 def _unlike(found: pd.DataFrame, asked: DrawPlate) -> tuple[float, float]:
@@ -105,7 +107,12 @@ def _unlike(found: pd.DataFrame, asked: DrawPlate) -> tuple[float, float]:
 
 
 def _changes(series: SeriesEntry, known: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    """Where each number leaves its start; a start without an error has the least one of the others."""
+    """Where each number leaves its start; a start without an error has the least one of the others.
+
+    A path that begins before its start, as a merge with alphas below 0, has no value to leave there.
+    """
+    if series.start != series.places[0][0]:
+        return
     for quantity, title in TITLES.items():
         rows = known[(known["series"] == series.name) & (known["quantity"] == quantity)].sort_values("place")
         errors = rows["error"].replace([np.inf, 0], np.nan)
