@@ -333,7 +333,7 @@ def test_a_watched_run_is_shown_until_it_ends(submitted, tmp_path, capsys, monke
     lives = iter([True, True, False])
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: next(lives))
     pauses = []
-    monkeypatch.setattr("realign.runs.status.time.sleep", pauses.append)
+    monkeypatch.setattr(status, "time", SimpleNamespace(**vars(time) | {"sleep": pauses.append}))
     submitted("true", "--watch", "0.01")
     assert capsys.readouterr().out.count("the run that began") == 3
     assert pauses == [LEAST_PAUSE] * 2  # since its jobs are in a queue
@@ -345,7 +345,7 @@ def test_a_run_without_a_queue_is_watched_as_often_as_you_like(tmp_path, capsys,
     (tmp_path / "config.yaml").write_text("study: {name: toy}\nbackbones: {}\n")
     RunJournal(tmp_path / "results/toy/.runs/20260101-000000-1.journal.jsonl", {"train": 1})._stream.close()
     monkeypatch.setattr("realign.runs.journal._is_locked", lambda place: next(lives))
-    monkeypatch.setattr("realign.runs.status.time.sleep", pauses.append)
+    monkeypatch.setattr(status, "time", SimpleNamespace(**vars(time) | {"sleep": pauses.append}))
     status.main(["--watch", "0.01"])
     assert pauses == [0.01]
 
