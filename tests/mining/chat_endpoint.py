@@ -33,8 +33,10 @@ class Handler(BaseHTTPRequestHandler):
         if failure == "cut":
             self.close_connection = True
             return
-        if failure == "slow":
-            time.sleep(1.0)
+        if failure == "slow":  # until the client has given up and asks again
+            before, end = len(server.asked), time.monotonic() + 60
+            while len(server.asked) == before and time.monotonic() < end:
+                time.sleep(0.02)
         status, content = 200, json.dumps(server.reply(body)).encode()
         if isinstance(failure, int):
             status, content = (

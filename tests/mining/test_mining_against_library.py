@@ -4,6 +4,7 @@ import random
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import datasets
 import numpy as np
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from sentence_transformers.util import mine_hard_negatives
 
 from realign.artifacts.command import UserError
+from realign.mining import pool as pool_module
 from realign.mining.collection import collect
 from realign.mining.deeper import Deeper
 from realign.mining.filters import window_of
 from realign.mining.judging import Blank, Picked, judge_pool
 from realign.mining.pool import ExactFinder, find_pools
 from realign.study.mining import MineJob
-from realign.text.pairs import PairRow
+from realign.text.pairs import PairRow, normalised
 
 datasets.disable_progress_bars()
 
@@ -76,7 +78,7 @@ def make_dataset(seed, queries, passages, extra, uneven):
 def ours(rows, asked, vectors, corpus, job):
     """(query, positive) → the negatives, by this package; none where the row was dropped."""
     pairs = [PairRow(query, (positive,)) for query, positive in rows]
-    collection = collect(pairs, corpus, exact=True)
+    collection = collect(pairs, corpus, job.equality == "exact")
     window = window_of(job, len(rows), collection.most_positives, False)
     queries = np.stack([asked[t] for t in collection.queries])
     passages = np.stack([vectors[t] for t in collection.passages])
@@ -218,6 +220,33 @@ def test_a_row_is_short_only_when_the_corpus_holds_no_more(
     for row, eligible in all_eligible(rows, asked, vectors, corpus, job).items():
         expected = eligible[job.range_min :][: job.negatives]
         assert mined[row] == (expected if keep or len(expected) == job.negatives else [])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 100_000),
+    queries=st.integers(2, 10),
+    copies=st.integers(1, 30),
+    negatives=st.integers(1, 4),
+    relative_margin=st.floats(0.0, 0.4),
+    shard=st.sampled_from([3, 8192]),
+)
+def test_repeated_texts_leave_no_row_short(seed, queries, copies, negatives, relative_margin, shard):
+    """Rows of one shard are looked at again after unequal numbers of new texts, and so of padding."""
+    rows, asked, vectors, texts = make_dataset(seed, queries, 6, 10, False)
+    rng, corpus = np.random.default_rng(seed), []
+    for text in texts:  # the same text but for its spaces, a hair further from everything
+        for i in range(int(rng.integers(1, copies + 1))):
+            corpus.append(text.replace(" ", " " * (i + 1)))
+            vectors[corpus[-1]] = (vectors[text] + 1e-3 * rng.standard_normal(12)).astype(np.float32)
+    given = {"negatives": negatives, "relative_margin": relative_margin, "range_max": negatives + 2}
+    job = MineJob(too_few="keep", **given)
+    with patch.object(pool_module, "SHARD_QUERIES", shard):
+        mined = ours(rows, asked, vectors, corpus, job)
+    for row, eligible in all_eligible(rows, asked, vectors, corpus, job).items():
+        once = list({normalised(text): text for text in reversed(eligible)}.values())[::-1]
+        expected = sorted(once, key=eligible.index)[:negatives]
+        assert mined[row] == expected
 
 
 def test_what_the_library_finds_comes_first():

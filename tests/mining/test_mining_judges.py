@@ -11,16 +11,16 @@ import pytest
 from chat_endpoint import says, stand_in
 from mining_driver import read_rows, write_rows
 
-from realign.artifacts.command import UserError, execute
+from realign.artifacts.command import NodeError, UserError, execute
 from realign.artifacts.store import WorkStore
 from realign.mining import endpoint as endpoint_module
 from realign.mining.answers import Answers
 from realign.mining.commands import AUDIT, RELABEL
 from realign.mining.endpoint import Endpoint
-from realign.mining.judges import understood
+from realign.mining.judges import Question, Rules, understood
 from realign.mining.rates import Reliability, rate
 from realign.mining.relabel import mended
-from realign.study.judging import AuditJob, Judge, RelabelJob
+from realign.study.judging import AuditJob, Judge, RelabelJob, RuleJudge
 from realign.text.pairs import PairRow
 
 KEY = "sk-very-secret"
@@ -131,14 +131,12 @@ def test_a_killed_relabelling_asks_for_nothing_twice(tmp_path, monkeypatch):
         before = len(server.asked)
         _, report = relabel(tmp_path, inputs, server, requests_at_once=1)
         assert report["judged"] == 180
-        assert before < 180
-        # the answers that were on their way when it was killed are asked for again, one at a time here
-        assert 180 <= len(server.asked) <= 182
+        assert len(server.asked) == before + 110  # 70 answers were kept
         relabel(tmp_path, inputs, server, answers="promote")  # another setting, and no call
-        assert len(server.asked) <= 182
+        assert len(server.asked) == before + 110
 
 
-@pytest.mark.parametrize("failure", [429, 500, 503, "cut", b"not JSON", b"{}", b'{"choices": []}'])
+@pytest.mark.parametrize("failure", [429, 500, 503, "cut", b"not JSON", b"{}", b'{"error": "full"}'])
 def test_what_passes_is_tried_again(tmp_path, failure):
     _, inputs = made(tmp_path, rows=3)
     with stand_in(honest) as server:
@@ -149,12 +147,22 @@ def test_what_passes_is_tried_again(tmp_path, failure):
     assert report["not_understood"] == 0
 
 
+def test_an_error_sent_as_a_success_is_no_label(tmp_path):
+    _, inputs = made(tmp_path, rows=1)
+    with stand_in(lambda body: {"error": {"message": "overloaded"}}) as server:
+        with pytest.raises(NodeError, match=r"no answer in 3 tries .*no completion .*overloaded"):
+            relabel(tmp_path, inputs, server, tries=3, requests_at_once=1)
+        server.reply = honest
+        _, report = relabel(tmp_path, inputs, server)
+    assert report["not_understood"] == 0
+
+
 def test_a_slow_answer_is_asked_for_again(tmp_path):
     _, inputs = made(tmp_path, rows=2)
     with stand_in(honest) as server:
         server.failures = ["slow"]
-        _, report = relabel(tmp_path, inputs, server, timeout=0.3, requests_at_once=1)
-        assert len(server.asked) == 7
+        _, report = relabel(tmp_path, inputs, server, timeout=1.0, requests_at_once=1)
+        assert len(server.asked) >= 7  # more where a busy machine makes other answers late too
     assert report["judged"] == 6
 
 
@@ -213,6 +221,30 @@ def test_a_key_comes_from_the_environment_and_is_written_nowhere(tmp_path, monke
     assert not any(KEY.encode() in content for content in written)
 
 
+def test_a_key_loses_its_line_break_and_others_are_refused_unseen(monkeypatch):
+    monkeypatch.setenv("JUDGES_KEY", f" {KEY}\r\n")
+    with stand_in(lambda body: says("no")) as server:
+        server.failures = [401]
+        with pytest.raises(UserError) as refused:
+            Endpoint(server.url, "JUDGES_KEY").post("chat/completions", {})
+        assert server.keys == [f"Bearer {KEY}"]
+        assert KEY not in str(refused.value)
+        for key in (f"{KEY}\r\nHost: x", f"{KEY}\N{SNOWMAN}", f"{KEY}\x7f"):
+            monkeypatch.setenv("JUDGES_KEY", key)
+            with pytest.raises(UserError, match=r"JUDGES_KEY.* holds characters that no key has") as refused:
+                Endpoint(server.url, "JUDGES_KEY")
+            assert KEY not in str(refused.value)
+
+
+def test_another_place_of_the_key_makes_nothing_stale():
+    chat = {"url": "http://localhost:1/v1", "model": "m"}
+    jobs = [AuditJob(judge={"chat": chat | own}, **of_job) for own, of_job in (
+        ({}, {}), ({"key_variable": "A"}, {}), ({"key_variable": "A"}, {"key_variable": "B"}),
+    )]  # fmt: skip
+    assert jobs[0].as_slice() == jobs[1].as_slice() == jobs[2].as_slice()
+    assert AuditJob.model_validate(jobs[2].as_slice()).judge.chat.url == chat["url"]
+
+
 def test_a_redirect_is_not_followed():
     with stand_in(lambda body: says("no")) as server:
         server.failures, server.headers = [307], {"Location": server.url}
@@ -256,6 +288,33 @@ def test_an_audit_corrects_for_the_judges_errors(tmp_path):
     assert by_margin[0] > by_margin[-1]
 
 
+@pytest.mark.parametrize("kinds", [[], [True, True]])
+def test_known_labels_are_looked_at_before_any_call(tmp_path, kinds):
+    _, inputs = made(tmp_path, rows=2)
+    gold = tmp_path / "gold.jsonl"
+    rows = [json.dumps({"query": "q", "passage": f"p {i}", "answers": kind}) for i, kind in enumerate(kinds)]
+    gold.write_text("\n".join(rows))
+    with stand_in(honest) as server:
+        judge = {"chat": {"url": server.url, "model": "m"}}
+        with pytest.raises(UserError, match=r"gold\.jsonl: known labels of both kinds are needed"):
+            audit(tmp_path, inputs | {"gold": gold}, judge)
+        assert not server.asked
+
+
+@pytest.mark.parametrize(
+    ("passage", "answers"),
+    [
+        ("", False), ("red", False), ("the red", False), ("red house by", True), ("ed house by", False),
+        ("THE red house, by the sea!", True), ("…", False),
+    ],
+)  # fmt: skip
+def test_rules_compare_whole_words_and_enough_of_them(passage, answers):
+    rules = Rules(RuleJudge())
+    positive = "The Red House by the sea"
+    questions = [Question("q", positive, passage), Question("q", passage, positive)]
+    assert list(rules.label(questions)) == [(0, answers), (1, answers)]
+
+
 def test_rules_need_no_model(tmp_path):
     rows = [
         ("q", ["The Red House, by the sea"], ["the red house", "a blue house", "by the sea the red House,"])
@@ -296,7 +355,12 @@ def test_a_judge_no_better_than_chance_leaves_the_rate_open():
 
 
 def test_a_secret_in_an_address_is_refused():
-    for url, message in (("ftp://x/v1", "begins with http"), ("http://a:b@x/v1", re.escape("key_variable"))):
+    for url, message in (
+        ("ftp://x/v1", "begins with http"),
+        ("http://a:b@x/v1", re.escape("key_variable")),
+        ("http://x/v1?key=secret", r"no \? and no #"),
+        ("http://x/v1#secret", r"no \? and no #"),
+    ):
         with pytest.raises(ValueError, match=message):
             RelabelJob(judge={"chat": {"url": url, "model": "m"}})
     with pytest.raises(ValueError, match="no judge"):

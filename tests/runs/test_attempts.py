@@ -4,6 +4,7 @@ import pytest
 
 from realign.artifacts.command import RUN_VARIABLE, NodeError, UserError
 from realign.cli import _explain
+from realign.mining.endpoint import NoAnswerError
 from realign.runs.attempts import error_record, forget_failures
 
 
@@ -30,6 +31,7 @@ def attempts(log, *errors, most=4):
         (KeyError("loss"), 2),
         (FileNotFoundError(2, "No such file or directory", "pairs.jsonl"), 3),
         (NodeError("1 GPU asked for, and no GPU to be seen"), 4),
+        (NoAnswerError("no answer in 6 tries"), 4),
         (RuntimeError("CUDA error: uncorrectable ECC error encountered"), 4),
         (RuntimeError("a worker was killed (SIGKILL); perhaps the machine ran out of memory"), 4),
         (OSError(116, "Stale file handle"), 4),

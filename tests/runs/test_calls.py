@@ -32,7 +32,7 @@ def test_calls_are_counted_from_the_pairs_that_are_there(tmp_path, monkeypatch):
         whole.parent.mkdir(parents=True)
         whole.write_text((json.dumps(row | {"neg": neg}) + "\n") * count)
     head, *found = lines(audit={"datasets": ["a"]}, relabel={"datasets": ["a", "b"], "share": 0.5})
-    assert head.startswith("Calls to judge at http://localhost:1/v1 (at most")
+    assert head.startswith("Calls to judge at http://localhost:1/v1 (about: ")
     assert [line.split(" calls")[0].strip() for line in found] == [
         "audit a: 100", "relabel a: 50", "relabel b: 60", "all: 210",
     ]  # fmt: skip

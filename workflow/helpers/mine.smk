@@ -55,9 +55,18 @@ def judged_with(gold=None):
     }
 
 
+def asking():
+    """How an endpoint is asked: resources, since none of it makes a job stale."""
+    chat = STUDY.mining.judge.chat
+    of_chat = dict(key_variable=chat.key_variable or "null") if chat else {}
+    return dict(requests_at_once=STUDY.mining.requests_at_once) | of_chat
+
+
 def flags_of(inputs):
     """The flags for inputs that a study may go without."""
-    flags = dict(data="teacher", corpus="corpus", cross_encoder="cross-encoder", gold="gold")
+    flags = dict(
+        data="teacher", corpus="corpus", cross_encoder="cross-encoder", gold="gold"
+    )
     return "".join(
         f" --{flag} {{input.{name}:q}}"
         for name, flag in flags.items()

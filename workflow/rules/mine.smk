@@ -69,8 +69,16 @@ rule margin_filter:
         + " --pairs {output.pairs:q} --margins {output.margins:q} --report {output.report:q}"
 
 
+# A judge behind an endpoint is asked from where Snakemake runs: compute nodes often have no network.
+ASKS_ENDPOINT = STUDY.mining.judge.chat is not None
+ASKING_FLAGS = "".join(
+    f" --{name.replace('_', '-')} {{resources.{name}:q}}" for name in asking()
+)
+
+
 # Estimates how often mined negatives are answers: a judge labels a random sample.
 rule audit:
+    localrule: ASKS_ENDPOINT
     input:
         **judged_with(STUDY.mining.audit.gold),
         mined=f"{MINED}/pairs.jsonl",
@@ -88,17 +96,18 @@ rule audit:
     threads: threads_of("audit", 1)
     resources:
         **limits("audit", memory_gb=4, gpus=0),
-        requests_at_once=STUDY.mining.requests_at_once,
+        **asking(),
     shell:
         "realign audit --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
-        " --requests-at-once {resources.requests_at_once}"
-        " --mined {input.mined:q} --margins {input.margins:q}"
+        + ASKING_FLAGS
+        + " --mined {input.mined:q} --margins {input.margins:q}"
         + flags_of(judged_with(STUDY.mining.audit.gold))
         + " --tidy {output.tidy:q} --labels {output.labels:q} --report {output.report:q}"
 
 
 # Judges mined negatives, and keeps, drops or promotes those that answer their query.
 rule relabel:
+    localrule: ASKS_ENDPOINT
     input:
         **judged_with(),
         mined=f"{MINED}/pairs.jsonl",
@@ -116,11 +125,11 @@ rule relabel:
     threads: threads_of("relabel", 1)
     resources:
         **limits("relabel", memory_gb=4, gpus=0),
-        requests_at_once=STUDY.mining.requests_at_once,
+        **asking(),
     shell:
         "realign relabel --job {params.job:q} --log {log:q} --threads {threads} --gpus {resources.gpus_given}"
-        " --requests-at-once {resources.requests_at_once}"
-        " --mined {input.mined:q} --margins {input.margins:q}"
+        + ASKING_FLAGS
+        + " --mined {input.mined:q} --margins {input.margins:q}"
         + flags_of(judged_with())
         + " --pairs {output.pairs:q} --labels {output.labels:q} --report {output.report:q}"
 

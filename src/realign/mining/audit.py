@@ -34,6 +34,8 @@ def run(job: Job[AuditJob]) -> None:
         raise UserError(f"{job.input('margins')}: no mined negative to audit")
     table = table.take(sampled(len(table), settings))
     gold = [known for path in job.inputs_of("gold") for known in read_gold(path)]
+    if job.inputs_of("gold") and {truth for _, truth in gold} != {True, False}:
+        raise UserError(f"{job.input('gold')}: known labels of both kinds are needed: answers, and others")
     sample = questions_of(rows, zip(table["row"].to_pylist(), table["place"].to_pylist(), strict=True))
     judge = judge_of(job)
     labels = labels_of(job, judge, [*sample, *(question for question, _ in gold)])
@@ -89,7 +91,7 @@ def reliability_of(truths: Sequence[bool], labels: Sequence[Label]) -> Reliabili
     answers = [label for truth, label in said if truth]
     others = [label for truth, label in said if not truth]
     if not answers or not others:
-        raise UserError("the known labels need both kinds: passages that answer, and others")
+        raise UserError("of the known labels of one kind, the judge said neither yes nor no to any")
     return Reliability(sum(answers), len(answers), len(others) - sum(others), len(others))
 
 

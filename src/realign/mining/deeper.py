@@ -36,27 +36,25 @@ class Deeper:
     def widen(self, pool: Pool, queries: Rows) -> Pool:
         """The pool with more candidates for each query that needs them."""
         count, fetched = self.finder.count, pool.passages.shape[1]
-        short = self._short(pool)
-        wanted = fetched
+        short, wanted = self._lacking(pool), fetched
+        # Only before the first look do all rows end where the search ended; later, rows are padded.
+        short = short[pool.passages[short, -1] >= 0] if fetched < count else short[:0]
         while len(short):
             ceilings = ceiling(pool.least[short], self.settings) + 1e-9  # the filters decide, not the search
             scores, passages = self.finder.below(queries.subset(short), ceilings, min(wanted, count))
             pool = _joined(pool, short, scores, passages)
             least = -np.inf if self.settings.min_score is None else self.settings.min_score
             more = (passages[:, -1] >= 0) & (scores[:, -1] >= least) & (wanted < count)
-            short = np.intersect1d(short[more], self._short(pool))
+            short = np.intersect1d(short[more], self._lacking(pool))
             wanted *= WIDEN
         return pool
 
-    def _short(self, pool: Pool) -> np.ndarray:
-        """Which of the pool's queries have a row with too few, and passages that were not looked at."""
+    def _lacking(self, pool: Pool) -> np.ndarray:
+        """Which of the pool's queries have a row with too few."""
         rows, block, codes = judge_pool(self.collection, pool, self.blank, self._keeping, self.range_max)
         lacks = (codes == CODE["kept"]).sum(axis=1) < block.need
         short = np.unique(self.collection.row_query[rows[lacks]]) - pool.first
-        short = short[~self.blank.queries[short + pool.first]]  # whose scores say nothing
-        return (
-            short[pool.passages[short, -1] >= 0] if pool.passages.shape[1] < self.finder.count else short[:0]
-        )
+        return short[~self.blank.queries[short + pool.first]]  # a blank query's scores say nothing
 
     @cached_property
     def _keeping(self) -> MineJob:

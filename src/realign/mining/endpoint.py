@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import dataclass
 from typing import Any
 
-from realign.artifacts.command import UserError
+from realign.artifacts.command import NodeError, UserError
 
 log = logging.getLogger(__name__)
 LONGEST_WAIT = 60.0  # seconds between two tries
@@ -28,8 +28,8 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-class NoAnswerError(UserError):
-    """The endpoint gave no usable answer, however often it was asked."""
+class NoAnswerError(NodeError):
+    """The endpoint gave no usable answer, however often it was asked; in an hour it may."""
 
 
 @dataclass
@@ -45,17 +45,20 @@ class Endpoint:
     def __post_init__(self) -> None:
         self._opener = urllib.request.build_opener(_NoRedirect)
         self._stop = threading.Event()
-        if self.key_variable and not os.environ.get(self.key_variable):
-            raise UserError(
-                f"{self.url}: the environment variable {self.key_variable}, which holds its key, is not set"
-            )
+        self._key = os.environ.get(self.key_variable or "", "").strip()
+        about = f"{self.url}: the environment variable {self.key_variable}, which holds its key,"
+        if self.key_variable and not self._key:
+            raise UserError(f"{about} is not set")
+        # What no header can hold would come back in the words of an error, where it could not be masked.
+        if not self._key.isprintable() or any(ord(character) > 255 for character in self._key):
+            raise UserError(f"{about} holds characters that no key has, such as a line break")
 
     def stop(self) -> None:
         """Let no request be tried again: the work has failed elsewhere."""
         self._stop.set()
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
-        """The answer to a request, as JSON."""
+        """The completion that answers a request, as JSON; an error that comes with HTTP 200 is none."""
         address, wait, reason = f"{self.url}/{path}", self.first_wait, ""
         for number in range(self.tries):
             if number:
@@ -64,7 +67,10 @@ class Endpoint:
                     break
                 wait = min(2 * wait, LONGEST_WAIT)
             try:
-                return self._ask(address, body)
+                answer = self._ask(address, body)
+                if _is_completion(answer):
+                    return answer
+                reason = f"no completion{self._shown(json.dumps(answer))}"
             except urllib.error.HTTPError as error:
                 with error:
                     reason = f"HTTP {error.code}{self._words(error)}"
@@ -86,8 +92,8 @@ class Endpoint:
 
     def _ask(self, address: str, body: dict[str, Any]) -> Any:
         headers = {"Content-Type": "application/json"}
-        if self.key_variable:
-            headers["Authorization"] = f"Bearer {os.environ[self.key_variable]}"
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
         request = urllib.request.Request(address, json.dumps(body).encode(), headers)  # noqa: S310 (checked)
         with self._opener.open(request, timeout=self.timeout) as answer:
             return json.loads(answer.read())
@@ -95,10 +101,12 @@ class Endpoint:
     def _words(self, error: urllib.error.HTTPError) -> str:
         """What the server says itself, which is often the reason."""
         try:
-            said = " ".join(error.read(4096).decode("utf-8", "replace").split())
+            return self._shown(" ".join(error.read(4096).decode("utf-8", "replace").split()))
         except (OSError, http.client.HTTPException):
             return ""
-        return f" ({self._without_key(said)[:SHOWN]})" if said else ""
+
+    def _shown(self, words: str) -> str:
+        return f" ({self._without_key(words)[:SHOWN]})" if words else ""
 
     def _advice(self, code: int) -> str:
         if code in (401, 403):
@@ -110,8 +118,14 @@ class Endpoint:
         return "; a redirect is not followed: give the address it points to" if 300 <= code < 400 else ""
 
     def _without_key(self, text: str) -> str:
-        key = os.environ.get(self.key_variable or "", "")
-        return text.replace(key, "***") if key else text
+        return text.replace(self._key, "***") if self._key else text
+
+
+def _is_completion(answer: Any) -> bool:
+    try:
+        return isinstance(answer["choices"][0]["message"], dict)
+    except (KeyError, IndexError, TypeError):
+        return False
 
 
 def _asked_wait(header: str | None) -> float:

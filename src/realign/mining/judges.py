@@ -13,11 +13,12 @@ from realign.engine.progress import Progress
 from realign.mining.answers import Answers, Label, question_key
 from realign.mining.endpoint import Endpoint
 from realign.study.judging import ChatJudge, CrossEncoderJudge, RuleJudge
-from realign.text.pairs import PairRow, normalised
+from realign.text.pairs import PairRow
 
 log = logging.getLogger(__name__)
 SCORED_AT_ONCE = 256
 ASKED_AGAIN = 2  # times that a chat model is asked, until it says yes or no
+LEAST_WORDS = 3  # of a text that is looked for in another: nearly every passage holds a shorter one
 SYSTEM = (
     "You judge search results. {question} You are given a query, one passage that is known to answer it, "
     "and a candidate passage. Say whether the candidate answers the query as well. Reply with one word: yes "
@@ -91,10 +92,7 @@ class ChatModel:
 
 def understood(answer: Any) -> Label:
     """Yes or no of a chat completion; nothing where it says neither."""
-    try:
-        said = answer["choices"][0]["message"]["content"]
-    except (KeyError, IndexError, TypeError):
-        return None
+    said = answer["choices"][0]["message"].get("content")
     word = re.match(r"[\W_]*(yes|no)\b", str(said or "").rpartition("</think>")[2], re.IGNORECASE)
     return None if word is None else word[1].lower() == "yes"
 
@@ -129,16 +127,18 @@ class Rules:
         self.settings = settings
 
     def identity(self) -> dict[str, Any]:
-        """The settings."""
-        return {"kind": "rules", **self.settings.model_dump(mode="json")}
+        """The settings, and how short a text may be."""
+        return {"kind": "rules", "least_words": LEAST_WORDS, **self.settings.model_dump(mode="json")}
 
     def label(self, questions: Sequence[Question]) -> Iterator[tuple[int, Label]]:
         """One text within the other, or most words in both."""
         for i, question in enumerate(questions):
-            passage, positive = normalised(question.passage), normalised(question.positive)
-            one, other = set(passage.split()), set(positive.split())
+            texts = (question.passage, question.positive)
+            passage, positive = (re.findall(r"\w+", text.casefold()) for text in texts)
+            one, other = set(passage), set(positive)
             shared = len(one & other) / max(1, len(one | other))
-            within = bool(positive) and (positive in passage or passage in positive)
+            shorter, longer = (f" {' '.join(words)} " for words in sorted((passage, positive), key=len))
+            within = min(len(passage), len(positive)) >= LEAST_WORDS and shorter in longer
             yield i, within or shared >= self.settings.shared_words
 
 
@@ -150,7 +150,8 @@ def judge_of(job: Job[Any]) -> Judge:
         raise UserError("judge.cross_encoder and the model's folder (--cross-encoder) go together")
     if judge.chat is not None:
         chat = judge.chat
-        endpoint = Endpoint(chat.url, chat.key_variable, settings.timeout, settings.tries)
+        key_variable = settings.key_variable or chat.key_variable
+        endpoint = Endpoint(chat.url, key_variable, settings.timeout, settings.tries)
         return ChatModel(chat, endpoint, settings.requests_at_once)
     return CrossEncoder(judge.cross_encoder, folders[0]) if folders else Rules(judge.rules)
 

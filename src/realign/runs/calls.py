@@ -1,4 +1,4 @@
-"""What planned jobs would ask of a chat endpoint: so many calls, and about so many tokens."""
+"""What planned jobs would ask of a chat endpoint: about so many calls, and so many tokens."""
 
 import json
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from pathlib import Path
 from realign.runs.dag import PlannedJob
 from realign.study.study import Study
 
-HEAD = "Calls to {model} at {url} (at most: answers that are kept are not asked for again)"
+HEAD = "Calls to {model} at {url} (about: answers may be kept, unclear ones are asked for once more)"
 CHARACTERS_PER_TOKEN = 4
 PROMPT_TOKENS = 120  # the judge's own words, about
 LOOKED_AT = 1000  # rows whose lengths stand for those of all

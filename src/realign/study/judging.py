@@ -12,6 +12,8 @@ def _web_address(url: str) -> str:
         raise ValueError("an endpoint's address begins with http:// or https://")
     if "@" in url.split("/")[2]:
         raise ValueError("an address with a password in it would reach logs; use key_variable")
+    if "?" in url or "#" in url:
+        raise ValueError("an endpoint's address has no ? and no #, since requests go to paths below it")
     return url.rstrip("/")
 
 
@@ -114,6 +116,9 @@ class _Asking(Section):
     dataset: str = setting("dataset", "The dataset's name.")
     seed: int = setting(0, "The seed of the sample.", ge=0)
     judge: Judge = setting(Judge(), "Who judges.")
+    key_variable: str | None = setting(
+        None, "The environment variable with the endpoint's key; else judge.chat's own.", stales=False
+    )
     requests_at_once: int = setting(8, "Requests to an endpoint at once.", stales=False, ge=1)
     timeout: float = setting(60.0, "How long one request may take.", unit="seconds", stales=False, gt=0)
     tries: int = setting(6, "How often a request is tried, with longer waits.", stales=False, ge=1)
@@ -123,6 +128,13 @@ class _Asking(Section):
         if not self.judge.given:
             raise ValueError("no judge; give one of judge.chat, judge.cross_encoder and judge.rules")
         return self
+
+    def as_slice(self) -> dict[str, Any]:
+        """All that decides the result: where a key is found does not."""
+        made = super().as_slice()
+        if made["judge"]["chat"]:
+            del made["judge"]["chat"]["key_variable"]
+        return made
 
 
 class AuditJob(Sampling, _Asking):

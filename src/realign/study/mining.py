@@ -207,7 +207,9 @@ class Mining(MiningSettings):
     token_budget: int = setting(
         16384, "Tokens that go through the teacher at once; makes nothing stale.", unit="tokens", ge=16
     )
-    requests_at_once: int = setting(8, "Requests to the judge's endpoint at once; makes nothing stale.", ge=1)
+    requests_at_once: int = setting(
+        8, "Requests of each job to the judge's endpoint at once; makes nothing stale.", ge=1
+    )
 
     def problems_in(self, study: Any) -> Iterator[str]:
         """What does not fit the rest of the study."""
