@@ -88,7 +88,8 @@ def test_the_table_has_a_planted_paths_shape(planted):
 def test_a_path_on_both_sides_of_its_start_has_no_place_at_which_it_leaves_it(planted):
     _, description, tidy = planted
     asked = plate_settings(description, "table_paths")
-    moved = description.series[0].model_copy(update={"start": "a"})
+    places = tuple(zip(("a", "base", "b", "c", "end"), (-10.0, 0.0, 20.0, 30.0, 40.0), strict=True))
+    moved = description.series[0].model_copy(update={"places": places})
     asked = asked.model_copy(update={"facts": {"series": [moved.model_dump(mode="json")]}})
     assert tables.make(asked, read(description, tidy, "table_paths"), []).rows == []
 
