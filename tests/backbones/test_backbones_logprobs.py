@@ -71,10 +71,43 @@ def test_a_model_that_changes_its_logits_is_taken_whole(monkeypatch, caplog):
     torch.manual_seed(0)
     model = Gemma2ForCausalLM(Gemma2Config(**SHAPE, final_logit_softcapping=2.0))
     whole, gradient, _ = passes(model, 1 << 30, monkeypatch)
-    found, again, _ = passes(model, SMALL, monkeypatch)
-    assert torch.equal(found, whole)
-    assert torch.equal(again, gradient)
-    assert "held whole" in caplog.text
+    forwards = []
+    model.register_forward_hook(lambda *_: forwards.append(1))
+    for _ in range(2):
+        found, again, _ = passes(model, SMALL, monkeypatch)
+        assert torch.equal(found, whole)
+        assert torch.equal(again, gradient)
+    assert caplog.text.count("held whole") == 1
+    assert len(forwards) == 3  # one in vain, then one for each call
+
+
+def test_chunks_are_used_where_a_hook_puts_a_node_of_its_own_behind_the_head(monkeypatch, caplog):
+    """As at ZeRO 3, where the node gathers the head's weights for the backward pass."""
+    gathered = []
+
+    class Gather(torch.autograd.Function):
+        @staticmethod
+        def forward(outputs):
+            return outputs.detach()
+
+        @staticmethod
+        def setup_context(ctx, inputs, output):
+            pass
+
+        @staticmethod
+        def backward(ctx, *slopes):
+            gathered.append(1)
+            return slopes
+
+    model = tied()
+    whole, gradient, _ = passes(model, 1 << 30, monkeypatch)
+    model.lm_head.register_forward_hook(lambda head, given, made: Gather.apply(made))
+    found, in_chunks, most = passes(model, SMALL, monkeypatch)
+    assert "held whole" not in caplog.text
+    assert most < 3 * PLACES * VOCABULARY / 2
+    assert gathered == [1]
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    assert ((in_chunks - gradient).norm() / gradient.norm()).item() < 1e-5
 
 
 @pytest.mark.parametrize("recipe", ["sft", "rlvr"])

@@ -101,6 +101,34 @@ def test_the_good_study_is_good(tmp_path):
             "recipes.full.guide_model.backbone: no backbone 'bose' (did you mean 'base'?)",
         ),
         (
+            changed(
+                backbones={"tuned": {"hub": None, "untrained": {"like": "base"}}},
+                recipes={"full": {"loss": {"guide": {}}, "guide_model": {"backbone": "tuned"}}},
+            ),
+            "recipes.full.guide_model.backbone: 'tuned' is made here and is no sentence-transformers model; name a "
+            "hub's that is one, or a folder as guide_model.path",
+        ),
+        (
+            changed(
+                data={"datasets": {"nli": {"file": "x"}}},
+                recipes={"full": {"batches": {"weights": {"nli": 0}}}},
+            ),
+            "recipes.full.batches.weights: every dataset has weight 0; leave at least one in",
+        ),
+        (
+            changed(
+                data={"datasets": {"nli": {"file": "x"}, "qa": {"file": "y"}}},
+                recipes={
+                    "full": {
+                        "batches": {"weights": {"nli": 0}},
+                        "dataset_losses": {"nli": {"guide": {}}},
+                        "guide_model": {"path": "x"},
+                    }
+                },
+            ),
+            "recipes.full.guide_model: no loss of the recipe uses it",
+        ),
+        (
             changed(recipes={"full": {"batches": {"weights": {"nli": 2}}}}),
             "recipes.full.batches.weights: no dataset 'nli'",
         ),

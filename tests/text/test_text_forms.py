@@ -98,6 +98,35 @@ def test_scores_of_another_number_name_the_line(tmp_path):
         rows_of(source)
 
 
+@pytest.mark.parametrize(
+    ("form", "bad", "reason"),
+    [
+        ("sentence-transformers", {"positive": "p"}, "none of anchor, query, question is there"),
+        ("sentence-transformers", {"anchor": "q"}, "positive is missing"),
+        ("ms-swift", {"messages": user("q")}, "positive_messages is missing"),
+        ("ms-swift", {"messages": user("q"), "positive_messages": 3}, "a field holds no text and no list"),
+        ("older ms-swift", {"query": "q"}, "response is missing"),
+        ("tevatron", {"query": "q"}, "positive_passages is missing"),
+    ],
+)
+def test_a_later_row_that_lacks_something_names_the_line_and_can_be_dropped(tmp_path, form, bad, reason):
+    source = tmp_path / "data.jsonl"
+    written, row = FORMS[form]
+    source.write_text(lines(written, bad, written))
+    with pytest.raises(LineError, match=f"line 2: {reason}"):
+        rows_of(source)
+    counts = Counter()
+    assert list(checked_rows(source, Dataset(file=str(source), invalid="drop"), counts)) == [row, row]
+
+
+@pytest.mark.parametrize("column", ["response", "positive", "positive_passages"])
+def test_pairs_with_a_column_of_another_tool_are_pairs(tmp_path, column):
+    source = tmp_path / "data.jsonl"
+    source.write_text(lines({"query": "q", "pos": ["p"], "neg": ["n"], column: "other"}))
+    assert form_of(source) == "pairs"
+    assert rows_of(source) == [PairRow("q", ("p",), ("n",))]
+
+
 @pytest.fixture
 def beir(tmp_path):
     folder = tmp_path / "scifact"

@@ -149,6 +149,12 @@ def test_a_sampling_temperature_brings_small_datasets_nearer_to_large_ones():
     assert divided(10, (0.55, 0.28, 0.17)) == [5, 3, 2]
 
 
+def test_a_small_sampling_temperature_gives_the_largest_dataset_everything():
+    assert shares_of([100, 10_000, 0], [1, 1, 1], 1e-3) == (0.0, 1.0, 0.0)
+    assert shares_of([100, 10_000], [1, 0], 1e-3) == (1.0, 0.0)
+    assert shares_of([100, 200], [1, 1], 0.5) == pytest.approx((0.2, 0.8))
+
+
 def test_a_share_above_its_size_takes_a_dataset_several_times_each_time_in_another_order():
     plan = plan_epoch([10, 90], 5, seed=0, sampling=Sampling(shares=(0.5, 0.5)))
     small = plan.samples[plan.datasets == 0]

@@ -23,6 +23,7 @@ from realign.training.record import write_tidy
 from realign.training.safety import SafetyChecks
 from realign.training.step import mean_cosine
 from realign.training.train import dataset_name
+from realign.training.uses import named_datasets
 from realign.training.validation import ndcg_at
 from realign.training.worker import memory_gb
 
@@ -39,6 +40,16 @@ def test_parameters_differ_by_more_than_the_order_of_a_sum(more, differ):
     model = torch.nn.Linear(1000, 1, bias=False)
     with pytest.raises(TrainingStopped) if differ else contextlib.nullcontext():
         checks.compare_parameters(1, model)
+
+
+def test_a_dataset_of_weight_0_need_not_be_given():
+    recipe = Recipe(
+        datasets=("nli", "squad"),
+        batches={"weights": {"nli": 0, "squad": 2}},
+        dataset_losses={"nli": {"temperature": 0.1}},
+    )
+    assert named_datasets(recipe) == {"squad"}
+    assert recipe.trained_on(["nli", "squad", "other"]) == {"squad"}
 
 
 def test_the_papers_schedule():

@@ -502,6 +502,8 @@ def test_a_guide_that_is_missing_or_not_used_is_said(tmp_path, tiny_backbone, tw
     run = OptionRun(tmp_path, tiny_backbone, two_datasets, guide)
     run.command = run.command[: run.command.index("--guide")]
     assert "loss needs a guide model; give its folder as --guide" in run.finish(code=1)
+    backbone = OptionRun(tmp_path, tiny_backbone, two_datasets, tiny_backbone)
+    assert "no guide model; expected a sentence-transformers folder" in backbone.finish(code=1)
     plain = Run(tmp_path, tiny_backbone, two_datasets[0])
     plain.command += ["--guide", str(guide)]
     assert "the loss uses no guide model" in plain.finish(code=1)

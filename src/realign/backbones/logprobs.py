@@ -11,6 +11,7 @@ With states h (N × H), the head's matrix W (V × H), temperature T, logits z = 
 
 import logging
 from typing import Any
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.nn import functional
 
 log = logging.getLogger(__name__)
 MOST_BYTES = 256 << 20  # of logits in float32 that exist at once
+_held_whole: WeakSet[nn.Module] = WeakSet()  # the models that change their logits after their head
 
 
 def token_logprobs(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -37,10 +39,11 @@ def logprobs_of(model: Any, tokens: Tensor, temperature: float = 1.0, **inputs: 
     The model's logits may have more places than there are tokens; the first ones count.
     """
     places = tokens.shape[1]
-    if not logits_fit(model, tokens):
+    if _plain(model) not in _held_whole and not logits_fit(model, tokens):
         found = _in_chunks(model, tokens, temperature, inputs)
         if found is not None:
             return found
+        _held_whole.add(_plain(model))
         log.warning("this model changes its logits after its head: they are held whole")
     return token_logprobs(model(**inputs).logits[:, :places] / temperature, tokens)
 
@@ -48,7 +51,10 @@ def logprobs_of(model: Any, tokens: Tensor, temperature: float = 1.0, **inputs: 
 def _in_chunks(model: Any, tokens: Tensor, temperature: float, inputs: dict[str, Any]) -> Tensor | None:
     """The same from a head that gives log-probabilities in place of logits; nothing where it can't.
 
-    The head is called by the model itself, so that ZeRO 3 gathers its weights around the call.
+    The head is called by the model itself, so that ZeRO 3 gathers its weights around the call. Its hooks put
+    new tensors over the same memory in the place of the head's output, with a node of their own in the graph
+    that gathers the weights for the backward pass. So the model's output is what counts, and is recognised by
+    its memory.
     """
     head = _plain(model).get_output_embeddings()
     made: list[Tensor] = []
@@ -64,7 +70,8 @@ def _in_chunks(model: Any, tokens: Tensor, temperature: float, inputs: dict[str,
         found = model(**inputs).logits
     finally:
         del head.forward  # the class's own again
-    return found if found is made[0] else None
+    ours = found.shape == made[0].shape and found.data_ptr() == made[0].data_ptr()
+    return found if ours else None
 
 
 def _plain(model: Any) -> Any:

@@ -307,6 +307,7 @@ def recipe_problems(
     datasets: Collection[str],
     embedded: Collection[str],
     backbones: Collection[str],
+    made_here: Collection[str],
 ) -> Iterator[str]:
     """Datasets and backbones that a recipe names and the study does not have; a guide model it lacks."""
     for name, recipe in recipes.items():
@@ -318,13 +319,21 @@ def recipe_problems(
             for dataset in wanted:
                 if dataset not in known:
                     yield f"recipes.{name}.{where}: no dataset '{dataset}'{nearest(dataset, known)}"
+        used = recipe.trained_on(trained)
+        if trained and not used:
+            yield f"recipes.{name}.batches.weights: every dataset has weight 0; leave at least one in"
         guide = recipe.guide_model
-        if (needing := recipe.needs_guide(trained)) and not (guide.backbone or guide.path):
+        if (needing := recipe.needs_guide(used)) and not (guide.backbone or guide.path):
             yield f"recipes.{name}.{needing} needs a guide model; name it as recipes.{name}.guide_model"
         elif not needing and (guide.backbone or guide.path):
             yield f"recipes.{name}.guide_model: no loss of the recipe uses it"
         if guide.backbone is not None and guide.backbone not in backbones:
             yield f"recipes.{name}.guide_model.backbone: {undeclared(guide.backbone, backbones)}"
+        elif guide.backbone in made_here:
+            yield (
+                f"recipes.{name}.guide_model.backbone: '{guide.backbone}' is made here and is no "
+                "sentence-transformers model; name a hub's that is one, or a folder as guide_model.path"
+            )
         for backbone in recipe.backbones:
             if backbone not in embedded:
                 yield (

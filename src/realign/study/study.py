@@ -107,6 +107,8 @@ class Study(Section):
 
     def _recipe_problems(self) -> Iterator[str]:
         embedded = {name for pair in self.pairs if pair.embed for name in (pair.left, pair.right)}
+        backbones = getattr(self, "backbones", {})
+        made_here = {name for name, backbone in backbones.items() if backbone.made_here}
         known = set(getattr(self, "backbones", embedded))
         if not self.pairs and (naming := [name for name, recipe in self.recipes.items() if recipe.backbones]):
             yield (
@@ -116,7 +118,7 @@ class Study(Section):
             return
         if not embedded <= known:  # a misspelt side may stand for any backbone
             embedded = known
-        yield from recipe_problems(self.recipes, self.data.datasets, embedded, known)
+        yield from recipe_problems(self.recipes, self.data.datasets, embedded, known, made_here)
 
     def _tokenizer_problems(self) -> Iterator[str]:
         for i, pair in enumerate(self.pairs):

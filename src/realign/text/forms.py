@@ -35,6 +35,8 @@ def form_of(source: Path) -> str:
     first = next((row for _, row in read_records(source)), None)
     if not isinstance(first, dict):
         return "pairs"
+    if "pos" in first:  # whatever other columns a row of the pairs format has
+        return "FlagEmbedding" if _has_prompt(first) else "pairs"
     return next((name for name, (has, _) in _FORMS.items() if has(first)), "pairs")
 
 
@@ -50,10 +52,21 @@ def read_rows(source: Path, max_line_bytes: int = MAX_LINE_BYTES) -> Iterator[Re
     else:
         _, convert = _FORMS.get(form, (None, dict))
         for number, row in read_records(source, None, max_line_bytes):
+            if isinstance(row, LineError):
+                yield number, row
+                continue
             try:
-                yield number, row if isinstance(row, LineError) else convert(row)
+                made = convert(row)
+            except KeyError as error:
+                reason = f"{error.args[0]} is missing"
+            except TypeError:
+                reason = "a field holds no text and no list of texts"
             except ValueError as error:
-                yield number, LineError(source, number, f"{error} (as {form} has it)")
+                reason = str(error)
+            else:
+                yield number, made
+                continue
+            yield number, LineError(source, number, f"{reason} (as {form} has it)")
 
 
 def _has_prompt(row: Row) -> bool:
@@ -69,7 +82,9 @@ def _has_columns(row: Row) -> bool:
 
 
 def _from_columns(row: Row) -> Row:
-    anchor = next(name for name in ANCHORS if name in row)
+    anchor = next((name for name in ANCHORS if name in row), None)
+    if anchor is None:
+        raise ValueError(f"none of {', '.join(ANCHORS)} is there")
     numbered = [name for name in row if name.startswith("negative_") and name[9:].isdigit()]
     names = [*(["negative"] if "negative" in row else []), *sorted(numbered, key=lambda name: int(name[9:]))]
     negatives = [text for name in names for text in _listed(row[name])]

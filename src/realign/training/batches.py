@@ -55,7 +55,10 @@ def shares_of(sizes: Sequence[int], weights: Sequence[float], temperature: float
     """Each dataset's share of the batches, weight·size^(1/temperature); nothing where that is its size."""
     if temperature == 1 and all(weight == 1 for weight in weights):
         return None
-    shares = np.array(weights) * np.array(sizes, np.float64) ** (1 / temperature)
+    weight, size = np.array(weights, np.float64), np.array(sizes, np.float64)
+    # size^(1/T) is size · size^(1/T - 1); that power is taken less the largest, so that none overflows.
+    powers = np.where(weight > 0, np.log(np.maximum(size, 1)) * (1 / temperature - 1), -np.inf)
+    shares = weight * size * np.exp(powers - powers.max())
     return tuple((shares / shares.sum()).tolist())
 
 

@@ -8,17 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from realign.artifacts.command import UserError
-
 
 class Guide:
     """A sentence-transformers model with its own prompts, whole on each process; nothing of it is trained."""
 
     def __init__(self, folder: Path, device: torch.device, precision: Literal["bf16", "fp32"]):
-        if not (folder / "modules.json").is_file():
-            raise UserError(
-                f"{folder}: no guide model; expected a sentence-transformers folder (modules.json)"
-            )
         from sentence_transformers import SentenceTransformer
 
         self._model = SentenceTransformer(

@@ -1,6 +1,4 @@
-"""What a recipe's losses use of the datasets: which loss is whose, and what it needs beside the texts."""
-
-from collections.abc import Iterable
+"""What a recipe's losses use of the datasets: which loss is whose, and which datasets it names."""
 
 from realign.study.loss import Loss
 from realign.study.recipe import Recipe
@@ -16,25 +14,8 @@ def uses_scores(loss: Loss) -> bool:
     return loss.distillation is not None and loss.distillation.teacher == "scores"
 
 
-def uses_guide(loss: Loss) -> bool:
-    """Whether a guide model has to be there."""
-    distilled = loss.distillation is not None and loss.distillation.teacher == "guide"
-    return loss.guide is not None or distilled
-
-
-def guided(recipe: Recipe, datasets: Iterable[str]) -> str:
-    """The setting that needs a guide model to train on these datasets, or nothing."""
-    if uses_guide(recipe.loss):
-        return "loss"
-    own = (name for name in sorted(datasets) if uses_guide(loss_of(recipe, name)))
-    return next((f"dataset_losses.{name}" for name in own), "")
-
-
 def named_datasets(recipe: Recipe) -> set[str]:
-    """All datasets that a recipe names."""
-    return {*recipe.datasets, *recipe.batches.weights, *recipe.dataset_losses}
-
-
-def trained_on(recipe: Recipe, dataset: str) -> bool:
-    """Whether a recipe trains on a dataset that it is given."""
-    return (not recipe.datasets or dataset in recipe.datasets) and recipe.batches.weights.get(dataset, 1) > 0
+    """The datasets that a recipe names, less those of weight 0: a study does not hand these in."""
+    weights = recipe.batches.weights
+    named = {*recipe.datasets, *weights, *recipe.dataset_losses}
+    return {name for name in named if weights.get(name, 1) > 0}
