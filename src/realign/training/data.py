@@ -19,7 +19,7 @@ from realign.training.guide import Guide
 from realign.training.index import PairFile, Source, instructions_of
 from realign.training.loss import Labels
 from realign.training.step import LocalBatch
-from realign.training.uses import loss_of, uses_scores
+from realign.training.uses import loss_of, uses_guide, uses_scores
 
 
 class TrainingData:
@@ -145,7 +145,7 @@ class TrainingData:
             torch.tensor([text_number(text) for text in whole], dtype=torch.int64),
             torch.tensor([d.weight for d in drawn]) if self._weighted else None,
             torch.tensor([d.scores for d in drawn]).view(len(drawn), group) if uses_scores(loss) else None,
-            self.guide.vectors(queries, passages) if self.guide and loss.needs_guide else None,
+            self.guide.vectors(queries, passages) if self.guide and uses_guide(loss) else None,
         )
         return LocalBatch.of(
             tokenize(self.tokenizer, queries, [d.instruction for d in drawn], query_tokens),

@@ -25,7 +25,7 @@ from realign.names import EmbedderId
 from realign.study.recipe import Train
 from realign.training.index import Source, build_index, describe_sources
 from realign.training.record import write_tidy
-from realign.training.uses import named_datasets
+from realign.training.uses import guided, named_datasets, trained_on
 
 log = logging.getLogger(__name__)
 INDEX_VERSION = 2
@@ -39,12 +39,11 @@ def run(job: Job[Train]) -> None:
     given = {source.name for source in sources}
     if unknown := named_datasets(order.recipe) - given:
         raise UserError(f"the recipe names datasets that are not given: {', '.join(sorted(unknown))}")
-    trained = order.recipe.trained_on(given)
-    if not trained:
+    chosen = [source for source in sources if trained_on(order.recipe, source.name)]
+    if not chosen:
         raise UserError("batches.weights gives every dataset weight 0, so there is nothing to train on")
-    chosen = [source for source in sources if source.name in trained]
     guide = job.inputs_of("guide")
-    if uses := order.recipe.needs_guide(trained):
+    if uses := guided(order.recipe, [source.name for source in chosen]):
         if not guide:
             raise UserError(f"{uses} needs a guide model; give its folder as --guide")
         if not (guide[0] / "modules.json").is_file():
