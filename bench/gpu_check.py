@@ -39,6 +39,7 @@ class Outcome:
     rows: list[dict] = field(default_factory=list)
     error: str = ""
     commit: str = ""
+    toy: bool = False
 
 
 def main(words: list[str]) -> int:
@@ -49,7 +50,7 @@ def main(words: list[str]) -> int:
     given.folder.mkdir(parents=True, exist_ok=True)
     until, outcomes = time.monotonic() + 60 * given.minutes, []
     for part in chosen(given):
-        outcome = earlier(part, given.folder) or attempt(part, given, until - time.monotonic())
+        outcome = earlier(part, given) or attempt(part, given, until - time.monotonic())
         outcomes.append(outcome)
         print(f"{outcome.state:>12}  {part.name}  {outcome.seconds:.0f} s  {outcome.error}", flush=True)
         write(given.folder, outcomes)
@@ -82,13 +83,13 @@ def chosen(given: argparse.Namespace) -> list[Part]:
     return [p for p in PARTS.values() if (p.name in given.only if given.only else p.gpus == given.gpus)]
 
 
-def earlier(part: Part, folder: Path) -> Outcome | None:
-    """A part's outcome from an earlier check of this commit, if it passed."""
-    place = folder / f"{part.name}.json"
-    if not place.is_file():
+def earlier(part: Part, given: argparse.Namespace) -> Outcome | None:
+    """A part's outcome from an earlier check of this commit at this size, if it passed."""
+    place = given.folder / f"{part.name}.json"
+    if not place.is_file() or not commit():
         return None
     found = Outcome(**json.loads(place.read_text(encoding="utf-8")))
-    return found if (found.state, found.commit) == ("passed", commit()) else None
+    return found if (found.state, found.commit, found.toy) == ("passed", commit(), given.toy) else None
 
 
 def attempt(part: Part, given: argparse.Namespace, seconds_left: float) -> Outcome:
@@ -102,7 +103,7 @@ def attempt(part: Part, given: argparse.Namespace, seconds_left: float) -> Outco
     (given.folder / f"{part.name}.log").write_text(printed, encoding="utf-8")
     rows = [json.loads(line[len(MARK) :]) for line in printed.splitlines() if line.startswith(MARK)]
     state = "failed" if error else "passed"
-    outcome = Outcome(part.name, state, time.monotonic() - began, rows, error, commit())
+    outcome = Outcome(part.name, state, time.monotonic() - began, rows, error, commit(), given.toy)
     (given.folder / f"{part.name}.json").write_text(json.dumps(asdict(outcome), indent=1), encoding="utf-8")
     return outcome
 
@@ -121,7 +122,8 @@ def apart(part: Part, given: argparse.Namespace, seconds_left: float) -> tuple[s
         printed, _ = done.communicate()
         return printed, f"was stopped after {limit:.0f} s"
     lines = [line for line in printed.splitlines() if line.strip()]
-    return printed, lines[-1] if done.returncode and lines else ""
+    ended = f"ended with code {done.returncode} and without a word"
+    return printed, (lines[-1] if lines else ended) if done.returncode else ""
 
 
 def here(part: Part, given: argparse.Namespace, _: float) -> tuple[str, str]:
@@ -137,11 +139,12 @@ def here(part: Part, given: argparse.Namespace, _: float) -> tuple[str, str]:
 
 
 def commit() -> str:
-    """The commit that is checked, where this is a repository."""
-    asked = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    return asked.stdout.strip()
+    """The commit that is checked; empty where this is no repository, or files differ from the commit's."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+
+    return "" if git("status", "--porcelain", "--untracked-files=no") else git("rev-parse", "HEAD").strip()
 
 
 def write(folder: Path, outcomes: list[Outcome]) -> None:

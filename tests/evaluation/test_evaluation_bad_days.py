@@ -167,8 +167,8 @@ def test_one_broken_vector_makes_no_score_of_a_search(embedder, tasks, tmp_path,
     """mteb's search would rank such a passage first, and its score would look like any other."""
     encode = models.Model._window
 
-    def broken(self, texts, prompt, told):
-        vectors = encode(self, texts, prompt, told)
+    def broken(self, texts, *more):
+        vectors = encode(self, texts, *more)
         vectors[len(texts) // 2] = value
         return vectors
 
@@ -249,11 +249,11 @@ def test_a_job_told_to_leave_keeps_its_vectors_and_continues(embedder, tasks, tm
     windows = []
     encode = models.Model._window
 
-    def leave_at_the_second(self, texts, prompt, told):
+    def leave_at_the_second(self, texts, *more):
         windows.append(len(texts))
         if len(windows) == 2:
             os.kill(os.getpid(), signal.SIGTERM)
-        return encode(self, texts, prompt, told)
+        return encode(self, texts, *more)
 
     monkeypatch.setattr(models, "WINDOW", 32)
     monkeypatch.setattr(models.Model, "_window", leave_at_the_second)

@@ -7,17 +7,25 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    ViTConfig,
+)
 
 from realign.artifacts.command import UserError
 from realign.cli import main
 from realign.hrsa.behaviour import Vocabulary, measure
 from realign.hrsa.groups import Groups
-from realign.hrsa.heads import Head
+from realign.hrsa.heads import Head, NoHead
 from realign.hrsa.next_tokens import following, shared_tokens
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import ArrayStates, StateFile
 from realign.hrsa.tokenwise import half_share, means_without_each, token_numbers
+from realign.results.columns import COLUMNS
 from realign.study.hrsa import BehaviourJob
 
 CPU = torch.device("cpu")
@@ -294,8 +302,24 @@ def test_what_cannot_be_read_as_next_tokens_is_refused(tmp_path, corpus, extract
         Head(adapter, CPU)
     headless = save_model(tmp_path / "headless", 0, tie_word_embeddings=False)
     AutoModel.from_pretrained(headless).save_pretrained(headless)
-    with pytest.raises(UserError, match=r"holds no lm_head\.weight.*leave behaviour out"):
+    with pytest.raises(NoHead, match=r"holds no lm_head\.weight"):
         Head(headless, CPU)
+    encoder = tmp_path / "encoder"
+    ViTConfig(num_hidden_layers=1).save_pretrained(encoder)
+    with pytest.raises(NoHead, match="a vit model does not say what comes next"):
+        Head(encoder, CPU)
+
+
+def test_a_pair_of_which_nothing_can_be_said_ends_without_numbers(tmp_path, corpus, extracted, capsys):
+    """Its job must not fail a study of several pairs."""
+    model = save_model(tmp_path / "model", 0)
+    headless = save_model(tmp_path / "headless", 0, tie_word_embeddings=False)
+    states = extracted(headless)
+    AutoModel.from_pretrained(headless).save_pretrained(headless)
+    table = compared(tmp_path, corpus, (model, extracted(model)), (headless, states))
+    assert len(table) == 0
+    assert list(table.columns) == COLUMNS["measures"]
+    assert "behaviour is not measured" in capsys.readouterr().err
 
 
 def test_shared_tokens_are_those_of_one_name_and_one_id():

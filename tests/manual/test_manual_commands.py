@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from micro_study import save_backbone
 from realign.artifacts.arguments import build_parser, read_request
 from realign.artifacts.command import Command, Output, execute
 from realign.artifacts.store import WorkStore
@@ -285,6 +286,10 @@ def test_stage_commands_of_the_manual_run(models, here):
     folders = {word for words in reading for word in words if word.startswith("path/to/")}
     for folder in folders:  # of models: the families of weights
         shutil.copytree("path/to/model", folder, dirs_exist_ok=True)
+    for seed, name in enumerate(("base", "tuned")):  # with a head, for the behaviour
+        save_backbone(Path(f"path/to/{name}"), seed)
+        files = ["--corpus", "texts.jsonl", "--states", f"{name}.h5", "--pooled", f"{name}.pooled.h5"]
+        assert main(["extract", "--model", f"path/to/{name}", *files, "--attention", "causal"]) == 0
     assert len(extracting) >= 2
     assert len(reading) >= 6
     assert mining

@@ -22,8 +22,8 @@ from realign.tools.compare import (
     parser,
     read_lines,
     reads_as,
+    reads_as_number,
     reads_as_readout,
-    reads_as_update,
     source_of,
     study_file,
     write_study,
@@ -221,10 +221,13 @@ def test_a_similarity_reads_by_its_place_above_random_weights(value, floor, word
         ("update_sparsity", 1.0, "the same"),
         ("update_sparsity", 0.756, "76% of the weights keep their bits in bfloat16"),
         ("update_norm", float("nan"), "could not be measured"),
+        ("token_kl", 0.0, "the same"),
+        ("token_kl", 1.25, "1.2 nats a token"),
+        ("top1_agreement", 0.87, "both expect the same next token in 87% of places"),
     ],
 )
-def test_an_update_of_the_weights_in_words(measure, value, words):
-    assert reads_as_update(measure, value) == words
+def test_weights_and_behaviour_in_words(measure, value, words):
+    assert reads_as_number(measure, value) == words
 
 
 @pytest.mark.parametrize(
@@ -309,8 +312,10 @@ def test_itself_is_the_same_a_rotated_copy_has_another_basis_and_shuffled_weight
     assert set(told["base.2"].values()) == {"the same"}
     of_weights = {"update_norm", "update_sparsity"}
     of_states = {"correlation", "basis_kept", "cka_debiased", "knn_overlap", "probe"}
-    assert set(told["base.2"]) == of_weights | of_states
+    assert set(told["base.2"]) == of_weights | of_states | {"token_kl", "top1_agreement"}
     assert all("the same" not in told["rotated"][measure] for measure in of_weights)
+    assert {told["rotated"][measure] for measure in ("token_kl", "top1_agreement")} == {"the same"}
+    assert told["shuffled"]["top1_agreement"] != "the same"
     basis = {told["rotated"][measure] for measure in ("correlation", "basis_kept")}
     assert basis == {"no more alike than with random weights"}
     assert {told["rotated"][measure] for measure in ("cka_debiased", "knn_overlap", "probe")} == {"the same"}

@@ -52,7 +52,8 @@ def test_a_figures_setting_draws_and_computes_nothing(planned):
     own, rules = planned({"figures": {"style": {"dpi": 300}}})
     figures = {name for name in STAGES if name.startswith("figure_")}
     # This study scores no backbones, so it doesn't know their sizes, and reads none with causal attention.
-    figures -= {"figure_cost", "figure_behaviour"}
+    # It has no series and audits nothing.
+    figures -= {"figure_cost", "figure_behaviour", "figure_paths", "figure_dose", "figure_audit"}
     assert figures <= {name for name, *_ in own}
     assert computing(rules) == set()
 

@@ -22,6 +22,10 @@ _OTHER_TOKENIZER = (
 )
 
 
+class OtherTokenizer(UserError):
+    """Two files whose texts were cut into other tokens."""
+
+
 def align(left: StateFile, right: StateFile, alignment: Alignment = "ids") -> tuple[States, States]:
     """Both files' states at the rows that are compared; an error names the first difference."""
     if left.level != right.level:
@@ -86,7 +90,8 @@ def _check(left: StateFile, right: StateFile, name: str, fact: str, advice: str)
     at = int(different[0])
     where = "" if name == "text_tokens" else f" (text {left.text_name(int(left.text_index[at]))})"
     here, there = (fact.format(at=at, value=int(side[at])) for side in (a, b))
-    raise UserError(
+    refusal = OtherTokenizer if advice == _OTHER_TOKENIZER else UserError
+    raise refusal(
         f"{left.path} and {right.path} do not hold the same tokens: in the first, {here}{where}, in the "
         f"second, {there} ({len(different)} differences in {name}; {advice})"
     )

@@ -17,11 +17,13 @@ import realign.measures.behaviour  # noqa: F401 (declares what its rows hold)
 from realign.artifacts.command import Job, UserError
 from realign.embedder.model import load_tokenizer
 from realign.engine.progress import follow
-from realign.hrsa.alignment import align
-from realign.hrsa.heads import Head, Readout
+from realign.hrsa.alignment import OtherTokenizer, align
+from realign.hrsa.groups import Groups
+from realign.hrsa.heads import Head, NoHead, Readout
 from realign.hrsa.next_tokens import following, shared_tokens
 from realign.hrsa.opening import Opened, pair_up
 from realign.hrsa.reading import Array, StateFile, States, runs
+from realign.hrsa.rows import Rows
 from realign.hrsa.stitching import FOLDS, Map, Moments, fitted
 from realign.hrsa.tokenwise import Numbers, add_summaries, divergence, means_without_each, token_numbers
 from realign.seeds import derive_seed
@@ -43,19 +45,34 @@ class Vocabulary:
 
 
 def run(job: Job[BehaviourJob]) -> None:
-    """The command: two files of causal states, and both models' heads, to rows."""
+    """The command: two files of causal states, and both models' heads, to rows.
+
+    A pair of which nothing can be said gets rows without numbers, so that a study of several pairs goes on.
+    """
     folders = [job.input("left_model"), job.input("right_model")]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    heads = [Head(folder, device) for folder in folders]
-    tokenizers = [load_tokenizer(folder) for folder in folders]
-    shared = shared_tokens(tokenizers[0], tokenizers[1], min(head.vocabulary for head in heads))
     with StateFile(job.input("left")) as left, StateFile(job.input("right")) as right:
         check_states(left)
+        try:
+            sides = align(left, right, "ids")
+            heads = [Head(folder, device) for folder in folders]
+            tokenizers = [load_tokenizer(folder) for folder in folders]
+            shared = shared_tokens(tokenizers[0], tokenizers[1], min(head.vocabulary for head in heads))
+            if not len(shared):
+                raise OtherTokenizer(
+                    f"{folders[0]} and {folders[1]} have no token of one name and id in common"
+                )
+        except (NoHead, OtherTokenizer) as why:
+            log.warning("behaviour is not measured: %s", why)
+            groups = Groups(left.text_index, job.settings.groups)
+            empty = Rows(job.settings.context, left.attributes, groups, job.settings.confidence)
+            empty.write(job.output("measures"))
+            return
         ids = following(left, job.input("corpus"), tokenizers[0])
         places = np.full(max(ids.max(), shared.max()) + 2, -1)  # the last one for what follows no token
         places[shared] = np.arange(len(shared))
         told = Vocabulary(shared, places[ids], np.asarray(left.position))
-        pair = pair_up(*align(left, right, "ids"), job.settings, left.attributes)
+        pair = pair_up(*sides, job.settings, left.attributes)
         rounding = max(ROUNDING.get(str(left.attributes.get(name)), 0.0) for name in ("compute", "storage"))
         measure(pair, (heads[0], heads[1]), told, job.settings, device, rounding)
         pair.rows.write(job.output("measures"))

@@ -15,6 +15,10 @@ from realign.artifacts.command import UserError
 from realign.hrsa.folders import COMPARABLE, Folder
 
 
+class NoHead(UserError):
+    """A model whose states cannot be read as next tokens."""
+
+
 class Readout(Protocol):
     """How states become logits."""
 
@@ -55,8 +59,11 @@ class Head:
 
         folder = Folder(path)
         config = AutoConfig.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        with torch.device("meta"):
-            model: Any = AutoModelForCausalLM.from_config(config)
+        try:
+            with torch.device("meta"):
+                model: Any = AutoModelForCausalLM.from_config(config)
+        except ValueError:  # transformers knows no such class
+            raise NoHead(f"{path}: a {config.model_type} model does not say what comes next") from None
         self.vocabulary = int(model.get_output_embeddings().weight.shape[0])
         embedding = next(n for n, p in model.named_parameters() if p is model.get_input_embeddings().weight)
         inside, name, norm = _final_norm(model, path)
@@ -85,13 +92,14 @@ def _final_norm(model: Any, path: Path) -> tuple[str, str, nn.Module]:
     found = list(_norms_after_blocks(model))
     if len(found) != 1 or "." in found[0][0]:
         kind = model.config.model_type
-        raise UserError(f"{path}: a {kind} model's head is not known; leave behaviour out of hrsa.families")
+        raise NoHead(f"{path}: the head of a {kind} model is not known")
     return found[0]
 
 
 def _norms_after_blocks(model: Any) -> Iterator[tuple[str, str, nn.Module]]:
+    blocks = model.config.get_text_config().num_hidden_layers
     for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == model.config.num_hidden_layers:
+        if isinstance(module, nn.ModuleList) and len(module) == blocks:
             inside, _, own = name.rpartition(".")
             children = list(model.get_submodule(inside).named_children())
             after = children[[child for child, _ in children].index(own) + 1 :]
@@ -103,10 +111,9 @@ def _weight(folder: Folder, name: str, tied: str = "") -> Tensor:
     bare = [n.partition(".")[2] if n.split(".")[0] in WRAPPERS else n for n in (name, tied)]
     found = next((n for n in (bare[0], OLD_NAMES.get(bare[0], ""), bare[1]) if n in folder.places), None)
     if found is None:
-        why = "so its states cannot be read as next tokens; leave behaviour out of hrsa.families"
-        raise UserError(f"{folder.path} holds no {name}, {why}")
+        raise NoHead(f"{folder.path} holds no {name}, so its states cannot be read as next tokens")
     if (stored := folder.places[found].dtype) not in COMPARABLE:
-        raise UserError(f"{folder.path} holds {name} as {stored}, which is no floating-point weight")
+        raise NoHead(f"{folder.path} holds {name} as {stored}, which is no floating-point weight")
     return folder.rows(found).float()
 
 

@@ -44,8 +44,17 @@ LEVELS = {
     "coordinates": ("correlation", "basis_kept"),
     "geometry": ("cka_debiased", "knn_overlap"),
     "readout": ("probe",),
+    "behaviour": ("token_kl", "top1_agreement"),
 }
-# What the report asks of levels; the thresholds are those of the paper's claims. Any training moves weights.
+# Numbers that are not read by their place above random weights: what stands for no change, and the words.
+NUMBERS = {
+    "update_norm": (0.0, "the weights moved by {:.2g} of their size"),
+    "update_sparsity": (1.0, "{:.0%} of the weights keep their bits in bfloat16"),
+    "token_kl": (0.0, "{:.2g} nats a token"),
+    "top1_agreement": (1.0, "both expect the same next token in {:.0%} of places"),
+}
+# What the report asks of levels, with the thresholds of the paper's claims. Any training moves weights and
+# behaviour.
 CLAIMS: dict[str, dict[str, Any]] = {
     "coordinates": {
         "basis_kept": {
@@ -71,6 +80,7 @@ CLAIMS: dict[str, dict[str, Any]] = {
     },
 }
 FAMILIES = {name: {MEASURES[m].family for m in measures} for name, measures in LEVELS.items()}
+ROUNDING = 1e-6  # of a number that stands for no change
 # How a similarity reads, by its place between random weights (0) and no change at all (1).
 READS = (
     (0.995, "the same"),
@@ -313,11 +323,13 @@ def _line(pair: str, level: str, corpus: str, own: pd.DataFrame, random: pd.Data
     )
     bounds = (-1.0, 1.0) if level == "readout" else MEASURES[measure].main.bounds
     low, high = shown_interval(found, bounds)
-    if level == "weights":
-        corpus, reads = "", reads_as_update(measure, found.value)
+    if measure in NUMBERS:
+        reads = reads_as_number(measure, found.value)
     else:
         reads = reads_as_readout(found) if level == "readout" else reads_as(found.value, floor.value)
-    return Line(pair, level, measure, corpus, found.value, low, high, floor.value, reads)
+    return Line(
+        pair, level, measure, "" if level == "weights" else corpus, found.value, low, high, floor.value, reads
+    )
 
 
 def similarity(rows: pd.DataFrame) -> Estimate:
@@ -347,15 +359,12 @@ def reads_as(value: float, floor: float) -> str:
     return next(words for least, words in READS if place >= least)
 
 
-def reads_as_update(measure: str, value: float) -> str:
-    """The size of an update, or its sparsity, in words."""
+def reads_as_number(measure: str, value: float) -> str:
+    """A number of the weights or of the behaviour in words."""
+    same, words = NUMBERS[measure]
     if not np.isfinite(value):
         return "could not be measured"
-    if value == (0 if measure == "update_norm" else 1):
-        return "the same"
-    if measure == "update_norm":
-        return f"the weights moved by {value:.2g} of their size"
-    return f"{value:.0%} of the weights keep their bits in bfloat16"
+    return "the same" if abs(value - same) < ROUNDING else words.format(value)
 
 
 def reads_as_readout(change: Estimate) -> str:
