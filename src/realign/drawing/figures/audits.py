@@ -38,7 +38,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """Left: a row a data set. Right: a line a data set over groups by rank, and by margin."""
     table = tidy.audits
     names = list(dict.fromkeys(table["dataset"]))
-    figure = sheet(asked.style, 44 + 5 * max(len(names), 1))
+    figure = sheet(asked.style, 44 + 6 * max(len(names), 1))
     whole, *parts = figure.subplots(1, 3)
     whole.set(title="All", xlabel="% that answer")
     if not names:
@@ -60,7 +60,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             axes.vlines(middle, 100 * rows["ci_low"], 100 * rows["ci_high"], color=shade, linewidth=0.6)
         axes.set_ylim(bottom=0)
     if len(names) > 1:
-        parts[0].legend(loc="upper center", bbox_to_anchor=(0.5, -0.3), ncols=2)
+        handles, labels = parts[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     shown = ["dataset", "judge", "by", "least", "greatest", "value", "ci_low", "ci_high", "judged", "n"]
     return Drawing(figure, stack([table[shown]]))
 
