@@ -408,6 +408,18 @@ def test_a_failure_in_another_attention_mode_is_a_claim_of_its_own():
     assert dict(alone.in_modes("bidirectional", ["causal"])) == {"": alone}
 
 
+def test_weights_have_no_attention_mode_to_be_tested_in_again():
+    claim = LITERATURE_CLAIMS["literature_update_sparse"]
+    assert [mode for mode, _ in claim.in_modes("bidirectional", ["causal"])] == [""]
+
+
+def test_an_undecided_level_promises_no_value_that_its_measure_cannot_take():
+    asked = JudgeClaims(study="s", claims={"x": LEVEL}, pairs=(PAIR,), view=View(corpora=("c",)))
+    (found,) = judge(asked, Told(measures=[measure(0.91, half=0.2)]))["x"]
+    assert "holds_from" not in found.facts  # it would be 1.14
+    assert f"this design decides from {found.facts['fails_from']:.3f} down" in markdown(asked, {"x": [found]})
+
+
 def test_an_interval_cut_off_at_one_is_not_taken_for_precision():
     """Old results hold no errors; the end that is not cut off tells the error, and two cut ends tell none."""
     old = {"se": np.nan, "df": np.nan}
@@ -466,12 +478,15 @@ def test_a_gain_stands_beside_random_weights_and_its_most_influential_task():
     rows = scores(0.0, tasks=6, seeds=3, noise=0.1, random=np.random.default_rng(0))
     for row in rows:
         row["value"] += 0.3 * (row["backbone"] == "tuned" and row["task"] == "t4")
+    trained = [row | {"backbone": "noise", "value": 0.7} for row in rows if row["backbone"] == "base"]
     random = [row | {"backbone": "noise", "recipe": None, "seed": np.nan, "value": 0.25}
               for row in rows if row["seed"] == 0 and row["backbone"] == "base"]  # fmt: skip
-    floor = PairEntry(name="base--vs--noise", left="base", right="noise", kind="control", tags=("untrained",))
-    asked = JudgeClaims(study="s", claims={"x": PAPER_CLAIMS["null_effect"]}, pairs=(PAIR, floor),
-                        view=View(recipe="full"))  # fmt: skip
-    (found,) = judge(asked, Told(scores=[*rows, *random]))["x"]
+    floor = PairEntry(name="base--vs--noise", left="base", right="noise", kind="control")
+    copy = PairEntry(name="base--vs--copy", left="base", right="copy", kind="control")  # a converted copy
+    copied = [row | {"backbone": "copy", "value": 0.6} for row in random]
+    asked = JudgeClaims(study="s", claims={"x": PAPER_CLAIMS["null_effect"]}, pairs=(PAIR, floor, copy),
+                        untrained=("noise",), view=View(recipe="full"))  # fmt: skip
+    (found,) = judge(asked, Told(scores=[*rows, *random, *trained, *copied]))["x"]
     assert found.facts["score_of_random_weights"] == pytest.approx(25.0)
     assert found.facts["task_that_moves_it_most"] == "t4"
     assert found.facts["gain_without_it"] == pytest.approx(0.0, abs=0.2)

@@ -97,6 +97,13 @@ def test_one_task_says_nothing_of_others_and_one_seed_nothing_of_others():
     spread = Spread(task=1.0, type=0.5, seed=0.1, rest=0.1)
     assert not np.isfinite(expected(spread, ("a",), 3).error)
     assert not np.isfinite(expected(spread, ("a", "b"), 1, over="seeds").error)
+    assert not np.isfinite(expected(spread, ("a", "a", "b"), 1).error)
+
+
+def test_without_any_scatter_a_difference_within_the_margin_is_always_found():
+    nothing = expected(Spread(0.0, 0.0), ("a", "a", "b"), 3)
+    assert nothing.error == 0
+    assert [chance_within(x, 1.0, nothing.error, nothing.freedom, 0.05) for x in (0.0, 1.5)] == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("rule", ["above", "below", "above_floor", "equivalent", "different"])

@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from realign.ranking.board import read_board
+from realign.ranking.board import Board, read_board
 from realign.study.benchmarks import benchmarks
-from realign.tools.power import main, spread_between
+from realign.study.load import parse_study
+from realign.tools.power import ASSUMED, main, of_claims, planned, spread_between
 
 
 def numbers(text: str, row: str) -> list[str]:
@@ -72,3 +74,78 @@ def test_a_study_without_embedders_is_refused(capsys):
     with pytest.raises(SystemExit):
         main([])
     assert "give a study" in capsys.readouterr().err
+
+
+def board(seeded: list[str]) -> Board:
+    """Four models of like means; those named have three seeds."""
+    random = np.random.default_rng(5)
+    names, tasks = ["a", "b", "c", "d"], [f"t{i}" for i in range(20)]
+    seeds = {
+        name: pd.DataFrame(
+            50 + random.standard_normal((3, 1)) + 0.5 * random.standard_normal((3, 20)), columns=tasks
+        )
+        for name in seeded
+    }
+    scores = pd.DataFrame(50 + 0.5 * random.standard_normal((4, 20)), index=names, columns=tasks)
+    for name, own in seeds.items():
+        scores.loc[name] = own.to_numpy().mean(0)
+    scores = scores.sub(scores.mean(axis=1) - 50, axis=0)
+    types = pd.Series("x", index=tasks)
+    return Board(scores, types, types, seeds, {})
+
+
+@pytest.mark.parametrize("seeded", [[], ["a"]])
+def test_seeds_scatter_as_assumed_where_no_pair_of_models_has_several(seeded):
+    spread, source = spread_between(board(seeded))
+    assert (spread.seed, spread.rest) == (ASSUMED.seed, 0.0)
+    assert "assumed" in source
+
+
+def test_the_scatter_of_seeds_is_read_from_the_pairs_that_have_several():
+    spread, source = spread_between(board(["a", "b"]))
+    assert spread.rest > 0.3
+    assert "seeds over 1 of them" in source
+
+
+def test_one_seed_promises_nothing_where_seeds_scatter(capsys):
+    main(["--tasks", "12", "--seeds", "1"])
+    out = capsys.readouterr().out
+    assert numbers(out, "12 tasks")[0][-2:] == ["nothing", "nothing"]
+    assert "One seed does not show how far seeds scatter" in out
+
+
+def test_claims_are_counted_for_pairs_that_the_recipe_trains_and_that_lie_on_no_series():
+    study = {
+        "study": {"name": "s"},
+        "backbones": {name: {"hub": f"org/{name}"} for name in ("base", "tuned", "other")}
+        | {
+            "rl": {
+                "rlvr": {"from": "base", "checkpoints": [10], "optimisation": {"steps": 20}},
+                "embed": "all",
+            }
+        },
+        "pairs": [{"left": "base", "right": name, "kind": "rlvr"} for name in ("tuned", "other", "rl")],
+        "data": {"datasets": {"docs": {"embedded": "summary-description"}}},
+        "mining": {"lexical": {}},
+        "recipes": {"full": {"backbones": ["base", "tuned", "rl", "rl-step10"]}},
+        "evaluation": {"benchmarks": ["BRIGHT"]},
+    }
+    checked = parse_study(study)
+    assert any(pair.path for pair in checked.pairs)
+    assert "null_effect (2 tests" in of_claims(checked, planned(checked, None), ASSUMED)
+
+
+def test_without_any_spread_every_claim_of_equal_scores_holds(capsys):
+    main(["studies/paper.yaml", "--spread", "0", "0", "0", "0"])
+    assert "null_effect (12 tests within ± 1) holds in 100%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--tasks", "-3"], ["--tasks", "0"], ["--alpha", "0"], ["--alpha", "0.9"], ["--seeds", "0"],
+     ["--points", "0"], ["--spread", "1", "1", "-1", "1"]],
+)  # fmt: skip
+def test_numbers_that_make_no_sense_are_refused(words, capsys):
+    with pytest.raises(SystemExit):
+        main(["--tasks", "12", *words])
+    assert f"{words[0]}: give" in capsys.readouterr().err

@@ -26,6 +26,7 @@ from realign.claims.similarity import (
     title_of,
 )
 from realign.claims.tables import claim_rows, markdown
+from realign.measures.table import MEASURES
 from realign.results.columns import COLUMNS, NUMBERS
 from realign.results.power import could_decide
 from realign.results.statistics import UNKNOWN, Estimate, holm
@@ -84,9 +85,16 @@ def settle(findings: Sequence[Finding], alpha: float) -> None:
         finding.verdict = HOLDS if finding.p_holds < alpha else FAILS if p_fails < alpha else UNDECIDED
         if finding.verdict == UNDECIDED:
             of_one = alpha / len(findings)  # Holm's level for the first of them
-            finding.facts |= could_decide(
-                finding.estimate, finding.test.rule, finding.threshold, alpha, of_one
-            )
+            reach = could_decide(finding.estimate, finding.test.rule, finding.threshold, alpha, of_one)
+            finding.facts |= _possible(reach, finding.test)
+
+
+def _possible(reach: dict[str, float], test: ClaimTest) -> dict[str, float]:
+    """Of the values from which on a level is decided, those that its measure can take."""
+    if test.statistic != "level" or test.rule not in ("above", "below"):
+        return reach
+    low, high = MEASURES[test.measure].main.bounds
+    return {way: value for way, value in reach.items() if low <= value <= high}
 
 
 def p_values(estimate: Estimate, rule: str, threshold: float) -> tuple[float, float]:

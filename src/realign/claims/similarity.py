@@ -18,7 +18,7 @@ from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
 
 # Which model a probe is read from that was fitted on the other one, as rows call it.
-WAYS = {"right": "right minus left", "back": "left minus right by the right one's probe"}
+WAYS = {"right": "right minus left, probe of the left", "back": "left minus right, probe of the right"}
 SIZES_ALIKE = 1.1  # how much larger one sample may be where a measure depends on the sample's size
 
 

@@ -206,6 +206,10 @@ def claims_settings(description: Description) -> JudgeClaims:
     return JudgeClaims(
         study=description.name, alpha=description.claims.alpha, claims=claims, order=tuple(claims),
         pairs=tuple(p for p in description.pairs if not p.path), view=view,
+        untrained=tuple(
+            name for name, about in description.backbones.items()
+            if str(about.get("source", "")).startswith("untrained from ")
+        ),
     )  # fmt: skip
 
 

@@ -22,6 +22,12 @@ ANSWERS = {
 }
 GAIN = re.compile(r"gain, (.*?)(?: \((?:other tasks|these tasks).*\))?")
 LEVEL = re.compile(r"(.*, (?:backbones|embedders))(?:, \w+)?")
+READOUTS = {
+    "probe accuracy, right minus left, probe of the left": "Probe accuracy, post-trained minus base, probe "
+    "of the base",
+    "probe accuracy, left minus right, probe of the right": "Probe accuracy, base minus post-trained, probe "
+    "of the post-trained",
+}
 SINKS_MATTER = 0.05
 HEADS = ("Pair", "Statistic", "Value", "Interval", "Rule", "p, holds", "p, fails", "Verdict", "Evidence")
 TOLD_ELSEWHERE = {
@@ -171,7 +177,10 @@ def _quantity(test: Any) -> str:
     level = LEVEL.fullmatch(test.statistic)
     if not level or json.loads(test.evidence)["rule"].endswith("_floor"):
         return ""
-    return level[1].replace("probe accuracy, right minus left", "Probe accuracy, post-trained minus base")
+    words = level[1]
+    for way, plainly in READOUTS.items():
+        words = words.replace(way, plainly)
+    return words
 
 
 def _number(test: Any) -> str:

@@ -72,8 +72,12 @@ def gains(scores: pd.DataFrame, pair: PairEntry, recipe: str) -> list[Gain]:
 
 
 def score_of_random_weights(scores: pd.DataFrame, names: Sequence[str], gain: Gain) -> float:
-    """The mean score of random weights of the base's shape on the same tasks; NaN where there is none."""
+    """The mean score of random weights of the base's shape on the same tasks; NaN where there is none.
+
+    Embedders that were trained from such weights are left out: they have a recipe.
+    """
     rows = pick(scores, backbone=list(names), benchmark=gain.benchmark, task=list(gain.tasks))
+    rows = rows[rows["recipe"].fillna("") == ""]
     by_task = rows.groupby("task")["value"].mean()
     return float(by_task.mean()) if len(by_task) == len(gain.tasks) else np.nan
 

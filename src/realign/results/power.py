@@ -26,6 +26,8 @@ def chance_above(distance: float, error: float, freedom: float, alpha: float) ->
 
 def chance_within(value: float, margin: float, error: float, freedom: float, alpha: float) -> float:
     """The chance that two one-sided tests find a value to lie within ± margin."""
+    if error == 0:
+        return float(abs(value) < margin)
     limit = stdtrit(freedom, 1 - alpha) * _errors(freedom)
     between = ndtr((margin - value) / error - limit) - ndtr((-margin - value) / error + limit)
     return float(np.maximum(0.0, between).mean())
@@ -112,7 +114,8 @@ def expected(spread: Spread, types: Sequence[str], seeds: int, over: str = "task
     """The estimate of a gain of zero that scores of so many tasks and seeds lead to, with its error.
 
     Mean squares take their expected values, and the error follows from them as from observed ones
-    (`crossed_mean`, or `mean_of` over seeds where the tasks are fixed).
+    (`crossed_mean`, or `mean_of` over seeds where the tasks are fixed). Scores of one seed do not show how
+    far seeds scatter: where they do, the error that the scores show is too small, and none is given.
     """
     tasks, sizes = len(types), np.unique(np.asarray(types), return_counts=True)[1].astype(float)
     type2, task2, seed2, rest2 = (x**2 for x in (spread.type, spread.task, spread.seed, spread.rest))
@@ -120,7 +123,7 @@ def expected(spread: Spread, types: Sequence[str], seeds: int, over: str = "task
         return (
             Estimate(0.0, float(np.sqrt((seed2 + rest2 / tasks) / seeds)), seeds - 1) if seeds > 1 else NONE
         )
-    if tasks == 1:
+    if tasks == 1 or (seeds == 1 and spread.seed > 0):
         return NONE
     second, own = (sizes**2).sum(), task2 + rest2 / seeds
     square = np.array([

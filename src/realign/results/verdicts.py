@@ -29,10 +29,9 @@ def reach_text(rule: str, facts: Mapping[str, Any], spec: str = ".3f") -> str:
         return f"this design confirms margins from ± {margin:{spec}} and {found}"
     if rule == "different" and holds is not None:
         return f"this design finds differences from ± {holds:{spec}}"
-    if holds is None:
-        return ""
     above, below = (holds, fails) if rule.startswith("above") else (fails, holds)
-    return f"this design decides from {above:{spec}} up and from {below:{spec}} down"
+    ends = [f"from {end:{spec}} {way}" for end, way in ((above, "up"), (below, "down")) if end is not None]
+    return f"this design decides {' and '.join(ends)}" if ends else ""
 
 
 def overall(verdicts: Iterable[str]) -> str:

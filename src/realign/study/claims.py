@@ -12,6 +12,7 @@ from pydantic import model_validator
 from realign.measures.table import MEASURES, claimable
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
+from realign.study.families import FAMILIES
 from realign.study.kinds import AnyKind
 
 Statistic = Literal[
@@ -100,12 +101,14 @@ class Claim(Section):
     def in_modes(self, main: str, others: Sequence[str]) -> Iterator[tuple[str, "Claim"]]:
         """The claim with its tests of backbones in the main attention mode, then those tests in each other.
 
-        A failure in a mode beside the main one is a line of its own, and refutes no claim by itself.
+        A failure in a mode beside the main one is a line of its own, and refutes no claim by itself. Measures
+        that know no attention modes, such as those of weights, are tested once.
         """
         divided = [
             test.statistic in ("level", "corpus_gap", "readout_gap")
             and test.stage == "backbone"
             and main in test.attentions
+            and FAMILIES[test.read_family].attention
             for test in self.tests
         ]
         for mode in (main, *others):
@@ -272,7 +275,8 @@ PAPER_TENSIONS: dict[str, Claim] = {
 }
 
 
-# What others found of RLVR and SFT, each with its source. Margins that a source does not state are ours.
+# What others found of RLVR and SFT, each with its source. Margins that a source does not state are ours, and
+# so is all of literature_update_survives: it asks what contrastive training leaves of such an update.
 LITERATURE_CLAIMS: dict[str, Claim] = {
     "literature_update_sparse": Claim(
         says="RLVR leaves seven weights in ten as they are or more, and SFT fewer (arXiv 2505.11711).",
@@ -294,8 +298,8 @@ LITERATURE_CLAIMS: dict[str, Claim] = {
         tests=(ClaimTest(statistic="level", measure="principal_energy", rule="below", threshold=1.0),),
     ),
     "literature_near_in_kl": Claim(
-        says="On plain text RLVR stays within 0.1 nats of its base at each token, and SFT does not (after "
-        "arXiv 2509.04259, which compares at equal gain; the pairs' gains are not held equal here).",
+        says="On plain text RLVR stays within 0.1 nats of its base on average over tokens, and SFT does not "
+        "(after arXiv 2509.04259, which compares at equal gain; the pairs' gains are not held equal here).",
         tests=(
             ClaimTest(
                 statistic="level",
@@ -334,7 +338,9 @@ class Claims(Section):
     paper: bool = setting(True, "Test the paper's claims.")
     tensions: bool = setting(False, "Also test the points where the paper's own numbers disagree.")
     literature: bool = setting(
-        False, "Also test what others found of the weights and the behaviour of RLVR and SFT."
+        False,
+        "Also test what others found of the weights and the behaviour of RLVR and SFT, and a claim of our "
+        "own on what contrastive training leaves of RLVR's update.",
     )
     own: dict[Name, Claim] = setting(
         {}, "Further claims by name; one with the name of a built-in replaces it."

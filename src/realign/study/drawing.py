@@ -39,6 +39,7 @@ class JudgeClaims(Section):
     order: tuple[str, ...] = setting((), "The names of all claims in the order of the page.")
     pairs: tuple[PairEntry, ...] = setting((), "The study's pairs.")
     controls: tuple[str, ...] = setting(CONTROLS, "Kinds of pairs that are floors, which `any` leaves out.")
+    untrained: tuple[str, ...] = setting((), "The backbones with random weights.")
     view: View = Field(default_factory=View, description="Recipe, corpora and preset that claims read.")
 
 

@@ -7,14 +7,14 @@ tasks and seeds, and on how far differences lie apart from task to task and from
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from realign.artifacts.command import UserError
 from realign.plan.evaluations import planned_tasks
-from realign.plan.targets import seeds_of
+from realign.plan.targets import seeds_of, trains
 from realign.ranking.board import Board, read_board
 from realign.results.power import (
     CHANCE,
@@ -39,6 +39,8 @@ ASSUMED = Spread(task=0.6, type=0.3, seed=0.2, rest=0.3)
 ALIKE = 1.0  # models whose mean scores differ by less are taken as a pair
 MOST_SEEDS, MOST_TASKS = 50, 2000
 HEADS = ("", "tasks", "types", "seeds", "other tasks like these", "these very tasks")
+ONE_SEED = """
+One seed does not show how far seeds scatter, so its intervals are too narrow and decide nothing here."""
 NEEDED = ("", "seeds, for other tasks", "tasks, for other tasks", "seeds, for these tasks")
 
 
@@ -70,8 +72,21 @@ def main(words: Sequence[str]) -> int:
     """Parse the command line and print what the design could decide."""
     parser = _parser()
     given = parser.parse_args(list(words))
-    if bool(given.study) == bool(given.benchmark or given.tasks):
+    if bool(given.study) == bool(given.benchmark or given.tasks is not None):
         parser.error("give a study, or else benchmarks or a number of tasks")
+    for name, valid, rule in (
+        ("tasks", given.tasks is None or given.tasks >= 1, "1 or more"),
+        ("seeds", given.seeds is None or given.seeds >= 1, "1 or more"),
+        ("points", 0 < given.points < np.inf, "above 0"),
+        ("alpha", 0 < given.alpha < 0.5, "between 0 and 0.5"),
+        (
+            "spread",
+            all(0 <= part < np.inf for part in given.spread or ()),
+            "standard deviations of 0 or more",
+        ),
+    ):
+        if not valid:
+            parser.error(f"--{name}: give {rule}")
     study = load_study(given.study) if given.study else None
     designs = planned(study, given.seeds) if study else stated(given.benchmark, given.tasks, given.seeds or 3)
     spread, source = ASSUMED, "assumed; --like RESULTS reads it from results"
@@ -80,7 +95,9 @@ def main(words: Sequence[str]) -> int:
     elif given.like:
         spread, source = spread_between(read_board(given.like))
     print(as_text(designs, spread, source, given.points, given.alpha))
-    if study:
+    if spread.seed > 0 and any(design.seeds == 1 for design in designs):
+        print(ONE_SEED)
+    elif study:
         print(of_claims(study, designs, spread))
     return 0
 
@@ -119,16 +136,21 @@ def _parser() -> argparse.ArgumentParser:
 
 def planned(study: Study, seeds: int | None) -> list[Planned]:
     """The benchmarks of a study."""
-    recipe = study.figures.view.recipe or next(iter(study.recipes), "")
+    recipe = _main_recipe(study)
     seeds = seeds or (len(seeds_of(study, recipe)) if recipe else 0)
     types: dict[str, list[str]] = {}
     for planned in planned_tasks(study.evaluation).values():
         source = planned.source
         for benchmark in planned.parts:
             types.setdefault(benchmark, []).append(source.type or str(tasks()[source.task]["type"]))
-    if not (types and seeds):
+    if not (types and recipe and seeds):
         raise UserError("this study trains no embedder that it evaluates, so there are no scores to compare")
     return [Planned(name, tuple(own), seeds) for name, own in types.items()]
+
+
+def _main_recipe(study: Study) -> str:
+    """The recipe whose embedders claims compare."""
+    return study.figures.view.recipe or next(iter(study.recipes), "")
 
 
 def stated(names: Sequence[str], count: int | None, seeds: int) -> list[Planned]:
@@ -142,16 +164,22 @@ def stated(names: Sequence[str], count: int | None, seeds: int) -> list[Planned]
 
 def spread_between(board: Board) -> tuple[Spread, str]:
     """The usual spread between models of a board that are alike in their means, and how many pairs."""
-    means, names, found = board.scores.mean(axis=1), board.scores.index, []
+    means, names, tables = board.scores.mean(axis=1), board.scores.index, []
     for left, right in zip(*np.triu_indices(len(names), 1), strict=True):
         if abs(means.iloc[left] - means.iloc[right]) < ALIKE:
-            found.append(spread_of(_differences(board, names[left], names[right]), list(board.types)))
-    if not found:
+            tables.append(_differences(board, names[left], names[right]))
+    if not tables:
         raise UserError(f"no two models of these results have means within {ALIKE:g} point of each other")
+    found = [spread_of(table, list(board.types)) for table in tables]
+    seeded = [own for own, table in zip(found, tables, strict=True) if min(table.shape) > 1]
     spread, source = usual_spread(found), f"the median over {len(found)} pairs of models with like means"
-    if not board.seeds:  # a task's part then holds what a seed adds to it
-        spread = Spread(spread.task, spread.type, ASSUMED.seed)
-        source += "; that of seeds is assumed, since no model has several"
+    if seeded:  # a pair of one seed each shows nothing of seeds, rather than that they add nothing
+        of_seeds = usual_spread(seeded)
+        spread = replace(spread, seed=of_seeds.seed, rest=of_seeds.rest)
+        source += f"; that of seeds over {len(seeded)} of them" if len(seeded) < len(found) else ""
+    else:  # a task's part then holds what a seed adds to it
+        spread = replace(spread, seed=ASSUMED.seed, rest=0.0)
+        source += "; that of seeds is assumed, since no pair has several"
     return spread, source
 
 
@@ -215,7 +243,7 @@ def _least(enough: Callable[[int], bool], low: int, high: int, what: str) -> str
 
 def of_claims(study: Study, designs: Sequence[Planned], spread: Spread) -> str:
     """How often claims of equal scores hold if there is no gain, as if their tests were independent."""
-    lines = [""]
+    recipe, lines = _main_recipe(study), [""]
     for name, claim in study.claims.all().items():
         chances = [
             _chance(design, test, spread, study.claims.alpha)
@@ -223,7 +251,8 @@ def of_claims(study: Study, designs: Sequence[Planned], spread: Spread) -> str:
             for design in designs
             if test.benchmark in ("", design.name)
             for pair in study.pairs
-            if pair.embed and _selects(test, pair)
+            if pair.embed and not pair.path and _selects(test, pair)
+            if all(trains(study, recipe, side) for side in (pair.left, pair.right))
         ]
         if chances and all((test.statistic, test.rule) == ("gain", "equivalent") for test in claim.tests):
             margin = f"{len(chances)} tests within ± {claim.tests[0].threshold:g}"

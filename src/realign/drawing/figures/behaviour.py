@@ -23,9 +23,9 @@ PLATES = (
         "figure_behaviour",
         "How far what comes next lies apart, by token and layer",
         "KL divergence between the distributions over the next token of the main pairs' backbones, in nats, "
-        "with 95 % intervals over texts: by the base's entropy, from the surest fifth of the tokens to the "
-        "least sure; by the position in the text; and by layer, each read through the final norm and the "
-        "head. Solid: base to post-trained; dashed: the reverse; grey: random weights.",
+        "with intervals over texts: by the base's entropy, in bins of equally many tokens from the surest to "
+        "the least sure; by the position in the text; and by layer, each read through the final norm and the "
+        "head. Solid: base to post-trained; dashed: the reverse; grey and dotted: random weights.",
         category="Behaviour",
         needs=(measures_of("backbone", families=("behaviour",), controls=True),),
         pairs="main",
@@ -61,8 +61,8 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
             for way, line in WAYS.items():
                 drawn.append(_bins(axes, own, part, way, line, colour).assign(pair=pair.name))
             drawn.append(_bins(axes, floor, part, "left_right", ":", FAINT).assign(pair="random weights"))
-        drawn.append(_layers(row[2], own, colour).assign(pair=pair.name))
-        drawn.append(_layers(row[2], floor, FAINT).assign(pair="random weights"))
+        drawn.append(_layers(row[2], own, "-", colour).assign(pair=pair.name))
+        drawn.append(_layers(row[2], floor, ":", FAINT).assign(pair="random weights"))
         row[2].set_title("Logit lens, by layer", fontsize="small", pad=3)
         for axes in row:
             axes.set_yscale("log")  # random weights lie far above
@@ -87,11 +87,11 @@ def _bins(axes: Axes, found: pd.DataFrame, part: str, way: str, line: str, colou
     return rows
 
 
-def _layers(axes: Axes, found: pd.DataFrame, colour: str) -> pd.DataFrame:
+def _layers(axes: Axes, found: pd.DataFrame, line: str, colour: str) -> pd.DataFrame:
     """The lens between both models, and its interval as a band."""
     layers = by_layer(pick(found, measure="lens_kl", statistic="between"))
     if len(layers):
-        axes.plot(layers["layer"], layers["value"], color=colour, linewidth=1)
+        axes.plot(layers["layer"], layers["value"], linestyle=line, color=colour, linewidth=1)
         axes.fill_between(
             layers["layer"].astype(float), layers["ci_low"], layers["ci_high"], color=colour, alpha=0.2
         )
