@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from realign.drawing.figures import (
+    behaviour,
     composite,
     dynamics,
     floors,
@@ -135,6 +136,16 @@ def test_overlap_has_its_floor_and_chance(read):
     assert set(floors["pair"]) == {"base--vs--tuned", "base--vs--reasoned"}  # the third has another base
     assert set(floors["value"]) == {0.125}
     assert {"random weights, k = 10", "chance, k = 10"} <= set(words(drawing.figure))
+
+
+def test_random_weights_are_dotted_in_each_panel_of_behaviour(read):
+    asked, tidy = read("figure_behaviour")
+    pair = asked.pairs[0]
+    floor = as_control(pick(tidy.measures, pair=pair.name, stage="backbone"), f"{pair.left}--vs--untrained")
+    tidy.measures = pd.concat([tidy.measures, floor])
+    with styled(asked.style):
+        panels = behaviour.draw(asked, tidy, []).figure.axes[:3]
+    assert [sum(line.get_linestyle() == ":" for line in axes.lines) for axes in panels] == [1, 1, 1]
 
 
 def test_chance_of_an_overlap_is_that_of_sets_drawn_at_random():

@@ -88,6 +88,12 @@ def test_the_table_of_levels_reads_each_family_of_the_study(monkeypatch):
     }  # fmt: skip
 
 
+def test_claims_know_which_backbones_have_random_weights(description):
+    made = {"noise": {"source": "untrained from base"}, "copy": {"source": "org/untrained"}}
+    more = description.model_copy(update={"backbones": {**description.backbones, **made}})
+    assert claims_settings(more).untrained == ("noise",)
+
+
 def test_a_claim_judges_and_draws_nothing(description):
     claims = description.claims.model_copy(update={"alpha": 0.01})
     assert changed(description, description.model_copy(update={"claims": claims})) == {"claims"}

@@ -193,6 +193,16 @@ def test_the_main_numbers_are_gains_and_levels_by_pair():
     assert numbers([]) is None
 
 
+def test_readouts_say_whose_probe_and_which_way():
+    ways = ("right minus left, probe of the left", "left minus right, probe of the right")
+    tests = [("a--vs--b", f"probe accuracy, {way}, backbones, causal", 0.1, "holds") for way in ways]
+    table = numbers(cards(pd.DataFrame(claim("read", *tests))))
+    assert [row[0].text for row in table.rows] == [
+        "Probe accuracy, post-trained minus base, probe of the base, backbones",
+        "Probe accuracy, base minus post-trained, probe of the post-trained, backbones",
+    ]
+
+
 def test_a_similarity_that_sinks_make_is_a_warning_on_the_first_screen(tmp_path, description):
     statistic = "Linear CKA, debiased, backbones, causal"
     rows = claim("kept", ("a--vs--b", statistic, 0.05, "fails"), ("a--vs--c", statistic, 0.98, "holds"))
