@@ -16,7 +16,9 @@ def guide_model(wildcards):
         place = artifact(f"{R}/backbones/{model.backbone}/model")
         return dict(guide=place["data"], guide_manifest=place["manifest"])
     if model.path:
-        return dict(guide=own(f"recipes.{wildcards.recipe}.guide_model.path", model.path))
+        return dict(
+            guide=own(f"recipes.{wildcards.recipe}.guide_model.path", model.path)
+        )
     return dict(guide=[])
 
 
