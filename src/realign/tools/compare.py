@@ -290,11 +290,15 @@ def _as_jsonl(plain: Path, base: str, folder: Path) -> Path:
         lines = [line.strip() for line in plain.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:
         raise UserError(f"--texts {plain}: not UTF-8 (byte {error.start})") from None
-    rows = [json.dumps({"text": line}, ensure_ascii=False) for line in lines if line]
-    folder.mkdir(parents=True, exist_ok=True)
     made = folder / f"compare-{base}.texts.jsonl"
-    write_text_whole(made, "".join(f"{row}\n" for row in rows))
+    write_texts(made, [line for line in lines if line])
     return made
+
+
+def write_texts(file: Path, texts: Sequence[str]) -> None:
+    """Write a file of texts, as studies read them."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_text_whole(file, "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts))
 
 
 def measure_files(study: Study, place: Path) -> list[Path]:

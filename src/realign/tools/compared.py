@@ -14,11 +14,10 @@ import numpy as np
 import pandas as pd
 
 from realign.artifacts.command import UserError
-from realign.artifacts.files import write_text_whole
 from realign.measures.table import MEASURES
 from realign.results.tidy import Tidy
 from realign.study.load import load_study
-from realign.tools.compare import measure_files, parser, study_file
+from realign.tools.compare import measure_files, parser, study_file, write_texts
 
 SIMILARITIES = ("coordinates", "geometry")  # the levels whose numbers have a place between 0 and 1
 BAR = "display:inline-block;width:8em;height:.7em;background:#8884;position:relative;vertical-align:middle"
@@ -80,7 +79,9 @@ def compare(
     """
     words = [*map(str, models), "--out", str(out)]
     if texts is not None and not isinstance(texts, str | Path):
-        texts = _as_file(texts, Path(out))
+        own = Path(out) / "compare-texts.jsonl"
+        write_texts(own, texts)
+        texts = own
     options |= {"texts": texts, "labels": labels}
     for name, value in options.items():
         if value is not None:
@@ -103,13 +104,6 @@ def _parsed(words: list[str]) -> argparse.Namespace:
         return own.parse_args(words)
     except (argparse.ArgumentError, SystemExit) as error:
         raise UserError(f"realign.compare takes the options of `realign compare`: {error}") from None
-
-
-def _as_file(texts: Sequence[str], folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    file = folder / "compare-texts.jsonl"
-    write_text_whole(file, "".join(json.dumps({"text": text}, ensure_ascii=False) + "\n" for text in texts))
-    return file
 
 
 def _row(line: dict[str, Any]) -> str:
