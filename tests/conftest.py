@@ -1,6 +1,7 @@
 """What every test may rely on."""
 
 import importlib
+import logging
 import os
 import sys
 from pathlib import Path
@@ -29,6 +30,13 @@ def benchmark():
             return importlib.import_module(name)
 
     return load
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_comes():
+    """A command that a test calls sets the package's level; the next test hears all of it again."""
+    yield
+    logging.getLogger("realign").setLevel(logging.NOTSET)
 
 
 @pytest.fixture(autouse=True)

@@ -79,9 +79,9 @@ def test_a_run_into_a_file_has_a_line_for_each_job_and_every_failure_with_its_lo
     ]
     assert said[said.index("T 1/3 T good") + 1] == "warning: few directions"
     again = said.index("bad is tried again, attempt 2")
-    assert said[again - 5 : again] == failure
-    first = said.index(failure[0], again)
-    assert said[first : first + 5] == failure
+    for first in (said.index(failure[0]), said.index(failure[0], again)):
+        assert said[first : first + 5] == failure
+    assert said.index(failure[0]) < again
     assert said[-2:] == ["2 of 3 jobs done in T; 1 failed: bad", "Snakemake's own log: LOG"]
     assert len(said) == 2 + 1 + 2 * 5 + 1 + 2
     (log,) = (tmp_path / ".snakemake/log").iterdir()

@@ -63,7 +63,7 @@ def test_each_form_is_recognised_said_and_converted(tmp_path, caplog, form, end)
     source = tmp_path / "data.jsonl"
     source.write_bytes(lines(written, written, end=end).encode())
     assert form_of(source) == form
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, "realign"):
         assert rows_of(source) == [row, row]
     assert f"{source}: read as {form} data" in caplog.text
     build_index(source, tmp_path / "index")
