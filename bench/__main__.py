@@ -40,9 +40,22 @@ VARIANTS = {
     "extraction": ([], ["--layers", "24", "--width", "896", "--texts", "16"]),
     "hrsa": (["--size", "medium"], ["--size", "full"], ["--flat"], ["--baseline", "--size", "medium"]),
     "mining": ([], ["--rows", "50000"], ["--rows", "200000"]),
+    "coverage": (
+        [],
+        *(
+            ["--only", "similarity", "--tokens", "10", *more.split()]
+            for more in (
+                "--texts 32 --width 64",
+                "--texts 57 --width 64",
+                "--texts 57 --width 128",
+                "--texts 57 --width 64 --tails 4.5",
+                "--texts 57 --width 64 --sink 300",
+            )
+        ),
+    ),
     "verdicts": (
-        ["--only", "scores"],
-        ["--only", "seeds"],
+        *(["--only", "scores", "--part", f"{n}/3"] for n in range(1, 4)),
+        *(["--only", "seeds", "--part", f"{n}/3"] for n in range(1, 4)),
         *(["--only", "states", "--draws", "60", "--part", f"{n}/6"] for n in range(1, 7)),
     ),
     "scale": (["--jobs", "50000"],),

@@ -3,6 +3,7 @@
     python bench/coverage.py                            200 samples of 120 texts, a few minutes
     python bench/coverage.py --texts 40 --samples 400
     python bench/coverage.py --sink 20000               with massive activations
+    python bench/coverage.py --only similarity --texts 57 --tokens 10 --width 64 --tails 4.5
 
 Two models of two layers see texts whose tokens share something, so tokens are not independent. What
 the population has (correlation, debiased CKA) and how a sample's rotation does on it (residual) are
@@ -37,11 +38,13 @@ LAYERS = 30
 class World:
     """Two models of which everything is known: y = x·map + noise, layer by layer.
 
-    Dimension 0 of each text's first token is `sink` times as large in both.
+    Dimension 0 of each text's first token is `sink` times as large in both. What the tokens of a text share
+    follows a t distribution of `tails` degrees of freedom and variance 1.
     """
 
-    def __init__(self, seed, width, each, sink=1.0):
+    def __init__(self, seed, width, each, sink=1.0, tails=np.inf):
         self.random, self.width, self.each, self.sink = np.random.default_rng(seed), width, each, sink
+        self.tails = tails
         self.mix = self.random.standard_normal((width, width)) * np.linspace(2, 0.3, width)
         self.maps = [0.6 * np.eye(width) + 0.3 * self.random.standard_normal((width, width)) for _ in "01"]
         self.new = self.draw(NEW // each)
@@ -77,7 +80,11 @@ class World:
         return found
 
     def noise(self, texts):
-        of_text = np.repeat(self.random.standard_normal((texts, self.width)), self.each, axis=0)
+        shared = self.random.standard_normal((texts, self.width))
+        if np.isfinite(self.tails):
+            lengths = np.sqrt(self.random.chisquare(self.tails, (texts, 1)) / (self.tails - 2))
+            shared /= lengths
+        of_text = np.repeat(shared, self.each, axis=0)
         return of_text + self.random.standard_normal(of_text.shape)
 
     def draw(self, texts):
@@ -222,14 +229,17 @@ class Reading:
             yield what, self.truth.get(what), *numbers
 
 
-def simulate(samples, texts, each, width, sink=1.0, seed=0):
+def simulate(samples, texts, each, width, sink=1.0, tails=np.inf, seed=0, similarity_alone=False):
     """By statistic and layer: the share of intervals that cover, and spread found to spread said."""
-    world, random, found = World(seed, width, each, sink), np.random.default_rng([seed, 1]), defaultdict(list)
-    reading = Reading(World(seed, width, each, sink), seed)  # of its own, so that no other draw depends on it
+    given = seed, width, each, sink, tails
+    world, random, found = World(*given), np.random.default_rng([seed, 1]), defaultdict(list)
+    reading = None if similarity_alone else Reading(World(*given), seed)  # its draws are its own
     for _ in range(samples):
-        rows = [*similarity_rows(world, texts), *weight_rows(random), *reading.sample(texts)]
-        for quantity in (False, True):
-            rows += probe_rows(random, 5 * texts, quantity)
+        rows = [*similarity_rows(world, texts)]
+        if reading:
+            rows += [*weight_rows(random), *reading.sample(texts)]
+            for quantity in (False, True):
+                rows += probe_rows(random, 5 * texts, quantity)
         for what, truth, *numbers in rows:
             found[what].append((np.nan if truth is None else truth, *numbers))
     result = {}
@@ -249,11 +259,20 @@ def main():
     parser.add_argument("--tokens", type=int, default=6, help="tokens in each text")
     parser.add_argument("--width", type=int, default=8)
     parser.add_argument("--sink", type=float, default=1, help="how massive a text's first token is")
+    parser.add_argument(
+        "--tails", type=float, default=np.inf, help="degrees of freedom of what a text shares"
+    )
+    parser.add_argument("--only", choices=("similarity",), help="leave out probes, weights and behaviour")
     asked = parser.parse_args()
     case = f"{asked.samples} samples of {asked.texts} texts of {asked.tokens} tokens, {asked.width} wide"
     if asked.sink != 1:
         case += f", first tokens {asked.sink:g} times as large"
-    found = simulate(asked.samples, asked.texts, asked.tokens, asked.width, asked.sink)
+    if np.isfinite(asked.tails):
+        case += f", texts' effects with t of {asked.tails:g}"
+    found = simulate(
+        asked.samples, asked.texts, asked.tokens, asked.width, asked.sink, asked.tails,
+        similarity_alone=asked.only == "similarity",
+    )  # fmt: skip
     for (what, layer), (covered, ratio) in sorted(found.items()):
         name = what if layer < 0 else f"{what}, layer {layer}"
         measured(case, f"{name}: covered", round(100 * covered, 1), "%")
