@@ -41,7 +41,7 @@ demo: setup
 
 # The jobs find this machine's cores shared out by SLURM, and its daemons are stopped at the end.
 # Comparisons of toy models take seconds, so four share a job, as many as fit on a node.
-MEASURES = from realign.study.families import FAMILIES; print(*(f"{f.command}=measures" for f in FAMILIES.values()))
+MEASURES = from realign.measures.families import FAMILIES; print(*(f"{f.command}=measures" for f in FAMILIES.values()))
 slurm-demo: setup
 	bash tests/slurm/cluster.sh up
 	trap 'bash tests/slurm/cluster.sh down wipe' EXIT; \

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from measured import measured
 
-from realign.study.families import FAMILIES
+from realign.measures.families import FAMILIES
 
 SIZES = {  # tokens, layers, width, texts
     "tiny": (600, 4, 64, 30),

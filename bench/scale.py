@@ -128,10 +128,10 @@ class Counts:
 
 def counts(pairs: int) -> Counts:
     """A study's parts, counted by the code that plans them."""
+    from realign.measures.families import parts_of_file
     from realign.plan.comparisons import comparisons
     from realign.plan.evaluations import EvaluationPlan
     from realign.plan.targets import checkpoints, embedders
-    from realign.study.families import parts_of_file
     from realign.study.load import parse_study
 
     study = parse_study(study_of(pairs))

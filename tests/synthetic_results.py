@@ -17,13 +17,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from realign.measures.families import parts_of_file
 from realign.names import EmbedderId, is_embedder
 from realign.results.columns import COLUMNS
 from realign.results.statistics import random_rotation_entropy
 from realign.seeds import derive_seed
 from realign.study.claims import Claims
 from realign.study.description import Comparison, Description, PairEntry
-from realign.study.families import parts_of_file
 from realign.study.series import SeriesEntry
 
 SEEDS = (0, 1, 2)

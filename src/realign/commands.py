@@ -7,8 +7,8 @@ it is asked for.
 import importlib
 from typing import Any
 
-from realign.results.catalogue import PLATES
-from realign.study.families import FAMILIES
+from realign.measures.families import FAMILIES
+from realign.plates.catalogue import PLATES
 
 # name → (where its `Command` is declared, what it does), in the order the data flows
 STAGES: dict[str, tuple[str, str]] = {

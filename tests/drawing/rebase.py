@@ -10,7 +10,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from realign.artifacts.store import WorkStore
-from realign.results.catalogue import FIGURES
+from realign.plates.catalogue import FIGURES
 from realign.tools.figures import draw_plate, read_description
 from small_study import small_description
 from synthetic_results import fill

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import realign.results.catalogue as catalogue
+import realign.plates.catalogue as catalogue
 from realign.artifacts.fingerprint import fingerprint
 from realign.drawing.commands import PLATE_COMMANDS
 from realign.report.commands import REPORT
@@ -18,18 +18,17 @@ from realign.study.load import parse_study
 SRC = Path(catalogue.__file__).parents[1]
 NEW = '''"""A table of one row."""
 
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Plate
 
 PLATES = (Plate("table_mine", "A table of mine", "Its caption.", category="The question"),)
 
 
-def run(job):
-    publish(job, make, PLATES)
-
-
 def make(asked, tidy, references):
     return Table([Column("answer", "Answer")], [{"answer": "forty-two"}])
+
+
+run = publishing(make, PLATES)
 '''
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from realign.plan.describe import describe
 from realign.plan.plates import filled
-from realign.results.catalogue import FIGURES, PLATES
+from realign.plates.catalogue import FIGURES, PLATES
 from realign.runs.dag import planned_jobs
 from realign.study.load import load_study
 from synthetic_results import fill

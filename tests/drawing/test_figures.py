@@ -12,7 +12,7 @@ from realign.drawing.panels import columns_for, layer_ticks, pair_label, shorten
 from realign.drawing.style import styled
 from realign.names import EmbedderId
 from realign.plan.plates import plate_parts, plate_settings
-from realign.results.catalogue import FIGURES, PLATES
+from realign.plates.catalogue import FIGURES, PLATES
 from realign.results.columns import COLUMNS
 from realign.results.probe import probe_accuracy, probed, saturated
 from realign.results.tidy import Tidy

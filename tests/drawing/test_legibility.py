@@ -13,7 +13,7 @@ from matplotlib.transforms import Bbox
 from realign.drawing.panels import settle, stamp
 from realign.drawing.style import styled
 from realign.plan.plates import plate_parts, plate_settings
-from realign.results.catalogue import FIGURES, PLATES
+from realign.plates.catalogue import FIGURES, PLATES
 from realign.results.published import reference_files
 from realign.results.tidy import Tidy
 from realign.tools.figures import present, read_description

@@ -7,7 +7,7 @@ from realign.drawing.tables.before import make
 from realign.drawing.tables.benchmark import paper_p
 from realign.drawing.tabulate import Column, Table
 from realign.plan.plates import plate_settings
-from realign.results.catalogue import PLATES, TABLES
+from realign.plates.catalogue import PLATES, TABLES
 from realign.results.columns import COLUMNS
 from realign.results.gains import largest_whole
 from realign.results.published import published_value, read_reference, reference_files, same_model

@@ -10,8 +10,8 @@ import pytest
 from realign.artifacts.fingerprint import ROOT, fingerprint, forget
 from realign.cli import main
 from realign.hrsa.rows import SCHEMA
+from realign.measures.families import FAMILIES
 from realign.results.columns import COLUMNS
-from realign.study.families import FAMILIES
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from realign.artifacts.hashing import canonical_json
 from realign.commands import STAGES, load_command
 from realign.drawing.commands import PLATE_COMMANDS
+from realign.measures.families import FAMILIES, Family
 from realign.plan.describe import describe
 from realign.plan.plates import (
     claims_parts,
@@ -18,9 +19,8 @@ from realign.plan.plates import (
     plate_settings,
     report_settings,
 )
-from realign.results.catalogue import FIGURES, PLATES, TABLES
+from realign.plates.catalogue import FIGURES, PLATES, TABLES
 from realign.study.description import Comparison, Description
-from realign.study.families import FAMILIES, Family
 from realign.study.figures import Figures, Palette, Style
 from realign.study.load import parse_study
 from small_study import PAIRS, small_description

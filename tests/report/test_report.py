@@ -11,11 +11,11 @@ from realign.artifacts import fingerprint
 from realign.artifacts.command import execute
 from realign.artifacts.store import WorkStore
 from realign.plan.plates import report_settings
+from realign.plates.catalogue import FIGURES, PLATES
 from realign.report.commands import REPORT
 from realign.report.facts import read_run
 from realign.report.grids import from_markdown, leading_number
 from realign.report.verdicts import answer, cards, gain_warnings, numbers, sink_warnings
-from realign.results.catalogue import FIGURES, PLATES
 from realign.results.tidy import read_table
 from realign.results.verdicts import ALL
 from realign.study.drawing import PlateText, WriteReport

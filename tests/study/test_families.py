@@ -61,7 +61,7 @@ def copied(tmp_path):
     shutil.copytree(ROOT / "workflow", tmp_path / "workflow")
     shutil.copy(ROOT / "Snakefile", tmp_path)
     for file, before, added in (
-        ("study/families.py", "    for family in (\n", f"{entry.rstrip()},\n"),
+        ("measures/families.py", "    for family in (\n", f"{entry.rstrip()},\n"),
         ("study/hrsa.py", "JOBS: dict[str, type[ComparingModels]] = {\n", job),
         ("measures/table.py", "from realign.measures import ", "update, "),
     ):

@@ -7,7 +7,7 @@ import pytest
 from realign.plan.comparisons import comparisons
 from realign.plan.describe import describe
 from realign.plan.plates import claims_parts, claims_settings, plate_settings
-from realign.results.catalogue import PLATES
+from realign.plates.catalogue import PLATES
 from realign.study.errors import StudyError
 from realign.study.load import parse_study
 

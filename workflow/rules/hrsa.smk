@@ -1,5 +1,5 @@
 # Comparisons of two models: one job per comparison × corpus × attention mode × family of measures, as far as
-# a family has corpora and modes. Rules are made from the table `realign.study.families`.
+# a family has corpora and modes. Rules are made from the table `realign.measures.families`.
 # Needs: two models' states (pooled ones, with labels, for probes), or the models' folders.
 # Makes: {R}/tidy/measures/{left}--vs--{right}/{corpus}+{attention}.{family}.parquet, and of the linear
 # family the matrices worth keeping: {R}/matrices/{left}--vs--{right}/{corpus}+{attention}.h5.
@@ -7,7 +7,7 @@
 from realign.commands import load_command
 from realign.names import EmbedderId
 from realign.plan.comparisons import comparisons
-from realign.study.families import FAMILIES
+from realign.measures.families import FAMILIES
 
 
 include: "../helpers/hrsa.smk"

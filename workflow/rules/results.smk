@@ -1,8 +1,8 @@
 # Needs: tidy results alone, and the published values that come with the package.
 # Makes: tidy/study.json, a rule for each figure and table, the claims, and report.html.
 
-from realign.results.catalogue import PLATES
-from realign.results.plates import label_of
+from realign.plates.catalogue import PLATES
+from realign.plates.plate import label_of
 from realign.plan.plates import (
     claims_parts,
     claims_settings,

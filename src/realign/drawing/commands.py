@@ -6,8 +6,8 @@ Each has the fingerprint of its own code: a change to one module redraws what th
 from typing import Any
 
 from realign.artifacts.command import Command, Input, Output
-from realign.results.catalogue import PLATES
-from realign.results.plates import Plate
+from realign.plates.catalogue import PLATES
+from realign.plates.plate import Plate
 from realign.study.drawing import DrawPlate
 
 

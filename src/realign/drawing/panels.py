@@ -1,8 +1,9 @@
 """Parts that several figures share: sheets of panels, heatmaps with true layer axes, empty panels."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -30,16 +31,21 @@ class Drawing:
     data: pd.DataFrame
 
 
-def publish(job: Job[DrawPlate], draw: Any) -> None:
-    """Draw one figure from a job's tidy results and write all its forms."""
-    asked = job.settings
-    with styled(asked.style):
-        drawing = draw(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
-        if asked.synthetic:
-            stamp(drawing.figure)
-        settle(drawing.figure)
-        save(drawing.figure, drawing.data, {kind: job.output(kind) for kind in ("pdf", "png", "svg", "csv")})
-    job.note(rows=len(drawing.data))
+def publishing(draw: Callable[[DrawPlate, Tidy, list[Path]], Drawing]) -> Callable[[Job[DrawPlate]], None]:
+    """The work of a figure's command: draw it from a job's tidy results, and write all its forms."""
+
+    def run(job: Job[DrawPlate]) -> None:
+        asked = job.settings
+        with styled(asked.style):
+            drawing = draw(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
+            if asked.synthetic:
+                stamp(drawing.figure)
+            settle(drawing.figure)
+            forms = ("pdf", "png", "svg", "csv")
+            save(drawing.figure, drawing.data, {form: job.output(form) for form in forms})
+        job.note(rows=len(drawing.data))
+
+    return run
 
 
 def sheet(style: Style, height: float, **more: Any) -> Figure:

@@ -1,14 +1,15 @@
 """Tables as CSV (raw numbers), Markdown and LaTeX (booktabs): one content, three forms."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from realign.artifacts.command import Job
-from realign.results.plates import Plate, named
+from realign.plates.plate import Plate, named
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 
@@ -132,16 +133,22 @@ def _tex(text: str) -> str:
     return "".join(_TEX.get(c, c) for c in text)
 
 
-def publish(job: Job[DrawPlate], make: Any, plates: Iterable[Plate]) -> None:
-    """Make one table from a job's tidy results and write its three forms."""
-    asked = job.settings
-    plate = named(plates, asked.plate)
-    table: Table = make(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
-    if asked.synthetic:
-        table.notes.append("SYNTHETIC RESULTS: nothing here was measured.")
-    table.frame().to_csv(job.output("csv"), index=False, float_format="%.6g")
-    md = table.markdown(plate.heading, plate.caption)
-    job.output("md").write_text(md, encoding="utf-8")
-    tex = table.latex(plate.name, plate.title, plate.caption)
-    job.output("tex").write_text(tex, encoding="utf-8")
-    job.note(rows=len(table.rows))
+def publishing(
+    make: Callable[[DrawPlate, Tidy, list[Path]], Table], plates: Iterable[Plate]
+) -> Callable[[Job[DrawPlate]], None]:
+    """The work of a table's command: make it from a job's tidy results, and write its three forms."""
+
+    def run(job: Job[DrawPlate]) -> None:
+        asked = job.settings
+        plate = named(plates, asked.plate)
+        table = make(asked, Tidy(job.inputs_of("tidy")), job.inputs_of("reference"))
+        if asked.synthetic:
+            table.notes.append("SYNTHETIC RESULTS: nothing here was measured.")
+        table.frame().to_csv(job.output("csv"), index=False, float_format="%.6g")
+        md = table.markdown(plate.heading, plate.caption)
+        job.output("md").write_text(md, encoding="utf-8")
+        tex = table.latex(plate.name, plate.title, plate.caption)
+        job.output("tex").write_text(tex, encoding="utf-8")
+        job.note(rows=len(table.rows))
+
+    return run

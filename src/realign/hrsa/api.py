@@ -15,7 +15,7 @@ from realign.hrsa.alignment import align
 from realign.hrsa.labels import Target, as_target
 from realign.hrsa.opening import pair_up
 from realign.hrsa.reading import Array, ArrayStates, StateFile, States
-from realign.study.families import FAMILIES
+from realign.measures.families import FAMILIES
 from realign.study.hrsa import JOBS, FamilyName, Floor
 
 COMPARABLE = [name for name, family in FAMILIES.items() if family.reads != "models" and not family.heads]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from realign.artifacts.command import Command, Input, Output
-from realign.study.families import FAMILIES, Family
+from realign.measures.families import FAMILIES, Family
 from realign.study.hrsa import JOBS
 
 SIDES = {

@@ -7,10 +7,10 @@ planned and what is drawn cannot differ.
 from collections.abc import Iterator, Sequence
 from itertools import chain, combinations, permutations, product
 
+from realign.measures.families import FAMILIES, Family
 from realign.names import EmbedderId
 from realign.plan.targets import embedded_backbones, seeds_of, trains
 from realign.study.description import Comparison
-from realign.study.families import FAMILIES, Family
 from realign.study.kinds import is_control
 from realign.study.pairs import Pair
 from realign.study.study import Study

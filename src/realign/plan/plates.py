@@ -6,13 +6,13 @@ and the other from an archive.
 
 from collections.abc import Iterable
 
+from realign.measures.families import FAMILIES
 from realign.names import EmbedderId, is_embedder
-from realign.results.catalogue import PLATES
-from realign.results.plates import Needs, Plate
+from realign.plates.catalogue import PLATES
+from realign.plates.plate import Needs, Plate
 from realign.study.claims import LITERATURE_CLAIMS, PAPER_CLAIMS, PAPER_TENSIONS
 from realign.study.description import Description, PairEntry, Part
 from realign.study.drawing import DrawPlate, JudgeClaims, PlateText, WriteReport
-from realign.study.families import FAMILIES
 from realign.study.figures import Style, View
 from realign.study.kinds import is_control
 from realign.study.series import SeriesEntry

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from realign.plates.catalogue import FIGURES, PLATES
 from realign.report.templates import write_page
-from realign.results.catalogue import FIGURES, PLATES
 
 
 def side_by_side(left: Path, right: Path, titles: tuple[str, str], place: Path) -> list[str]:

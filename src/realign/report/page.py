@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from realign.artifacts.command import Job
+from realign.plates.plate import label_of
 from realign.report import verdicts
 from realign.report.facts import RunFacts, read_run
 from realign.report.grids import Cell, Grid, read_grid
 from realign.report.templates import count, span, write_page
-from realign.results.plates import label_of
 from realign.results.tidy import read_table
 from realign.study.description import Description
 from realign.study.drawing import PlateText, WriteReport

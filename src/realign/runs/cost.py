@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from realign.commands import DONE_BY
+from realign.measures.families import FAMILIES
 from realign.runs.dag import PlannedJob
 from realign.runs.flow import backbone_in
 from realign.runs.kept import kept_jobs
-from realign.study.families import FAMILIES
 from realign.study.resources import Resources
 from realign.study.sources import SOURCES
 from realign.study.study import Study

@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import model_validator
 
+from realign.measures.families import FAMILIES
 from realign.measures.table import MEASURES, claimable
 from realign.study.base import Name, Section, setting
 from realign.study.errors import nearest
-from realign.study.families import FAMILIES
 from realign.study.kinds import AnyKind
 
 Statistic = Literal[

@@ -10,10 +10,10 @@ from typing import Any, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 
+from realign.measures.families import parts_of_file
 from realign.names import EmbedderId, is_embedder
 from realign.study.base import Section, setting
 from realign.study.claims import Claims
-from realign.study.families import parts_of_file
 from realign.study.figures import Figures
 from realign.study.hrsa import Context, Floor
 from realign.study.kinds import Kind

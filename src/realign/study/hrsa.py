@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from realign.measures.families import FAMILIES
 from realign.study.base import Name, Section, setting
 from realign.study.embedder import Attention
 from realign.study.errors import as_choice, nearest, one_of
-from realign.study.families import FAMILIES
 from realign.study.kinds import Kind
 
 FamilyName = Annotated[str, one_of(FAMILIES, "family of measures"), as_choice(FAMILIES)]

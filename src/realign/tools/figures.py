@@ -25,8 +25,8 @@ from realign.plan.plates import (
     plate_settings,
     report_settings,
 )
+from realign.plates.catalogue import PLATES
 from realign.report.commands import REPORT
-from realign.results.catalogue import PLATES
 from realign.results.published import reference_files
 from realign.study.description import Description, Part
 from realign.tools.archive import opened

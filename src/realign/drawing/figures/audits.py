@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, publish, sheet, stack
+from realign.drawing.panels import Drawing, empty, publishing, sheet, stack
 from realign.drawing.style import role_colour
-from realign.results.plates import Needs, Plate
+from realign.plates.plate import Needs, Plate
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
 
@@ -27,11 +26,6 @@ PLATES = (
 )
 
 BY = (("rank", "Rank in the pool"), ("margin", "Margin to the least positive"))
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
@@ -70,3 +64,6 @@ def _intervals(axes: Axes, rows: pd.DataFrame, places: np.ndarray, colour: str) 
     axes.hlines(places, 100 * rows["ci_low"], 100 * rows["ci_high"], color=colour, linewidth=1.2)
     axes.plot(100 * rows["value"], places, "o", color=colour, markersize=4)
     axes.plot(100 * rows["judged"], places, "o", color=colour, markersize=4, markerfacecolor="none")
+
+
+run = publishing(draw)

@@ -10,11 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullFormatter
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, layer_ticks, pair_label, publish, shade, sheet, stack
+from realign.drawing.panels import Drawing, empty, layer_ticks, pair_label, publishing, shade, sheet, stack
 from realign.drawing.style import FAINT, role_colour
+from realign.plates.plate import Plate, measures_of
 from realign.results.controls import random_weights
-from realign.results.plates import Plate, measures_of
 from realign.results.tidy import Tidy, by_layer, pick
 from realign.study.drawing import DrawPlate
 
@@ -35,11 +34,6 @@ PLATES = (
 PARTS = {"entropy": "By entropy of the base", "position": "By position (bins)"}
 TICKS = [mantissa * 10.0**exponent for exponent in range(-7, 2) for mantissa in (1, 2, 5)]
 WAYS = {"left_right": "-", "right_left": "--"}
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
@@ -107,3 +101,6 @@ def _legend(figure: Figure) -> None:
     )
     handles = [Line2D([], [], linestyle=line, color=colour, label=label) for label, line, colour in looks]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize="small")
+
+
+run = publishing(draw)

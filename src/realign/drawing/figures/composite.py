@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     Drawing,
     empty,
@@ -12,13 +11,13 @@ from realign.drawing.panels import (
     heatmap,
     long_matrix,
     mat,
-    publish,
+    publishing,
     sheet,
     shorten,
     stack,
 )
 from realign.measures.table import MEASURES
-from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of
+from realign.plates.plate import LAYERS_SHOWN, LINEAR, Plate, measures_of
 from realign.results.tidy import Tidy, matrix, pick, readings
 from realign.study.description import PairEntry
 from realign.study.drawing import DrawPlate
@@ -39,11 +38,6 @@ PLATES = (
 STAGES = (("backbone", "LLM"), ("embedder", "Embedder"))
 SHOWN = ("correlation", "cka")
 KINDS = ("sft", "rlvr")
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def _names(pair: PairEntry, labels: dict[str, str], emb: bool) -> tuple[str, str]:
@@ -87,3 +81,6 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         block.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
         block.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))
+
+
+run = publishing(draw)

@@ -8,10 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import EngFormatter, NullLocator
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, publish, sheet, shorten, stack
+from realign.drawing.panels import Drawing, empty, publishing, sheet, shorten, stack
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import Needs, Plate
+from realign.plates.plate import Needs, Plate
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
 
@@ -34,11 +33,6 @@ PLATES = (
 
 ALIKE = 1.05  # costs within this factor are the same
 FEW = 8  # points that are all named; of more, those that nothing beats
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def costs(tidy: Tidy) -> pd.Series:
@@ -157,3 +151,6 @@ def _against_cost(axes: Axes, rows: pd.DataFrame, asked: DrawPlate) -> None:
     axes.set_xticks(ticks, [_operations(p) for p in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("Training, floating-point operations")
+
+
+run = publishing(draw)

@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, publish, sheet, stack
+from realign.drawing.panels import Drawing, empty, publishing, sheet, stack
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import Needs, Plate
+from realign.plates.plate import Needs, Plate
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
 
@@ -30,11 +29,6 @@ PANELS = (
     ("val_loss", "Validation loss"),
     ("val_ndcg_at_10", "Validation nDCG@10"),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def roles(asked: DrawPlate) -> dict[str, str]:
@@ -89,3 +83,6 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     if handles:
         figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     return Drawing(figure, stack(drawn))
+
+
+run = publishing(draw)

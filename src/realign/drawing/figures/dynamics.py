@@ -7,20 +7,19 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     PUBLISHED,
     Drawing,
     band,
     empty,
     pair_label,
-    publish,
+    publishing,
     sheet,
     stack,
 )
 from realign.drawing.style import role_colour
 from realign.measures.table import MEASURES
-from realign.results.plates import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
+from realign.plates.plate import LINEAR, NEAR, PRINTED, PROBE, Needs, Plate, measures_of
 from realign.results.probe import readout_gap, with_probe_corpus
 from realign.results.published import as_published, published_measure
 from realign.results.tidy import Tidy, summary, usual_k
@@ -51,11 +50,6 @@ COLUMNS = [
     "pair", "kind", "measure", "k", "stage", "step", "value", "ci_low", "ci_high", "as_published",
     "published", "difference",
 ]  # fmt: skip
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def _steps(measures: pd.DataFrame, pair: str) -> list[tuple[str, float]]:
@@ -189,3 +183,6 @@ def _line(axes: Axes, rows: pd.DataFrame, pair: PairEntry, index: int, asked: Dr
     )  # fmt: skip
     told = PUBLISHED | {"marker": MARKS[index % 6], "markersize": 6, "clip_on": False}
     axes.plot(rows["x"], rows["published"], **told)
+
+
+run = publishing(draw)

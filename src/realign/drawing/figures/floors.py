@@ -8,21 +8,20 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     PUBLISHED,
     Drawing,
     empty,
     pair_label,
-    publish,
     published_mark,
+    publishing,
     sheet,
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
 from realign.measures.table import MEASURES
+from realign.plates.plate import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.controls import random_weights, two_seeds
-from realign.results.plates import LINEAR, NEAR, PRINTED, Plate, measures_of
 from realign.results.published import as_published, published_measure
 from realign.results.tidy import Tidy, chance, summary, usual_k
 from realign.study.description import PairEntry
@@ -59,11 +58,6 @@ POINTS = {
     "ceiling": ("|", 0.11, "ceiling: rotated at random"),
     "untrained": ("^", 0.33, "random weights"),
 }
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
@@ -173,3 +167,6 @@ def _row(axes: Axes, rows: pd.DataFrame, place: int, kind: str, asked: DrawPlate
                 fillstyle="full" if row["what"] == "backbone" else "none",
             )  # fmt: skip
             axes.plot(row["published"], y, **PUBLISHED)
+
+
+run = publishing(draw)

@@ -8,20 +8,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     PUBLISHED,
     Drawing,
     empty,
     pair_label,
-    publish,
     published_mark,
+    publishing,
     sheet,
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
+from realign.plates.plate import Needs, Plate
 from realign.results.gains import gains
-from realign.results.plates import Needs, Plate
 from realign.results.published import published_value, read_reference
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
@@ -43,11 +42,6 @@ COLUMNS = [
     "pair", "kind", "benchmark", "gain", "low_90", "high_90", "tasks", "seeds", "by_seed", "published",
     "difference",
 ]  # fmt: skip
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def gain_rows(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFrame:
@@ -120,3 +114,6 @@ def _limits(rows: pd.DataFrame, margin: float) -> tuple[float, float]:
     return (-reach, reach) if len(values) == 0 or np.abs(values).max() < 4 * margin else (
         min(-1.6 * margin, values.min() - 0.1 * reach), max(1.6 * margin, values.max() + 0.1 * reach)
     )  # fmt: skip
+
+
+run = publishing(draw)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     Drawing,
     blocks_by_corpus,
@@ -10,11 +9,11 @@ from realign.drawing.panels import (
     heatmap,
     long_matrix,
     mat,
-    publish,
+    publishing,
     stack,
 )
 from realign.measures.table import MEASURES
-from realign.results.plates import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
+from realign.plates.plate import LAYERS_SHOWN, LINEAR, Plate, measures_of, named
 from realign.results.tidy import Tidy, matrix, readings
 from realign.study.drawing import DrawPlate
 
@@ -58,11 +57,6 @@ PLATES = (
 )
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
-
-
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """One block of panels for each corpus, one panel for each pair."""
     plate = named(PLATES, asked.plate)
@@ -82,3 +76,6 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         block.part.supxlabel("Layer of the post-trained model (E: embedding output)", fontsize="small")
         block.part.supylabel("Layer of the base model", fontsize="small")
     return Drawing(figure, stack(drawn))
+
+
+run = publishing(draw)

@@ -6,10 +6,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, publish, sheet, stack
+from realign.drawing.panels import Drawing, empty, publishing, sheet, stack
 from realign.drawing.style import role_colour
-from realign.results.plates import Needs, Plate
+from realign.plates.plate import Needs, Plate
 from realign.results.tidy import Tidy, mining_wide
 from realign.study.drawing import DrawPlate
 
@@ -28,11 +27,6 @@ PLATES = (
 LABELS = {"spare": "good, not needed", "short": "good, their row dropped"}
 PERCENTS = (5, 25, 50, 75, 95)
 SIDES = (("positive_score", "positives", "base"), ("negative_score", "kept negatives", "control"))
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def fates(statistics: pd.Series) -> pd.Series:
@@ -92,3 +86,6 @@ def _stacked(axes: Axes, table: pd.DataFrame, asked: DrawPlate) -> None:
         )  # fmt: skip
         left += shares[column].to_numpy()
     axes.set_xlim(0, 1)
+
+
+run = publishing(draw)

@@ -6,11 +6,10 @@ from typing import Literal
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, band, blocks_by_corpus, layer_ticks, publish, shade, stack
+from realign.drawing.panels import Drawing, band, blocks_by_corpus, layer_ticks, publishing, shade, stack
 from realign.drawing.style import FAINT, role_colour
+from realign.plates.plate import NEAR, Plate, measures_of, named
 from realign.results.controls import chance_overlap, random_weights, two_seeds
-from realign.results.plates import NEAR, Plate, measures_of, named
 from realign.results.tidy import Tidy, by_layer, pick, readings, usual_k
 from realign.study.drawing import DrawPlate
 
@@ -44,11 +43,6 @@ FLOORS = {
     "embedder": (two_seeds, "two seeds of one backbone"),
 }
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
@@ -113,3 +107,6 @@ def _legend(figure: Figure, sizes: list[int], asked: DrawPlate, grey: dict[str, 
         figure.legend(
             handles=handles, loc="outside upper center", ncols=len(handles), columnspacing=1, fontsize="small"
         )
+
+
+run = publishing(draw)

@@ -6,11 +6,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, band, empty, panel_grid, publish, sheet
+from realign.drawing.panels import Drawing, band, empty, panel_grid, publishing, sheet
 from realign.drawing.style import role_colour
+from realign.plates.plate import Needs, Plate, measures_of
 from realign.results.along import TITLES, along
-from realign.results.plates import Needs, Plate, measures_of
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 
@@ -52,11 +51,6 @@ AXES = {"step": "Step of post-training", "alpha": "α of the merge", "moved": "R
 MARKS = ("o", "s", "^", "X", "v", "P")
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Draw one of the figures."""
-    publish(job, draw)
-
-
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     """A block for each axis, a panel for each quantity, a line for each series."""
     data = along(asked, tidy)
@@ -91,3 +85,6 @@ def _line(axes: Axes, rows: pd.DataFrame, mark: str, asked: DrawPlate) -> None:
     colour = role_colour(asked.style, rows["kind"].iloc[0])
     band(axes, rows["x"], rows["ci_low"], rows["ci_high"], colour)
     axes.plot(rows["x"], rows["value"], color=colour, marker=mark)
+
+
+run = publishing(draw)

@@ -9,20 +9,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     Drawing,
     columns_for,
     empty,
     pair_label,
     panel_grid,
-    publish,
+    publishing,
     shade,
     sheet,
     stack,
 )
 from realign.drawing.style import FAINT, INK, minus, role_colour
-from realign.results.plates import PROBE, Plate, measures_of, named
+from realign.plates.plate import PROBE, Plate, measures_of, named
 from realign.results.probe import (
     SATURATED,
     SPLITS,
@@ -77,11 +76,6 @@ PLATES = (
         facts=("corpora", "probe"),
     ),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def _wanted(
@@ -173,3 +167,6 @@ def _legend(figure: Figure, asked: DrawPlate, floors: bool) -> None:
     if floors:
         handles.append(Line2D([], [], color=INK, linewidth=1.1, label="probe of random weights"))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+
+
+run = publishing(draw)

@@ -7,10 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, publish, sheet
+from realign.drawing.panels import Drawing, publishing, sheet
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import Plate
+from realign.plates.plate import Plate
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 
@@ -39,11 +38,6 @@ LEVELS = (
         "linear probe, fitted on one\nmodel, read from the other",
     ),
 )  # fmt: skip
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, _tidy: Tidy, _: list[Path]) -> Drawing:
@@ -118,3 +112,6 @@ def _toy(axes: Axes, x: float, y: float, row: int, asked: DrawPlate) -> None:
     axes.plot(*(points[side] + (x, y)).T, "o", color=base, markersize=3)
     axes.plot(*(points[~side] + (x, y)).T, "^", color=other, markersize=3)
     axes.plot([x - 3.6, x + 3.6], [y + 6, y - 6], color="k", linewidth=1)
+
+
+run = publishing(draw)

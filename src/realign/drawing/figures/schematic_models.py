@@ -7,10 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, publish, sheet, shorten
+from realign.drawing.panels import Drawing, publishing, sheet, shorten
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import Plate
+from realign.plates.plate import Plate
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 
@@ -31,11 +30,6 @@ BOX = (22.0, 9.0)
 PLACES = {"sft": 17.0, "base": 50.0, "rlvr": 83.0}
 # kind → how far its points are turned in the drawing, and what the paper expects
 BRANCHES = {"sft": (0.9, "representations differ"), "rlvr": (0.06, "representations alike")}
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, _tidy: Tidy, _: list[Path]) -> Drawing:
@@ -128,3 +122,6 @@ def _clouds(axes: Axes, x: float, y: float, turned: float, asked: DrawPlate, kin
         colour = role_colour(asked.style, role)
         axes.plot(*(cloud + np.array([x, y])).T, mark, color=colour, markersize=2, alpha=0.8)
     axes.text(x, y - 8.3, text, ha="center", fontsize="small")
+
+
+run = publishing(draw)

@@ -7,7 +7,6 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
 from realign.drawing.panels import (
     Drawing,
     columns_for,
@@ -15,14 +14,14 @@ from realign.drawing.panels import (
     layer_ticks,
     pair_label,
     panel_grid,
-    publish,
+    publishing,
     shade,
     sheet,
     stack,
 )
 from realign.drawing.style import FAINT, role_colour
+from realign.plates.plate import Plate, measures_of
 from realign.results.estimates import of_whole
-from realign.results.plates import Plate, measures_of
 from realign.results.tidy import Tidy, by_layer, pick
 from realign.study.drawing import DrawPlate
 
@@ -45,11 +44,6 @@ LINES: dict[str, tuple[str, Literal["-", "--", ":"], str]] = {  # statistic: wor
     "explained": ("share explained", "--", "s"),
     "floor": ("another seed alone", ":", "^"),
 }
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Drawing:
@@ -94,3 +88,6 @@ def _legend(figure: Figure) -> None:
         for words, line, mark in LINES.values()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize="small")
+
+
+run = publishing(draw)

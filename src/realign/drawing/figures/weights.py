@@ -6,10 +6,9 @@ from typing import Literal
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from realign.artifacts.command import Job
-from realign.drawing.panels import Drawing, empty, layer_ticks, pair_label, publish, shade, sheet, stack
+from realign.drawing.panels import Drawing, empty, layer_ticks, pair_label, publishing, shade, sheet, stack
 from realign.drawing.style import FAINT, role_colour
-from realign.results.plates import Plate, measures_of
+from realign.plates.plate import Plate, measures_of
 from realign.results.tidy import Tidy, by_layer, pick
 from realign.study.drawing import DrawPlate
 
@@ -37,11 +36,6 @@ LOOKS: dict[str, tuple[Literal["-", "--", ":", ""], str]] = {  # line and mark o
     "attention": ("-", "o"), "mlp": ("--", "s"), "norm": (":", "^"), "embedding": ("", "D"),
 }  # fmt: skip
 NAMES = {"mlp": "MLP"}
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Draw the figure."""
-    publish(job, draw)
 
 
 def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
@@ -81,3 +75,6 @@ def _legend(figure: Figure) -> None:
         for kind, (line, mark) in LOOKS.items()
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize="small")
+
+
+run = publishing(draw)

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Needs, Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.published import read_reference, same_model
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
@@ -23,11 +22,6 @@ PLATES = (
         facts=("recipes",),
     ),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def _paper(published: Any, backbone: str, known: dict[str, str], benchmark: str, recipe: str) -> float:
@@ -68,3 +62,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     ]
     notes = [] if len(recipes) > 1 else ["This study has one recipe; add one with `lora` to compare."]
     return Table(columns, rows, notes)
+
+
+run = publishing(make, PLATES)

@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Needs, Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.tidy import Tidy, task_scores
 from realign.study.drawing import DrawPlate
 
@@ -29,11 +28,6 @@ COLUMNS = (
     Column("after", "Its embedders", ".2f"),
     Column("difference", "Difference", "+.2f"),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
@@ -58,3 +52,6 @@ def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
         "embedders. A backbone with random weights is what the architecture and the words alone give."
     )
     return table
+
+
+run = publishing(make, PLATES)

@@ -5,11 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Plate, measures_of
 from realign.results.controls import random_weights
 from realign.results.estimates import of_whole
-from realign.results.plates import Plate, measures_of
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
 
@@ -43,11 +42,6 @@ COLUMNS = (
 )
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
-
-
 def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
     """A row for each pair, and one for each base beside random weights."""
     found = pick(tidy.measures, stage="backbone")
@@ -73,3 +67,6 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
         if read["value"] == read["value"]:
             numbers |= {key: read["value"], f"{key}_low": read["ci_low"], f"{key}_high": read["ci_high"]}
     return numbers
+
+
+run = publishing(make, PLATES)

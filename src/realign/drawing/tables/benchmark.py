@@ -4,10 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import PROBABILITY, Column, Table, publish
+from realign.drawing.tabulate import PROBABILITY, Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.gains import gains
-from realign.results.plates import Needs, Plate
 from realign.results.published import published_value, read_reference
 from realign.results.statistics import Estimate
 from realign.results.tidy import Tidy, task_scores
@@ -43,11 +42,6 @@ COLUMNS = (
     Column("paper_p", "p paper", PROBABILITY, optional=True),
     Column("difference", "Δ minus paper's", "+.2f", optional=True),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
@@ -91,3 +85,6 @@ def paper_p(gain: float, sd: float, seeds: float) -> float:
     if not np.isfinite([gain, sd, seeds]).all() or sd == 0:
         return np.nan
     return Estimate(gain, sd / np.sqrt(seeds), seeds - 1).p_differs()
+
+
+run = publishing(make, PLATES)

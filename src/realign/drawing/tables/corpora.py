@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import LINEAR, NEAR, Plate, measures_of
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import LINEAR, NEAR, Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
@@ -35,11 +34,6 @@ COLUMNS = (
 )
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
-
-
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """This study's corpora, then the published one."""
     sample = tidy.measures[tidy.measures["measure"] == "sample"]
@@ -65,3 +59,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     return Table(
         COLUMNS, rows, ["Tokens: the most that a family of measures took. Right: correct over generated."]
     )
+
+
+run = publishing(make, PLATES)

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Needs, Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy, mining_wide
 from realign.study.drawing import DrawPlate
@@ -36,11 +35,6 @@ COLUMNS = (
     Column("paper", "Paper", ",.0f", optional=True),
     Column("difference", "Kept minus paper's", "+,.0f", optional=True),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def _plain(name: str) -> str:
@@ -74,3 +68,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
         rows.append({"dataset": "All", **total, "negatives": np.nan, "paper": np.nan})
     note = f"The paper's sets hold {sum(sizes.values()):,.0f} pairs in all." if sizes else ""
     return Table(COLUMNS, rows, [note] if note else [])
+
+
+run = publishing(make, PLATES)

@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
+from realign.drawing.tabulate import Column, Table, publishing
 from realign.measures.table import MEASURES
-from realign.results.plates import Plate, measures_of
+from realign.plates.plate import Plate, measures_of
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
@@ -35,11 +34,6 @@ COLUMNS = (
 LEVELS = {"Representation": "coordinates", "Geometry": "geometry", "Function": "readout"}
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
-
-
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """The published table, with the measures that this study's results hold."""
     published = read_reference(references, "levels")
@@ -51,3 +45,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
         row["measured"] = ", ".join(m.name for m in MEASURES.values() if m.level == level and m.name in there)
     others = sorted(there - placed)
     return Table(COLUMNS, rows, [f"Also measured: {', '.join(others)}."] if others else [])
+
+
+run = publishing(make, PLATES)

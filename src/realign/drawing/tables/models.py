@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Needs, Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.published import read_reference, rows_of
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
@@ -50,11 +49,6 @@ COLUMNS = (
     Column("perplexity", "Perplexity ÷ base's", ".3f", "perplexity_low", "perplexity_high", optional=True),
     Column("paper", "Paper", optional=True),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def _metric(backbones: pd.DataFrame, name: str, metric: str, base: str = "") -> dict[str, float]:
@@ -103,3 +97,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
             "same problems and texts. 95 % intervals over problems, or texts."
         )
     return table
+
+
+run = publishing(make, PLATES)

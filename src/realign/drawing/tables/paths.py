@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate, measures_of
 from realign.results.along import TITLES, along, between, series_of
 from realign.results.estimates import number_of, of_whole
 from realign.results.paths import change_point, path_length, straightness, turning
-from realign.results.plates import Needs, Plate, measures_of
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
 from realign.study.series import SeriesEntry
@@ -47,11 +46,6 @@ COLUMNS = (
     Column("turning", "Cosine", ".2f", optional=True),
     Column("leaves", "Leaves its start at", ".3g", "leaves_low", "leaves_high", optional=True),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
@@ -119,3 +113,6 @@ def _changes(series: SeriesEntry, known: pd.DataFrame) -> Iterator[dict[str, Any
         place = change_point(rows["place"], rows["value"], errors.fillna(errors.min()))
         if np.isfinite(place.value):
             yield {"of": title, "leaves": place.value, "leaves_low": place.low, "leaves_high": place.high}
+
+
+run = publishing(make, PLATES)

@@ -4,9 +4,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import LINEAR, NEAR, Plate, measures_of, named
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import LINEAR, NEAR, Plate, measures_of, named
 from realign.results.published import corpus_of, published_value, read_reference
 from realign.results.tidy import Tidy, chance, pick, summary
 from realign.study.drawing import DrawPlate
@@ -65,11 +64,6 @@ ENTROPY = (
 OVERLAP = (Column("k", "k", "d"), Column("value", "Overlap [95 %]", ".3f", "low", "high"))
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
-
-
 def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     """One row for each pair, stage and corpus, and for each k of an overlap."""
     plate, view = named(PLATES, asked.plate), asked.view
@@ -104,3 +98,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     counted = "the embedding output included" if view.first_layer == 0 else "without the embedding output"
     note = f"Corpus: {asked.labels.get(corpus, corpus)}; mean over layers, {counted}."
     return Table((*SIDES, *OVERLAP, *PAPER), rows, [note])
+
+
+run = publishing(make, PLATES)

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import Needs, Plate
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy
 from realign.study.drawing import DrawPlate
@@ -26,11 +25,6 @@ PLATES = (
         facts=("recipes",),
     ),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -93,3 +87,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
     columns = [Column("setting", "Setting"), Column("key", "Key")]
     columns += [Column(f"recipe_{name}", f"Recipe {name}") for name in recipes]
     return Table([*columns, Column("paper", "Paper")], rows)
+
+
+run = publishing(make, PLATES)

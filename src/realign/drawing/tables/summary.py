@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
-from realign.results.plates import LINEAR, NEAR, PROBE, Plate, measures_of
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import LINEAR, NEAR, PROBE, Plate, measures_of
 from realign.results.probe import SATURATED, probe_accuracy, probed, saturated, with_probe_corpus
 from realign.results.published import read_reference
 from realign.results.tidy import Tidy, summary, usual_k
@@ -39,11 +38,6 @@ GROUPS = (
     ("rlvr", "backbone", "RLVR backbones"),
     ("rlvr", "embedder", "RLVR embedders"),
 )
-
-
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
 
 
 def values(asked: DrawPlate, tidy: Tidy, measure: str, kind: str, stage: str) -> list[float]:
@@ -114,3 +108,6 @@ def make(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> Table:
             *readouts(asked, tidy),
         ],
     )
+
+
+run = publishing(make, PLATES)

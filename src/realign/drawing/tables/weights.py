@@ -5,11 +5,10 @@ from typing import Any
 
 import pandas as pd
 
-from realign.artifacts.command import Job
-from realign.drawing.tabulate import Column, Table, publish
+from realign.drawing.tabulate import Column, Table, publishing
+from realign.plates.plate import Needs, Plate, measures_of
 from realign.results.controls import two_seeds
 from realign.results.estimates import of_whole
-from realign.results.plates import Needs, Plate, measures_of
 from realign.results.tidy import Tidy, pick
 from realign.study.drawing import DrawPlate
 
@@ -52,11 +51,6 @@ COLUMNS = (
 )
 
 
-def run(job: Job[DrawPlate]) -> None:
-    """Make the table."""
-    publish(job, make, PLATES)
-
-
 def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
     """A row for each pair and stage, and one for two seeds of either side."""
     rows: list[dict[str, Any]] = []
@@ -82,3 +76,6 @@ def _numbers(found: pd.DataFrame) -> dict[str, float]:
         if read["value"] == read["value"]:
             numbers |= {key: read["value"], f"{key}_low": read["ci_low"], f"{key}_high": read["ci_high"]}
     return numbers
+
+
+run = publishing(make, PLATES)

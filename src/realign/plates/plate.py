@@ -1,6 +1,6 @@
 """Words in which a module of `drawing` declares the figures and tables ("plates") that it makes.
 
-Such a module holds a tuple `PLATES` beside the code that draws them; `results.catalogue` collects the
+Such a module holds a tuple `PLATES` beside the code that draws them; `plates.catalogue` collects the
 tuples of all modules. Nothing here imports anything, since drawings, the plan and the command line all do.
 """
 

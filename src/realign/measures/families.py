@@ -1,7 +1,7 @@
 """The families of comparisons: which ones there are, what each reads and what its jobs ask for.
 
 Rules, commands, settings, plan and costs read this table. An entry, its settings (`study/hrsa.py`), its
-measures (`realign.measures`) and its code are all that a new family needs. `realign --help` reads the
+measures (a file beside this one) and its code are all that a new family needs. `realign --help` reads the
 table too, so this module imports nothing heavy.
 """
 

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from realign.results import plates
-from realign.results.plates import Plate
+from realign.plates import plate as vocabulary
+from realign.plates.plate import Plate
 
 DRAWING = Path(__file__).parents[1] / "drawing"
 
 
 def declared(path: Path) -> tuple[Plate, ...]:
     """The plates that a module declares above its first function; none where it has no `PLATES`."""
-    words: dict[str, Any] = dict(vars(plates))
+    words: dict[str, Any] = dict(vars(vocabulary))
     top = path.read_text(encoding="utf-8").split("\ndef ", 1)[0]  # the rest would cost most of the time
     for node in ast.parse(top).body:
         if not (isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)):
