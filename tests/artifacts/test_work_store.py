@@ -285,6 +285,22 @@ def test_the_cost_of_work_is_that_of_all_its_attempts(toy, monkeypatch):
     assert json.loads(provenance_path(toy.outputs["model"]).read_text())["seconds"] == 1
 
 
+def test_work_says_what_it_used_of_processors_and_memory_in_all_its_processes(toy, monkeypatch, capsys):
+    busy = "import time\nkept = bytes(range(256)) * 800_000\nwhile time.process_time() < 0.4: pass"  # 200 MB
+
+    def works(job):
+        subprocess.run([sys.executable, "-c", busy], check=True)
+        run(job)
+
+    monkeypatch.setattr(commands, "_function", lambda reference: works)
+    made = toy()["model"]
+    used = json.loads(provenance_path(made).read_text())
+    assert 0.4 <= used["cpu_seconds"] < 5
+    assert 200 < used["peak_memory_mb"] < 100_000
+    tools.show([str(made)])
+    assert f"{used['cpu_seconds']} s of CPU, " in capsys.readouterr().out
+
+
 def test_prune_takes_old_work_and_leaves_what_is_published(toy):
     made = toy()
     store = WorkStore(toy.root / ".work")

@@ -91,11 +91,14 @@ def test_the_store_is_listed_by_stage_with_totals(here, capsys):
         entry(root, f"train-{n}", 2000, sealed=n < 2)
     entry(root, "vectors-a", 500, sealed=False)
     entry(root, "mine-a", 10, sealed=True)
+    for n, cpu in enumerate((7, 5)):
+        used = {"seconds": 4, "cpu_seconds": cpu, "peak_memory_mb": 700 + n}
+        (root / f"train-{n}/sealed.json").write_text(json.dumps({"provenance": used}))
     main(["store"])
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert rows[2:] == [
         ["mine", "1,", "12", "B"],
-        ["train", "2,", "4", "KB", "1,", "2", "KB"],
+        ["train", "2,", "4.14", "KB", "1,", "2", "KB", "4.0", "s", "7.0", "s", "701", "MB"],
         ["vectors", "1,", "500", "B", "(kept", "for", "other", "work)"],
     ]
     main(["store", "--all"])

@@ -33,8 +33,6 @@ rule fetch_hub:
         **MODEL,
     log:
         f"{R}/logs/fetch_hub/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_hub/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.hub),
     threads: 1
@@ -54,8 +52,6 @@ rule import_path:
         **MODEL,
     log:
         f"{R}/logs/import_path/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/import_path/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.path or (b.pypi and not b.is_gguf())),
     threads: 1
@@ -75,8 +71,6 @@ rule import_gguf:
         **MODEL,
     log:
         f"{R}/logs/import_gguf/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/import_gguf/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.is_gguf()),
     threads: 1
@@ -100,8 +94,6 @@ rule pretrain:
         history=f"{BACKBONE}/log.jsonl",
     log:
         f"{R}/logs/pretrain/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/pretrain/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.pretrain),
     threads: threads_of("pretrain", 1)
@@ -126,8 +118,6 @@ rule sft:
         history=f"{BACKBONE}/log.jsonl",
     log:
         f"{R}/logs/sft/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/sft/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.sft),
     threads: threads_of("sft", 1)
@@ -152,8 +142,6 @@ rule rlvr:
         history=f"{BACKBONE}/log.jsonl",
     log:
         f"{R}/logs/rlvr/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/rlvr/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.rlvr),
     threads: threads_of("rlvr", 1)
@@ -175,8 +163,6 @@ rule merge:
         **MODEL,
     log:
         f"{R}/logs/merge/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/merge/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.merge),
     threads: 1
@@ -196,8 +182,6 @@ rule untrained:
         **MODEL,
     log:
         f"{R}/logs/untrained/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/untrained/{{backbone}}.tsv"
     wildcard_constraints:
         backbone=only(lambda b: b.untrained),
     threads: 1
@@ -222,8 +206,6 @@ rule score_backbone:
         details=f"{BACKBONE}/details.json",
     log:
         f"{R}/logs/score_backbone/{{backbone}}.log",
-    benchmark:
-        f"{R}/benchmarks/score_backbone/{{backbone}}.tsv"
     threads: threads_of("score_backbone", 1)
     resources:
         **limits("score_backbone", memory_gb=4, gpus=0),
@@ -249,8 +231,6 @@ rule check_pair:
         report=f"{R}/pairs/{{left}}--vs--{{right}}.json",
     log:
         f"{R}/logs/check_pair/{{left}}--vs--{{right}}.log",
-    benchmark:
-        f"{R}/benchmarks/check_pair/{{left}}--vs--{{right}}.tsv"
     threads: 1
     resources:
         **limits("check_pair", memory_gb=2),

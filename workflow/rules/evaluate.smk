@@ -36,8 +36,6 @@ rule fetch_task:
         job=lambda wc: job("fetch_task", EVALUATION.fetch_settings(wc.task)),
     log:
         f"{R}/logs/fetch_task/{{task}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_task/{{task}}.tsv"
     retries: 2
     shell:
         "realign fetch_task --force --job {params.job:q} --log {log:q} --record {output.record:q}"
@@ -56,8 +54,6 @@ rule evaluate_warm:
         job=lambda wc: job("evaluate_warm", EVALUATION.warm_settings(wc.model)),
     log:
         f"{R}/logs/evaluate_warm/{{model}}.{{round}}.log",
-    benchmark:
-        f"{R}/benchmarks/evaluate_warm/{{model}}.{{round}}.tsv"
     threads: threads_of("evaluate_warm", 1)
     resources:
         **limits("evaluate_warm", 8, 12, gpus=0),
@@ -80,8 +76,6 @@ rule publish_scores:
         job=lambda wc: job("evaluate", EVALUATION.settings(wc.model, wc.task)),
     log:
         f"{R}/logs/publish_scores/{{model}}/{{task}}.log",
-    benchmark:
-        f"{R}/benchmarks/publish_scores/{{model}}/{{task}}.tsv"
     wildcard_constraints:
         task=one_of(EVALUATION.warm),
     shell:
@@ -102,8 +96,6 @@ rule evaluate:
         job=lambda wc: job("evaluate", EVALUATION.settings(wc.model, wc.task)),
     log:
         f"{R}/logs/evaluate/{{model}}/{{task}}.log",
-    benchmark:
-        f"{R}/benchmarks/evaluate/{{model}}/{{task}}.tsv"
     threads: threads_of("evaluate", 1)
     resources:
         **limits("evaluate", 8, 12, gpus=0),
@@ -128,8 +120,6 @@ rule collect_scores:
         job=lambda wc: job("collect_scores", EVALUATION.collect_settings(wc.model)),
     log:
         f"{R}/logs/collect_scores/{{model}}.log",
-    benchmark:
-        f"{R}/benchmarks/collect_scores/{{model}}.tsv"
     shell:
         "realign collect_scores --job {params.job:q} --log {log:q}"
         " --scores {input.scores:q} --records {input.records:q} --queries {input.queries:q}"

@@ -33,8 +33,6 @@ def compare(family):
             **outputs_of(family),
         log:
             place_in(f"logs/{family.command}", family) + ".log",
-        benchmark:
-            place_in(f"benchmarks/{family.command}", family) + ".tsv"
         threads: threads_of(family.command, 1)
         resources:
             **limits(

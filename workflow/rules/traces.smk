@@ -21,8 +21,6 @@ rule traces:
         counts=f"{TRACES}/{{dataset}}/counts.csv",
     log:
         f"{R}/logs/traces/{{dataset}}.log",
-    benchmark:
-        f"{R}/benchmarks/traces/{{dataset}}.tsv"
     threads: threads_of("traces", 1)
     resources:
         **limits("traces", memory_gb=4, hours=24, gpus=0),
@@ -47,8 +45,6 @@ rule count_traces:
         counts=f"{TRACES}/counts.csv",
     log:
         f"{R}/logs/count_traces/counts.log",
-    benchmark:
-        f"{R}/benchmarks/count_traces/counts.tsv"
     threads: 1
     resources:
         **limits("count_traces", memory_gb=2),

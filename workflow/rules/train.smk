@@ -32,8 +32,6 @@ rule train:
         job=lambda wc: job("train", training(wc)),
     log:
         f"{R}/logs/train/{EMBEDDER}.log",
-    benchmark:
-        f"{R}/benchmarks/train/{EMBEDDER}.tsv"
     threads: threads_of("train", 2)
     resources:
         **limits("train", memory_gb=4, gpus=0),
@@ -62,8 +60,6 @@ rule checkpoint:
         job=lambda wc: job("checkpoint", PublishCheckpoint(step=int(wc.step))),
     log:
         f"{R}/logs/checkpoint/{EMBEDDER}+step{{step}}.log",
-    benchmark:
-        f"{R}/benchmarks/checkpoint/{EMBEDDER}+step{{step}}.tsv"
     threads: 1
     resources:
         **limits("checkpoint", memory_gb=1),
@@ -84,8 +80,6 @@ rule batch_orders:
         job=lambda wc: job("batch_orders", BatchOrders()),
     log:
         f"{R}/logs/batch_orders.log",
-    benchmark:
-        f"{R}/benchmarks/batch_orders.tsv"
     threads: 1
     resources:
         **limits("batch_orders", memory_gb=1),

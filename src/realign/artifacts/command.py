@@ -13,7 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -145,7 +145,7 @@ def execute(
             log.info("%s: working in %s", command.name, work.folder)
             work.begin()
             job = Job(command, settings, inputs, work, threads)
-            with work.timed(), _failure_told(work), full_disk_explained(work.folder):
+            with work.measured(), _failure_told(work), full_disk_explained(work.folder):
                 _function(command.run)(job)
             made = {name: job.output(name) for name in outputs}
             seal = work.seal(made, _provenance(job, hashes, key))
@@ -196,7 +196,8 @@ def _provenance(job: Job[Any], hashes: dict[str, list[str]], key: str) -> dict[s
         "libraries": installed_versions(),
         "host": host_class(),
         "threads": job.threads,
-        "seconds": round(job.work.seconds(), 3),  # of all attempts, however many jobs they were
+        # of all attempts, however many jobs they were
+        **{name: round(used, 3) for name, used in asdict(job.work.used()).items()},
         "made": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         **job.notes,
     }

@@ -12,10 +12,12 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,6 +54,29 @@ class Seal:
     provenance: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Use:
+    """What attempts at a piece of work used on this machine.
+
+    Snakemake's benchmarks can't tell: a job's work may be done by a process that is no child of its command.
+    """
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0  # of all processes
+    peak_memory_mb: float = 0.0  # of the largest process
+
+    @classmethod
+    def until_now(cls) -> "Use":
+        """What this process used, and those of its children that have ended."""
+        own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        unit = 1 if sys.platform == "darwin" else 1024  # bytes of one `ru_maxrss`
+        return cls(
+            time.monotonic(),
+            own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime,
+            max(own.ru_maxrss, others.ru_maxrss) * unit / 1e6,
+        )
+
+
 class Work:
     """One piece of work in the store, finished or not."""
 
@@ -60,7 +85,7 @@ class Work:
         self.out = folder / "out"
         self.scratch = folder / "scratch"
         self._seal = folder / "sealed.json"
-        self._seconds = self.scratch / ".seconds"  # in scratch, to go with the attempts that it counts
+        self._used = self.scratch / ".used"  # in scratch, to go with the attempts that it counts
         self._failure = self.scratch / ".failure"
 
     @contextlib.contextmanager
@@ -113,24 +138,30 @@ class Work:
         self._failure.unlink(missing_ok=True)
 
     @contextlib.contextmanager
-    def timed(self) -> Iterator[None]:
-        """Add the time of what is done within to `seconds`, also where it ends with an error.
+    def measured(self) -> Iterator[None]:
+        """Add the time and the memory of what is done within to `used`, also where it ends with an error.
 
         An attempt that is killed outright has no time to write its own down, and is left out.
         """
-        before, started = self.seconds(), time.monotonic()
+        before, start = self.used(), Use.until_now()
         try:
             yield
         finally:
+            end = Use.until_now()
+            use = Use(
+                before.seconds + end.seconds - start.seconds,
+                before.cpu_seconds + end.cpu_seconds - start.cpu_seconds,
+                max(before.peak_memory_mb, end.peak_memory_mb),
+            )
             with contextlib.suppress(OSError):  # a full disk must not hide why the attempt ended
-                write_text_whole(self._seconds, json.dumps(before + time.monotonic() - started))
+                write_text_whole(self._used, json.dumps(asdict(use)))
 
-    def seconds(self) -> float:
-        """How long the attempts took so far, from the first one on."""
+    def used(self) -> Use:
+        """What the attempts used so far, from the first one on."""
         try:
-            return float(json.loads(self._seconds.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            return 0.0
+            return Use(**json.loads(self._used.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return Use()
 
     @property
     def failure(self) -> str:
@@ -257,6 +288,14 @@ class Entry:
     sealed: bool
     size: int
     touched: float
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """What its seal says of how it was made; nothing where there is no whole seal."""
+        try:
+            return dict(json.loads((self.folder / "sealed.json").read_text(encoding="utf-8"))["provenance"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return {}
 
     @classmethod
     def read(cls, folder: Path) -> "Entry":

@@ -46,11 +46,7 @@ def costs_of(jobs: Sequence[PlannedJob], study: Study) -> dict[str, Cost]:
 
 
 def measured_hours(store: Path) -> dict[str, float]:
-    """The median hours that each command's work took, from what the work store sealed.
-
-    The workflow's own benchmark files would not do: a job that only publishes sealed work again
-    leaves a second there in place of hours.
-    """
+    """The median hours that each command's work took, from what the work store sealed."""
     seconds: dict[str, list[float]] = {}
     for path in sorted(store.glob("*/sealed.json")):
         try:

@@ -44,8 +44,16 @@ def show(words: Sequence[str]) -> int:
         print(f"  changed: {modules}\n  reason: {change['reason']}")
     print(f"\nsettings: {json.dumps(record['settings'], sort_keys=True)}")
     print(f"libraries: {', '.join(f'{k} {v}' for k, v in record['libraries'].items())}")
-    print(f"host: {json.dumps(record['host'])}, {record['threads']} threads, {record['seconds']} s")
+    print(f"host: {json.dumps(record['host'])}, {record['threads']} threads, {_use(record)}")
     return 0
+
+
+def _use(record: Mapping[str, Any]) -> str:
+    """The time and the memory that the work took; older records hold the seconds alone."""
+    if "cpu_seconds" not in record:
+        return f"{record['seconds']} s"
+    memory = _size(1e6 * record["peak_memory_mb"])
+    return f"{record['seconds']} s, {record['cpu_seconds']} s of CPU, {memory} at its peak"
 
 
 def _one_line(place: Path, made: Mapping[str, Any] | None) -> str:
@@ -92,8 +100,9 @@ def store(words: Sequence[str]) -> int:
 
 
 def _by_stage(entries: Sequence[Entry]) -> Iterator[str]:
-    """The work of each command: how many pieces and how large, in the order that the data flows."""
-    yield f"{'stage':<18} {'finished':>20} {'unfinished':>20}"
+    """The work of each command, as the data flows: how many pieces, how large, what it took."""
+    most = f"{'longest':>10} {'most CPU':>10} {'most memory':>12}"
+    yield f"{'stage':<18} {'finished':>20} {'unfinished':>20} {most}"
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.command, []).append(entry)
@@ -102,7 +111,17 @@ def _by_stage(entries: Sequence[Entry]) -> Iterator[str]:
         if command not in STAGES:  # vectors and the like: kept for other work, never sealed
             yield f"{command:<18} {_sum(begun):>20}   (kept for other work)"
         else:
-            yield f"{command:<18} {_sum(done):>20} {_sum(begun):>20}"
+            yield f"{command:<18} {_sum(done):>20} {_sum(begun):>20} {_most(done)}".rstrip()
+
+
+def _most(entries: Sequence[Entry]) -> str:
+    """The most that a finished piece of work took."""
+    records = [entry.provenance for entry in entries]
+    seconds, cpu, memory = (
+        max((record.get(name) or 0.0 for record in records), default=0.0)
+        for name in ("seconds", "cpu_seconds", "peak_memory_mb")
+    )
+    return f"{seconds:>8,.1f} s {cpu:>8,.1f} s {_size(1e6 * memory):>12}" if seconds else ""
 
 
 def _sum(entries: Sequence[Entry]) -> str:

@@ -27,7 +27,7 @@ from realign.tools.crate import METADATA, RECORD, describe_run, dump
 
 log = logging.getLogger(__name__)
 
-FOLDERS = ("tidy", "figures", "tables", "claims", "scores", "mined", "benchmarks")
+FOLDERS = ("tidy", "figures", "tables", "claims", "scores", "mined")
 SUFFIXES = {".parquet", ".json", ".csv", ".md", ".tex", ".pdf", ".png", ".svg", ".html", ".tsv"}
 SUMS = "SHA256SUMS"
 STUDY = "study.yaml"
