@@ -125,11 +125,19 @@ def as_control(rows, name, **changes):
     return rows.assign(pair=name, kind="control", **changes)
 
 
+def beside_random_weights(asked, tidy, rows, name, **changes):
+    """The question and the results of a study that has such a control, and a mere copy of the base as another."""
+    base, _, right = name.partition("--vs--")
+    copy = as_control(rows, f"{base}--vs--copy", **changes).assign(value=0.875)
+    tidy.measures = pd.concat([tidy.measures, as_control(rows, name, **changes), copy])
+    return asked.model_copy(update={"untrained": (right,)})
+
+
 def test_overlap_has_its_floor_and_chance(read):
     asked, tidy = read("figure_10")
     own = pick(tidy.measures, pair="base--vs--tuned", stage="backbone")
-    floor = as_control(pick(own, measure="knn_overlap"), "base--vs--untrained", value=0.125)
-    tidy.measures = pd.concat([tidy.measures, floor])
+    rows = pick(own, measure="knn_overlap")
+    asked = beside_random_weights(asked, tidy, rows, "base--vs--untrained", value=0.125)
     with styled(asked.style):
         drawing = neighbours.draw(asked, tidy, [])
     floors = drawing.data[drawing.data["kind"] == "floor"]
@@ -141,8 +149,8 @@ def test_overlap_has_its_floor_and_chance(read):
 def test_random_weights_are_dotted_in_each_panel_of_behaviour(read):
     asked, tidy = read("figure_behaviour")
     pair = asked.pairs[0]
-    floor = as_control(pick(tidy.measures, pair=pair.name, stage="backbone"), f"{pair.left}--vs--untrained")
-    tidy.measures = pd.concat([tidy.measures, floor])
+    rows = pick(tidy.measures, pair=pair.name, stage="backbone")
+    asked = beside_random_weights(asked, tidy, rows, f"{pair.left}--vs--untrained")
     with styled(asked.style):
         panels = behaviour.draw(asked, tidy, []).figure.axes[:3]
     assert [sum(line.get_linestyle() == ":" for line in axes.lines) for axes in panels] == [1, 1, 1]
@@ -158,8 +166,7 @@ def test_chance_of_an_overlap_is_that_of_sets_drawn_at_random():
 def test_probes_have_the_floor_that_random_weights_give(read):
     asked, tidy = read("figure_12")
     own = pick(tidy.measures, pair="base--vs--tuned", stage="backbone", measure="probe", direction="left")
-    floor = as_control(own, "base--vs--untrained", value=0.25, direction="native")
-    tidy.measures = pd.concat([tidy.measures, floor])
+    asked = beside_random_weights(asked, tidy, own, "base--vs--untrained", value=0.25, direction="native")
     with styled(asked.style):
         figure = probes.draw(asked, tidy, []).figure
     assert "probe of random weights" in words(figure)

@@ -20,7 +20,7 @@ from realign.plan.plates import (
     report_settings,
 )
 from realign.plates.catalogue import FIGURES, PLATES, TABLES
-from realign.study.description import Comparison, Description
+from realign.study.description import Comparison, Description, PairEntry
 from realign.study.figures import Figures, Palette, Style
 from realign.study.load import parse_study
 from small_study import PAIRS, small_description
@@ -88,10 +88,15 @@ def test_the_table_of_levels_reads_each_family_of_the_study(monkeypatch):
     }  # fmt: skip
 
 
-def test_claims_know_which_backbones_have_random_weights(description):
-    made = {"noise": {"source": "untrained from base"}, "copy": {"source": "org/untrained"}}
-    more = description.model_copy(update={"backbones": {**description.backbones, **made}})
-    assert claims_settings(more).untrained == ("noise",)
+def test_claims_and_plates_with_floors_know_which_backbones_have_random_weights(description):
+    made = {"noise": {"source": "untrained from base"}, "copy": {"source": "org/untrained"}, "fetched": {}}
+    floor = PairEntry(name="f", left="base", right="fetched", kind="control", tags=("untrained",))
+    more = description.model_copy(
+        update={"backbones": {**description.backbones, **made}, "pairs": (*description.pairs, floor)}
+    )
+    assert claims_settings(more).untrained == ("noise", "fetched")
+    assert plate_settings(more, "figure_floors").untrained == ("noise", "fetched")
+    assert plate_settings(more, "figure_1").untrained == ()
 
 
 def test_a_claim_judges_and_draws_nothing(description):

@@ -65,7 +65,7 @@ class Evidence:
     def random_weights(self, pair: PairEntry) -> list[str]:
         """The models of a pair's base shape with random weights, which the study holds beside the base."""
         controls = (p for p in self.asked.pairs if p.kind in self.asked.controls and p.left == pair.left)
-        return [p.right for p in controls if p.right in self.asked.untrained or "untrained" in p.tags]
+        return [p.right for p in controls if p.right in self.asked.untrained]
 
     @property
     def main_corpus(self) -> str:

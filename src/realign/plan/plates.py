@@ -103,9 +103,20 @@ def plate_settings(description: Description, name: str) -> DrawPlate:
         style=Style() if plate.is_table else description.figures.style,
         view=view,
         pairs=pairs,
+        untrained=untrained(description) if any(needs.controls for needs in plate.needs) else (),
         labels=labels,
         known=labels | _origins(description, pairs) if plate.references else {},
         facts=facts,
+    )
+
+
+def untrained(description: Description) -> tuple[str, ...]:
+    """The backbones with random weights: made so, or on the right of a control tagged `untrained`."""
+    tagged = {p.right for p in description.pairs if is_control(p.kind) and "untrained" in p.tags}
+    return tuple(
+        name
+        for name, about in description.backbones.items()
+        if name in tagged or str(about.get("source", "")).startswith("untrained from ")
     )
 
 
@@ -206,10 +217,7 @@ def claims_settings(description: Description) -> JudgeClaims:
     return JudgeClaims(
         study=description.name, alpha=description.claims.alpha, claims=claims, order=tuple(claims),
         pairs=tuple(p for p in description.pairs if not p.path), view=view,
-        untrained=tuple(
-            name for name, about in description.backbones.items()
-            if str(about.get("source", "")).startswith("untrained from ")
-        ),
+        untrained=untrained(description),
     )  # fmt: skip
 
 

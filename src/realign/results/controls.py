@@ -1,5 +1,7 @@
 """The floors of a pair among the measures: what is found where nothing of the pair's own was changed."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from realign.results.tidy import pick
@@ -16,10 +18,10 @@ def across_seeds(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
     return pick(measures, kind="control", pair=f"{pair.name}-crossed")
 
 
-def random_weights(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
-    """The base beside random weights of its shape."""
-    untrained = measures["pair"].str.startswith(f"{pair.left}--vs--") & (measures["kind"] == "control")
-    return measures[untrained & (measures["stage"] == "backbone")]
+def random_weights(measures: pd.DataFrame, pair: PairEntry, untrained: Iterable[str]) -> pd.DataFrame:
+    """The base beside random weights of its shape, of the backbones that have such (`untrained`)."""
+    beside = [f"{pair.left}--vs--{name}" for name in untrained]
+    return pick(measures, stage="backbone", pair=beside)
 
 
 def chance_overlap(k: int, tokens: float) -> float:

@@ -1,6 +1,6 @@
 """Reading the probe's rows: whose vectors it was fitted on and whose it was read from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -44,9 +44,11 @@ def telling_corpora(view: View, measures: pd.DataFrame) -> list[str]:
     return list(dict.fromkeys([*asked, *telling]))
 
 
-def untrained_accuracy(measures: pd.DataFrame, view: View, pair: PairEntry) -> pd.DataFrame:
+def untrained_accuracy(
+    measures: pd.DataFrame, view: View, pair: PairEntry, untrained: Iterable[str]
+) -> pd.DataFrame:
     """Accuracy by split of a probe fitted on random weights of the base's shape and read from them."""
-    own = random_weights(measures, pair)
+    own = random_weights(measures, pair, untrained)
     rows = readings(own, "probe", view.preset, direction="native", attention=view.attention)
     return over_seeds(_shown(rows, view), "corpus", "split")
 

@@ -23,6 +23,7 @@ class DrawPlate(Section):
     view: View = Field(default_factory=View, description="What is shown, with no choice left open.")
     pairs: tuple[PairEntry, ...] = setting((), "The pairs that are shown.")
     kinds: dict[str, PairKind] = setting(KINDS, "How each kind of pair is shown.")
+    untrained: tuple[str, ...] = setting((), "The backbones with random weights, where floors are shown.")
     labels: dict[str, str] = setting({}, "Names of backbones and corpora as people read them.")
     known: dict[str, str] = setting(
         {}, "The names by which published values are found: each backbone's hub id, or its label."

@@ -314,7 +314,7 @@ def read_lines(study: Study, pairs: Sequence[PairEntry]) -> Iterator[Line]:
     # Measures of weights are of no corpus.
     measures = measures[measures["corpus"].fillna("").isin((corpus, ""))]
     for pair, (level, names) in itertools.product(pairs, LEVELS.items()):
-        own, random = pick(measures, pair=pair.name), random_weights(measures, pair)
+        own, random = pick(measures, pair=pair.name), random_weights(measures, pair, [RANDOM])
         for measure in names:
             if len(rows := pick(own, measure=measure)):
                 yield _line(pair.name, level, corpus, rows, pick(random, measure=measure))

@@ -29,6 +29,7 @@ from realign.results.power import (
 from realign.study.benchmarks import benchmarks, tasks
 from realign.study.claims import ClaimTest
 from realign.study.errors import nearest
+from realign.study.kinds import is_control
 from realign.study.load import load_study
 from realign.study.pairs import Pair
 from realign.study.study import Study
@@ -261,7 +262,7 @@ def of_claims(study: Study, designs: Sequence[Planned], spread: Spread) -> str:
 
 
 def _selects(test: ClaimTest, pair: Pair) -> bool:
-    of_kind = pair.kind == test.kind or (test.kind == "any" and pair.kind != "control")
+    of_kind = pair.kind == test.kind or (test.kind == "any" and not is_control(pair.kind))
     return of_kind and set(test.tagged) <= set(pair.tags) and not set(test.untagged) & set(pair.tags)
 
 

@@ -46,7 +46,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         return Drawing(figure, stack([]))
     drawn: list[pd.DataFrame] = []
     for row, pair in zip(figure.subplots(len(pairs), 3, squeeze=False), pairs, strict=True):
-        own, floor = pick(found, pair=pair.name), random_weights(found, pair)
+        own, floor = pick(found, pair=pair.name), random_weights(found, pair, asked.untrained)
         for axes in row:
             shade(axes, pair, asked)
         colour = role_colour(asked.style, pair.kind)

@@ -85,7 +85,7 @@ def collect(asked: DrawPlate, tidy: Tidy, references: list[Path]) -> pd.DataFram
     corpus = tidy.measures[tidy.measures["corpus"].isin(asked.view.corpora)]
     for pair in asked.pairs:
         own = corpus[corpus["pair"] == pair.name]
-        seeds, untrained = two_seeds(corpus, pair), random_weights(corpus, pair)
+        seeds, untrained = two_seeds(corpus, pair), random_weights(corpus, pair, asked.untrained)
         for measure in SHOWN:
             add(pair, measure, "backbone", own[own["stage"] == "backbone"])
             add(pair, measure, "embedder", own[own["stage"] == "embedder"])

@@ -38,10 +38,7 @@ PLATES = (
 
 Dash = Literal["-", "--", ":", "-."]
 LINES: tuple[Dash, ...] = ("-", "--", ":", "-.")
-FLOORS = {
-    "backbone": (random_weights, "random weights"),
-    "embedder": (two_seeds, "two seeds of one backbone"),
-}
+FLOORS = {"backbone": "random weights", "embedder": "two seeds of one backbone"}
 MARKS = ("o", "s", "^", "D", "v", "P", "X")
 
 
@@ -56,7 +53,7 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
     sizes = [k for k in asked.view.neighbours if k in measured] or measured
     near = usual_k(tidy.measures, asked.view.neighbours)
     tokens = pick(tidy.measures, measure="sample", statistic="tokens")["value"].min()
-    floor_of, named_floor = FLOORS[plate.stage]
+    named_floor = FLOORS[plate.stage]
     drawn, floors = [], False
     for block in blocks:
         for axes, pair, rows in block.panels:
@@ -71,7 +68,11 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
                     marker=MARKS[index % len(MARKS)], markevery=max(1, len(layers) // 8), markersize=2.5,
                 )  # fmt: skip
                 drawn.append(layers.assign(**about, k=k))
-            floor = by_layer(pick(floor_of(overlap, pair), corpus=block.corpus, k=near))
+            if plate.stage == "backbone":
+                floor = random_weights(overlap, pair, asked.untrained)
+            else:
+                floor = two_seeds(overlap, pair)
+            floor = by_layer(pick(floor, corpus=block.corpus, k=near))
             axes.plot(floor["layer"], floor["value"], color=FAINT, linewidth=0.9)
             floors |= len(floor) > 0
             drawn.append(floor.assign(**about | {"kind": "floor"}, k=near))

@@ -105,7 +105,9 @@ def draw(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Drawing:
         axes.set_title(pair_label(pair, asked, stage == "embedder"), fontsize="small", pad=3)
         shade(axes, pair, asked)
         _bars(axes, bars, pair, asked)
-        floor = untrained_accuracy(tidy.measures, view, pair) if stage == "backbone" else bars[:0]
+        floor = bars[:0]
+        if stage == "backbone":
+            floor = untrained_accuracy(tidy.measures, view, pair, asked.untrained)
         _floor(axes, bars, floor)
         floors |= len(floor) > 0
         if saturated(bars):

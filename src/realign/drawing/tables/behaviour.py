@@ -51,7 +51,7 @@ def make(asked: DrawPlate, tidy: Tidy, _: list[Path]) -> Table:
         names = {"base": asked.labels.get(pair.left, pair.left), "post": asked.labels[pair.right]}
         if numbers := _numbers(pick(found, pair=pair.name)):
             rows.append({"kind": pair.kind, **names, **numbers})
-        floor = _numbers(random_weights(found, pair))
+        floor = _numbers(random_weights(found, pair, asked.untrained))
         if floor and pair.left not in bases:
             rows.append({"kind": "control", **names, "post": "random weights", **floor})
             bases.add(pair.left)
