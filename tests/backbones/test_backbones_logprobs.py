@@ -1,12 +1,17 @@
 """Log-probabilities in chunks are those of whole logits, with their gradients, and no tensor is as large."""
 
+import itertools
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
 from realign.backbones import logprobs
 from realign.backbones.logprobs import logprobs_of
+from realign.engine.launch import launch
 
 VOCABULARY, PLACES = 500, 14
 SMALL = 3 * 4 * VOCABULARY * 5  # so that five tokens' logits make a chunk
@@ -108,6 +113,33 @@ def test_chunks_are_used_where_a_hook_puts_a_node_of_its_own_behind_the_head(mon
     assert gathered == [1]
     torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
     assert ((in_chunks - gradient).norm() / gradient.norm()).item() < 1e-5
+
+
+@pytest.mark.slow
+def test_chunks_give_the_same_gradients_inside_deepspeed_on_two_processes(tmp_path, monkeypatch):
+    """At each ZeRO stage, two passes added up, beside plain autograd of one process on whole logits."""
+    draw = torch.Generator().manual_seed(1)
+    ids = torch.randint(0, VOCABULARY, (2, 4, PLACES + 4), generator=draw)
+    stages, ways = (0, 1, 2, 3), {"whole": 1 << 30, "chunks": SMALL}
+    spec = {"shape": SHAPE, "ids": ids.tolist(), "places": PLACES, "stages": stages, "ways": ways}
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    launch("logprobs_worker", spec | {"out": str(tmp_path)}, tmp_path / "spec.json", 2, threads=1)
+    for tied in (True, False):
+        torch.manual_seed(0)
+        model = Qwen3ForCausalLM(Qwen3Config(**SHAPE, tie_word_embeddings=tied))
+        rows = ids.flatten(0, 1)
+        values = logprobs_of(model, rows[:, -PLACES:], 0.7, input_ids=rows, logits_to_keep=PLACES + 1)
+        values.sum().backward()
+        plain = {f"gradient/{name}": parameter.grad for name, parameter in model.named_parameters()}
+        plain |= {f"values/{number}": part for number, part in enumerate(values.detach().chunk(2))}
+        for stage, way in itertools.product(stages, ways):
+            found = load_file(tmp_path / f"{tied}-{stage}-{way}.safetensors")
+            most = found.pop("most").item()
+            assert most == 2 * PLACES if way == "whole" else most <= 5
+            assert found.keys() == plain.keys()
+            for name, value in plain.items():
+                apart = (found[name] - value).norm() / value.norm()
+                assert apart < 1e-5, (tied, stage, way, name, apart)
 
 
 @pytest.mark.parametrize("recipe", ["sft", "rlvr"])
