@@ -1,12 +1,15 @@
 """The estimate of a training's GPU memory, beside what torch really keeps for a backward pass."""
 
 import json
+import re
 
 import pytest
 import torch
+import yaml
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaModel, Qwen2Config, Qwen2Model, Qwen3Config, Qwen3Model
 
-from realign.plan.memory import Shape, training_need, ways_out
+from realign.plan.memory import Shape, faster_ways, training_need, ways_out
 from realign.runs.dag import PlannedJob
 from realign.runs.memory import memory_lines
 from realign.study.load import parse_study
@@ -95,12 +98,12 @@ def test_adapters_need_no_optimizer_for_the_rest():
     assert made.weights == need().weights
 
 
-def study(**train):
+def study(recipe=None, **train):
     return parse_study(
         {
             "study": {"name": "mine"},
             "backbones": {"small": {"path": "small"}},
-            "recipes": {"plain": {}},
+            "recipes": {"plain": recipe or {}},
             "resources": {"rules": {"train": train}},
         },
         "test",
@@ -149,3 +152,52 @@ def test_advice_is_a_change_that_makes_it_fit():
     assert training_need(shape, recipe, 4).total > 48
     assert ways_out(shape, recipe, 4, 48)
     assert ways_out(shape, recipe, 4, 2) == []
+
+
+CHECKPOINTED = Hardware(token_budget=16384, activation_checkpointing=True)
+
+
+@pytest.mark.parametrize(("room", "budget"), [(48, 4096), (60, 8192), (141, 16384)])
+def test_room_that_is_left_is_used_to_compute_less_twice(room, budget):
+    shape, recipe = Shape.of(QWEN_1_5B), Recipe(hardware=CHECKPOINTED)
+    ways = faster_ways(shape, recipe, 4, room)
+    assert ways[0] == f"activation_checkpointing: false, token_budget: {budget}"
+    assert re.fullmatch(r"kept_tokens: \d+", ways[1])
+    assert faster_ways(shape, recipe, 4, 20) == []
+    assert faster_ways(shape, Recipe(), 4, room) == []  # checkpoints nothing
+
+
+def test_advice_is_for_the_precision_of_the_recipe():
+    shape = Shape.of(QWEN_1_5B)
+    exact = Recipe(precision="fp32", hardware=Hardware(zero_stage=3, token_budget=4096))
+    ways = ways_out(shape, exact, 4, training_need(shape, exact, 4).total - 5)
+    for way in ways:
+        changed = exact.model_copy(
+            update={"hardware": exact.hardware.model_copy(update=yaml.safe_load(f"{{{way}}}"))}
+        )
+        assert training_need(shape, changed, 4).total <= training_need(shape, exact, 4).total - 5
+    assert ways
+
+
+def test_a_plan_counts_the_guide_model_and_says_where_room_is_left(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    jobs = [PlannedJob("train", {"backbone": "small", "recipe": "plain", "seed": "0"})]
+    recipe = {
+        "loss": {"guide": {"margin": 0.1}},
+        "guide_model": {"path": "guide"},
+        "hardware": {"activation_checkpointing": True},
+    }
+    folder = tmp_path / "results/mine/backbones/small/model"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text(json.dumps(QWEN_1_5B))
+    asked = study(recipe, gpus=4, gpu_memory_gb=48)
+    assert "known once the backbone and the guide model are there" in memory_lines(asked, jobs)[1]
+    (tmp_path / "guide").mkdir()
+    save_file({"a": torch.zeros(2000, 2000), "b": torch.zeros(7)}, tmp_path / "guide/model.safetensors")
+    _, line, advice = memory_lines(asked, jobs)
+    without = training_need(Shape.of(QWEN_1_5B), asked.recipes["plain"], 4)
+    assert training_need(Shape.of(QWEN_1_5B), asked.recipes["plain"], 4, 10**9).total == pytest.approx(
+        without.total + 2 * 1.15
+    )
+    assert "guide 0.0)" in line
+    assert "has room to compute less twice: recipes.plain.hardware.{activation_checkpointing: false" in advice

@@ -10,13 +10,14 @@ Per GPU, in bytes, with P parameters of the model, T of them trained, N processe
     buckets       three of DeepSpeed's, in fp32
     activations   tokens at once × layers × bytes a token and layer (`layer_bytes`); with checkpointing
                   one layer's, and the input of each
+    guide         w·G for a guide model of G parameters, whole on each GPU
 
 The kernels' own space, the context of CUDA and gaps of the allocator come on top: `CONTEXT_GB`, and
 `MARGIN` of the whole. A training halves its token budget by itself where this was too little.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from realign.study.recipe import Recipe
@@ -94,17 +95,17 @@ class Need:
     gradients: float
     buckets: float
     activations: float
+    guide: float
 
     @property
     def total(self) -> float:
         """All of it, with what the kernels and the allocator take."""
-        parts = self.weights + self.optimizer + self.gradients + self.buckets + self.activations
-        return (1 + MARGIN) * parts + CONTEXT_GB
+        return (1 + MARGIN) * sum(asdict(self).values()) + CONTEXT_GB
 
 
-def training_need(shape: Shape, recipe: Recipe, processes: int, bytes_each: int = 2) -> Need:
-    """What each of so many GPUs holds at the peak of a training."""
-    hardware, whole = recipe.hardware, shape.parameters
+def training_need(shape: Shape, recipe: Recipe, processes: int, guide: int = 0) -> Need:
+    """What each of so many GPUs holds at the peak of a training; `guide` is a guide model's parameters."""
+    hardware, whole, bytes_each = recipe.hardware, shape.parameters, 4 if recipe.precision == "fp32" else 2
     trained, largest = whole, shape.vocabulary * shape.width
     if recipe.lora is not None:
         trained = recipe.lora.rank * shape.layers * sum(a + b for a, b in shape.matrices)
@@ -124,11 +125,12 @@ def training_need(shape: Shape, recipe: Recipe, processes: int, bytes_each: int 
         gradients,
         3 * 4 * min(BUCKET, trained) if stage else 0,
         activations,
+        bytes_each * guide,
     )
     return Need(*(part / 1e9 for part in parts))
 
 
-def ways_out(shape: Shape, recipe: Recipe, processes: int, room_gb: float) -> list[str]:
+def ways_out(shape: Shape, recipe: Recipe, processes: int, room_gb: float, guide: int = 0) -> list[str]:
     """Changes of the hardware settings, the cheapest first, each of which alone makes a training fit."""
     hardware = recipe.hardware
     changes: list[dict[str, Any]] = [
@@ -139,10 +141,37 @@ def ways_out(shape: Shape, recipe: Recipe, processes: int, room_gb: float) -> li
         *({"zero_stage": stage} for stage in (2, 3) if stage > hardware.zero_stage),
         {"activation_checkpointing": True, "zero_stage": 3, "reduce_once": False},
     ]
+    return _fitting(changes, shape, recipe, processes, room_gb, guide)[:2]
+
+
+def faster_ways(shape: Shape, recipe: Recipe, processes: int, room_gb: float, guide: int = 0) -> list[str]:
+    """Changes that use memory which is left, so that less is computed twice.
+
+    With checkpointed activations a chunk costs as much as five forward passes: two, one that recomputes
+    activations, and a backward pass, which costs two. Without, or where its graph is kept, it costs four.
+    """
+    hardware = recipe.hardware
+    if not hardware.activation_checkpointing:
+        return []
+    changes: list[dict[str, Any]] = [
+        *({"activation_checkpointing": False, "token_budget": hardware.token_budget // n} for n in (1, 2, 4)),
+        *(
+            {"kept_tokens": kept}
+            for n in (16, 8, 4, 2)
+            if (kept := n * hardware.token_budget) > hardware.kept_tokens
+        ),
+    ]
+    return _fitting(changes, shape, recipe, processes, room_gb, guide)
+
+
+def _fitting(
+    changes: list[dict[str, Any]], shape: Shape, recipe: Recipe, processes: int, room_gb: float, guide: int
+) -> list[str]:
+    """The changes with which a training fits, as YAML; of several of the same settings, the first."""
     found: dict[tuple[str, ...], str] = {}
     for change in changes:
-        changed = recipe.model_copy(update={"hardware": hardware.model_copy(update=change)})
-        if training_need(shape, changed, processes).total <= room_gb:
+        changed = recipe.model_copy(update={"hardware": recipe.hardware.model_copy(update=change)})
+        if training_need(shape, changed, processes, guide).total <= room_gb:
             words = ", ".join(f"{name}: {str(value).lower()}" for name, value in change.items())
             found.setdefault(tuple(change), words)
-    return list(found.values())[:2]
+    return list(found.values())

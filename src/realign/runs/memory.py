@@ -1,11 +1,13 @@
 """What the planned trainings need of their GPUs' memory, beside what these have."""
 
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
-from realign.plan.memory import Need, Shape, training_need, ways_out
+from realign.plan.memory import Need, Shape, faster_ways, training_need, ways_out
 from realign.runs.dag import PlannedJob
+from realign.study.recipe import Recipe
 from realign.study.study import Study
 
 HEAD = "GPU memory of trainings (estimated, give or take a quarter)"
@@ -24,28 +26,55 @@ def _lines(study: Study, backbone: str, recipe: str) -> list[str]:
     if not asked.gpus:
         return []
     name = f"  {backbone}+{recipe}:"
-    config = Path("results") / study.study.name / "backbones" / backbone / "model" / "config.json"
-    if not config.is_file():
-        return [f"{name} known once the backbone is there"]
+    config = _backbone(study, backbone) / "config.json"
+    made = study.recipes[recipe]
+    guide = _guide(study, made)
+    if not config.is_file() or (guide and not guide.is_dir()):
+        return [f"{name} known once the backbone {'and the guide model are' if guide else 'is'} there"]
     shape = _shape(config)
     if shape is None:
         return [f"{name} no estimate for a model of this kind"]
-    processes = asked.gpus * (asked.nodes or 1)
-    made = study.recipes[recipe]
-    need = training_need(shape, made, processes, 4 if made.precision == "fp32" else 2)
-    room = asked.gpu_memory_gb
+    processes, room = asked.gpus * (asked.nodes or 1), asked.gpu_memory_gb
+    besides = _parameters(guide) if guide else 0
+    need = training_need(shape, made, processes, besides)
     of = f"{need.total:.0f} of {room:.0f} GB" if room else f"{need.total:.0f} GB"
     lines = [f"{name} {of} on each of {processes} GPUs ({_parts(need)})"]
     if room and need.total > room:
-        ways = ways_out(shape, made, processes, room)
-        advice = " or ".join(f"recipes.{recipe}.hardware.{{{way}}}" for way in ways) or "more or larger GPUs"
-        lines.append(f"    may not fit; try {advice}")
+        ways = ways_out(shape, made, processes, room, besides)
+        lines.append(f"    may not fit; try {_advice(recipe, ways) or 'more or larger GPUs'}")
+    elif room and (ways := faster_ways(shape, made, processes, room, besides)):
+        lines.append(f"    has room to compute less twice: {_advice(recipe, ways)}")
     return lines
 
 
+def _advice(recipe: str, ways: list[str]) -> str:
+    return " or ".join(f"recipes.{recipe}.hardware.{{{way}}}" for way in ways)
+
+
 def _parts(need: Need) -> str:
-    names = ("weights", "optimizer", "gradients", "activations")
+    names = ("weights", "optimizer", "gradients", "activations", *(["guide"] if need.guide else []))
     return ", ".join(f"{name} {getattr(need, name):.1f}" for name in names)
+
+
+def _backbone(study: Study, name: str) -> Path:
+    return Path("results") / study.study.name / "backbones" / name / "model"
+
+
+def _guide(study: Study, recipe: Recipe) -> Path | None:
+    """The folder of the recipe's guide model, if it has one."""
+    model = recipe.guide_model
+    return _backbone(study, model.backbone) if model.backbone else Path(model.path) if model.path else None
+
+
+def _parameters(folder: Path) -> int:
+    """The numbers in a model's weight files, by their headers."""
+    from safetensors import safe_open
+
+    count = 0
+    for file in folder.rglob("*.safetensors"):
+        with safe_open(file, "numpy") as weights:
+            count += sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+    return count
 
 
 def _shape(config: Path) -> Shape | None:
