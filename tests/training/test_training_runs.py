@@ -138,6 +138,7 @@ def test_a_training_learns_and_writes_what_it_promises(whole, tiny_backbone):
     assert list(scored) == [0, 10, 20, STEPS]
     assert sum(whole.losses()[-3:]) < sum(whole.losses()[:3])
     assert log[0]["data"]["batches"] == {"pure": 18, "mixed": 0, "dropped_samples": 4}
+    assert log[0]["precision"] == "fp32"
     assert (whole.place / "checkpoints" / "step4" / "modules.json").exists()
     assert list((whole.place / "tensorboard").glob("events*"))
     assert all(0 <= line["padding_share"] < 0.5 for line in log if "loss" in line)

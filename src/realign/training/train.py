@@ -203,6 +203,7 @@ def _collect(job: Job[Train]) -> None:
     job.note(
         batch_order=first["batch_order"],
         data=first["data"],
+        precision=first.get("precision"),  # not in a log that an older version began
         token_budget=_budget(scratch, order.recipe.hardware.token_budget),
         hardware=order.recipe.hardware.model_dump(mode="json"),
     )

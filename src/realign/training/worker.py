@@ -138,7 +138,7 @@ class Training:
             contextlib.closing(loop.steps_left()) as steps_left,
         ):
             if loop.start == 0:
-                log.write(0, batch_order=self.batch_order, data=self.data.counts())
+                log.write(0, batch_order=self.batch_order, data=self.data.counts(), precision=self.precision)
                 self._validate(0, log)
             # A step's batch is read and tokenised while the step before it is computed.
             coming = ahead.submit(self.data.batch, min(loop.start, self.steps - 1), self.world)
