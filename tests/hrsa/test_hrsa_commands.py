@@ -9,6 +9,7 @@ import pytest
 
 from realign.artifacts.fingerprint import ROOT, fingerprint, forget
 from realign.cli import main
+from realign.hrsa.reading import StateFile
 from realign.hrsa.rows import SCHEMA
 from realign.measures.families import FAMILIES
 from realign.results.columns import COLUMNS
@@ -67,6 +68,25 @@ def test_the_same_states_give_the_same_bytes(run, files, tmp_path):
         assert run("hrsa_linear", *files, "--force", outputs=("measures", "matrices")) == 0
         made.append([(tmp_path / f"hrsa_linear.{x}").read_bytes() for x in ("parquet", "h5")])
     assert made[0] == made[1]
+
+
+def test_states_that_are_read_again_and_again_are_read_from_the_nodes_own_disk(
+    run, files, tmp_path, monkeypatch
+):
+    opened, disk = [], tmp_path / "disk"
+    disk.mkdir()
+    monkeypatch.setenv("REALIGN_LOCAL_DATA", str(disk))
+    opens = StateFile.__init__
+    monkeypatch.setattr(StateFile, "__init__", lambda self, path: opened.append(path) or opens(self, path))
+    assert run("hrsa_linear", *files, outputs=("measures", "matrices")) == 0
+    near = [(tmp_path / f"hrsa_linear.{x}").read_bytes() for x in ("parquet", "h5")]
+    assert len(opened) == 2
+    assert all(path.is_relative_to(disk) for path in opened)
+    assert list(disk.iterdir()) == []
+
+    monkeypatch.delenv("REALIGN_LOCAL_DATA")
+    assert run("hrsa_linear", *files, "--force", outputs=("measures", "matrices")) == 0
+    assert near == [(tmp_path / f"hrsa_linear.{x}").read_bytes() for x in ("parquet", "h5")]
 
 
 def test_neighbours_and_extra(run, files, tmp_path):

@@ -14,6 +14,7 @@ import pytest
 from mining_driver import TableTeacher, dataset, read_rows, write_rows
 
 from realign.artifacts.command import execute
+from realign.artifacts.near import NearDisk
 from realign.artifacts.store import WorkStore
 from realign.mining import cache, mine, pool
 from realign.mining.cache import VectorCache
@@ -96,6 +97,22 @@ def test_block_sizes_do_not_change_a_byte(tmp_path, monkeypatch):
         if name != "candidates":  # whose bytes hold its row groups
             assert reference[name].read_bytes() == other[name].read_bytes()
     assert pq.read_table(reference["candidates"]).equals(pq.read_table(other["candidates"]))
+
+
+def test_vectors_that_a_search_reads_again_lie_on_the_nodes_own_disk(tmp_path, monkeypatch):
+    rows, vectors = dataset(1, 40)
+    raw = write_rows(tmp_path / "raw.jsonl", rows)
+    settings, disk = MineJob(range_max=20, study="here", dataset="toy"), tmp_path / "disk"
+    disk.mkdir()
+    brought, bring = [], NearDisk.bring
+    monkeypatch.setattr(NearDisk, "bring", lambda *given: brought.append(bring(*given)) or brought[-1])
+    far = mine_here(tmp_path / "far", raw, settings, TableTeacher(vectors), monkeypatch)
+    monkeypatch.setenv("REALIGN_LOCAL_DATA", str(disk))
+    near = mine_here(tmp_path / "near", raw, settings, TableTeacher(vectors), monkeypatch)
+    assert [path.is_relative_to(disk) for path in brought] == [False, False, True, True]
+    assert list(disk.iterdir()) == []
+    for name in ("pairs", "candidates", "margins"):
+        assert near[name].read_bytes() == far[name].read_bytes()
 
 
 def test_random_negatives_depend_on_the_seed_alone(tmp_path, monkeypatch):

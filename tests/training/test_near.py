@@ -32,6 +32,13 @@ def test_pairs_are_copied_for_the_time_of_the_training(source, tmp_path, monkeyp
     assert list((tmp_path / "disk").iterdir()) == []
 
 
+def test_the_site_may_name_the_folder_for_all_recipes(source, tmp_path, monkeypatch):
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setenv("REALIGN_LOCAL_DATA", str(tmp_path / "disk"))
+    with brought_near([source], None, "train-key", WORLD) as (near,):
+        assert near.path.is_relative_to(tmp_path / "disk")
+
+
 def test_without_a_folder_nothing_is_copied(source):
     with brought_near([source], None, "train-key", WORLD) as sources:
         assert sources == [source]

@@ -7,6 +7,7 @@ already sealed publishes it again without importing the stage at all.
 """
 
 import contextlib
+import functools
 import importlib
 import logging
 import os
@@ -22,6 +23,7 @@ from realign.artifacts.errors import Interrupted, NodeError, UserError  # noqa: 
 from realign.artifacts.fingerprint import fingerprint, reachable
 from realign.artifacts.hashing import hash_json
 from realign.artifacts.manifest import content_hash
+from realign.artifacts.near import NearDisk
 from realign.artifacts.provenance import host_class, installed_versions
 from realign.artifacts.store import Seal, Work, WorkStore, work_key
 from realign.study.base import Section
@@ -108,6 +110,15 @@ class Job(Generic[S]):
         """A folder for shards and checkpoints; it survives a kill and belongs to this work alone."""
         return self.work.scratch
 
+    @functools.cached_property
+    def near_disk(self) -> NearDisk:
+        """This node's own disk, for what the work reads at random or more than once; empty afterwards."""
+        return NearDisk(self.work.folder.name)
+
+    def near(self, name: str) -> Path:
+        """The single file given for an input, on this node's own disk where the site names one."""
+        return self.near_disk.bring(self.input(name), name)
+
     def note(self, **facts: Any) -> None:
         """Add facts to the provenance: origin, licence, resolved revision, counts."""
         self.notes.update(facts)
@@ -146,7 +157,10 @@ def execute(
             work.begin()
             job = Job(command, settings, inputs, work, threads)
             with work.measured(), _failure_told(work), full_disk_explained(work.folder):
-                _function(command.run)(job)
+                try:
+                    _function(command.run)(job)
+                finally:
+                    job.near_disk.clear()
             made = {name: job.output(name) for name in outputs}
             seal = work.seal(made, _provenance(job, hashes, key))
         else:

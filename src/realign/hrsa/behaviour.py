@@ -51,7 +51,7 @@ def run(job: Job[BehaviourJob]) -> None:
     """
     folders = [job.input("left_model"), job.input("right_model")]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    with StateFile(job.input("left")) as left, StateFile(job.input("right")) as right:
+    with StateFile(job.near("left")) as left, StateFile(job.near("right")) as right:
         check_states(left)
         try:
             sides = align(left, right, "ids")

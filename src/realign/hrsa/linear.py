@@ -29,7 +29,7 @@ Matrices = dict[str, Array]
 
 def run(job: Job[LinearJob]) -> None:
     """The command: two files of states to rows and matrices."""
-    with open_pair(job.input("left"), job.input("right"), job.settings) as pair:
+    with open_pair(job.near("left"), job.near("right"), job.settings) as pair:
         matrices = measure(pair, job.settings)
         pair.rows.write(job.output("measures"))
     write_matrices(job.output("matrices"), matrices)

@@ -26,8 +26,13 @@ def teacher_of(job: Job[Any], texts: list[str]) -> Teacher:
 
 
 def vectors_of(job: Job[Any], teacher: Teacher, side: Side, texts: list[str]) -> np.ndarray:
-    """The vectors of texts, mapped into memory; encoded now where nobody has done it yet."""
+    """The vectors of texts, mapped into memory; encoded now where nobody has done it yet.
+
+    A search reads all passages once for each block of queries: from the node's own disk, if it has one.
+    """
     cache = VectorCache(job.work.folder.parent, teacher, side)
     encoded = cache.fill(texts, f"{job.work.folder.name}-{side}")
     log.info("%d texts on the %s side, %d of them encoded now", len(texts), side, encoded)
-    return cache.gather(texts, job.scratch / f"{side}.npy")
+    path = job.scratch / f"{side}.npy"
+    vectors, near = cache.gather(texts, path), job.near_disk.bring(path, path.name)
+    return vectors if near == path else np.load(near, mmap_mode="r")

@@ -155,7 +155,8 @@ class Hardware(Section):
     )
     local_data: str | None = setting(
         None,
-        "A folder of each node's own, to which training pairs are copied before they are read ($TMPDIR).",
+        "A folder of each node's own, to which training pairs are copied before they are read ($TMPDIR); "
+        "unset is the site's, if it names one (REALIGN_LOCAL_DATA).",
     )
     wandb_project: str | None = setting(None, "Also log to this Weights & Biases project.")
 
