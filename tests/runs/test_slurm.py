@@ -39,9 +39,11 @@ def test_answers_are_put_right_and_a_failed_question_stays_one():
     async def query(command, logger):
         return answers.pop(0)
 
-    ask = telling_the_ended(query)
+    seen = []
+    ask = telling_the_ended(query, seen.append)
     found = [asyncio.run(ask("squeue", None)) for _ in range(3)]
     assert found == [({"7": "CANCELLED", "8": "PENDING"}, 0.1), (None, None), ({}, 0.2)]
+    assert seen == [{"7": "PREEMPTED", "8": "PENDING"}, {}, {}]
 
 
 LIMIT = (
@@ -71,6 +73,7 @@ class Executor:
         self.logger = SimpleNamespace(warning=self.said.append)
         self.run_uuid, self.lock, self.active_jobs = "realign_1", threading.Lock(), []
         self._job_submission_executor = ThreadPoolExecutor(1)
+        self._failed_nodes = set()
         self.cancelled = False
 
     def cancel(self):
@@ -154,6 +157,21 @@ def test_a_run_that_its_user_ends_submits_nothing_more_and_cancels_what_it_has_s
     assert (tmp_path / "asked").read_text() == f"--name=realign_1 --user={user_here()}\n"
 
 
+def test_a_node_that_failed_is_left_to_slurm(job):
+    """Excluded as the executor does it, both nodes of a training, a small partition would be refused for good."""
+    tried = Executor("")
+    tried._failed_nodes = {"n4"}  # which the user excludes
+    submissions(tried)
+    tried._failed_nodes.add("n[1-2]")
+    tried.run_job(job)
+    assert tried._failed_nodes == {"n4"}
+    reported = []
+    report = slurm.noting_time_limits(lambda info, msg: reported.append(msg), Limits())
+    said = "SLURM-job '9' failed due to a node failure, SLURM status is: 'NODE_FAIL'."
+    report(SimpleNamespace(job=job), f"{said} Failed nodes will be excluded from future job submissions. ")
+    assert reported == [said]
+
+
 def test_jobs_that_last_long_are_asked_for_less_often(monkeypatch):
     tried = Executor("", "", "")
     watched = submissions(tried)
@@ -161,11 +179,31 @@ def test_jobs_that_last_long_are_asked_for_less_often(monkeypatch):
     jobs = [Waiting(name="x", resources={}) for _ in range(3)]
     for one in jobs:
         tried.run_job(one)
-    tried.active_jobs = [SimpleNamespace(job=one) for one in jobs]
+    tried.active_jobs = [SimpleNamespace(job=one, external_jobid=str(i)) for i, one in enumerate(jobs)]
     now = time.monotonic()
     for age, pause in ((12, 5), (40, 10), (3600, 30)):
         monkeypatch.setattr(slurm.time, "monotonic", lambda age=age: now + age)
         assert watched.silence() == pytest.approx(pause, abs=0.1)
+
+
+def test_how_long_a_job_waited_says_nothing_of_how_long_it_lasts(monkeypatch):
+    """The executor would look for the end of a job of 20 s, which waited for an hour, after half a minute."""
+    tried = Executor("", "")
+    watched = submissions(tried)
+    jobs = [Waiting(name="x", resources={}) for _ in range(2)]
+    for one in jobs:
+        tried.run_job(one)
+    tried.active_jobs = [SimpleNamespace(job=one, external_jobid=str(i)) for i, one in enumerate(jobs)]
+    moment = [time.monotonic() + 3600]
+    monkeypatch.setattr(slurm.time, "monotonic", lambda: moment[0])
+    watched.see({"0": "PENDING", "1": "PENDING"})
+    assert watched.silence() == 30
+    watched.see({"0": "RUNNING", "1": "PENDING"})
+    assert watched.silence() == 5
+    moment[0] += 60
+    assert watched.silence() == pytest.approx(15)
+    tried.active_jobs.pop(0)
+    assert watched.silence() == 30
 
 
 def test_a_retry_that_asks_for_more_than_the_site_allows_is_not_submitted(job):
@@ -242,6 +280,8 @@ def test_the_executor_still_speaks_and_submits_as_it_is_read():
     for name in ("run_job", "_report_job_error_threadsafe", "report_job_error", "sleep", "cancel"):
         assert callable(getattr(executor.Executor, name))
     assert "self._job_submission_executor.submit(self.run_job, job)" in text
+    assert "self._failed_nodes.add(node)" in text
+    assert f'"{slurm.OF_FAILED_NODES.lstrip()} from future job "' in text
     assert "self._report_job_error_threadsafe(" in inspect.getsource(executor.Executor.run_job)
 
 

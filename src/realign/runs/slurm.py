@@ -1,17 +1,20 @@
 """Snakemake's SLURM executor, put right where a shared cluster would end a run that could go on.
 
-A run changes the executor that it has when it starts, in five places:
+A run changes the executor that it has when it starts, in six places:
 
 - *Submitting.* A submission that SLURM refuses for now (too many jobs of a user, a controller that is away)
   waits and is made again, and costs the job no attempt. One that it refuses for good, or would let wait for
   ever, fails at once, and the message names the setting.
+- *Failed nodes.* The executor excludes the nodes of a job that lost one, for the rest of the run. SLURM uses
+  no node that is down, and refuses a job for good when too few others are left. So only those are excluded
+  that the user names.
 - *Ending.* At Ctrl-C the executor cancels what it has submitted, and goes on submitting what it has not.
 - *States.* The executor takes a preempted job for one that SLURM will run again. We forbid that, because it
   would write outputs behind the workflow's back, so such a job has ended. A cancelled job's state names who
   cancelled it, and the executor does not know it for one either.
 - *Time limits.* A job that met its limit records that beside its log, and gets a longer one where it can't
   go on from what it saved (see `Flow.limits`).
-- *Questions.* The pause between two questions for the jobs' states follows how long the jobs have been there.
+- *Questions.* The pause between two questions for the jobs' states follows how long the jobs have run.
 """
 
 import asyncio
@@ -21,7 +24,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,9 @@ SETTINGS = (
 )  # fmt: skip
 FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0  # seconds between two submissions of one job
 SHORTEST_SILENCE, LONGEST_SILENCE = 5.0, 30.0  # seconds between two questions for the states of a run's jobs
-LATE = 0.25  # of the time that a job has been there, by which its end may be noticed late
+LATE = 0.25  # of the time that a job has been running, by which its end may be noticed late
+# What the executor goes on to say of a lost node, and does not hold here: that it is excluded, and advice.
+OF_FAILED_NODES = " Failed nodes will be excluded"
 # How the executor begins when sbatch refused a submission, and when its own checks before did.
 REFUSED = ("SLURM sbatch failed", "Job submission failed with exception: ")
 
@@ -67,8 +72,8 @@ def put_right(workflow: Any) -> None:
     limits = Limits.of_this_site()
     for line in check_start(limits, workflow):
         executor.logger.warning(line)
-    plugin.query_job_status = telling_the_ended(plugin.query_job_status)
     submissions = Submissions(executor, limits, lambda: bool(workflow.scheduler._user_kill))
+    plugin.query_job_status = telling_the_ended(plugin.query_job_status, submissions.see)
     executor.report_job_error = noting_time_limits(executor.report_job_error, limits)
     executor.sleep = lambda: asyncio.sleep(submissions.silence())
 
@@ -83,7 +88,9 @@ class Submissions:
         self._refused = threading.local()  # the executor submits from several threads
         self._said: set[str] = set()  # each reason to wait is said once
         self._since: dict[Any, float] = {}  # when each job was submitted
+        self._began: dict[str, float] = {}  # when each job, by its number, was first seen to run
         self._cancelled = False
+        self._excluded = frozenset(executor._failed_nodes)  # by the user's word
         executor.run_job = self.run_job
         executor._report_job_error_threadsafe = self.report
         executor.cancel = self.cancel
@@ -98,6 +105,7 @@ class Submissions:
                 self._refuse(SubmittedJobInfo(job), f"this job would never start: {why}")
                 return
             self._refused.why = ""
+            self._executor._failed_nodes = set(self._excluded)
             try:
                 self._submit(job)
             except Exception as error:  # noqa: BLE001 (whatever it is, the job would be waited for without end)
@@ -113,14 +121,26 @@ class Submissions:
             self._refuse(SubmittedJobInfo(job), f"not submitted, since the run ends; {KEPT}")
 
     def silence(self) -> float:
-        """Seconds until the states of jobs are worth another question: longer for jobs that last longer."""
+        """Seconds until the states of jobs are worth another question: longer for jobs that last longer.
+
+        How long a job waited in the queue says nothing of how long it lasts; it counts where no job runs.
+        """
         with self._executor.lock:
-            jobs = [info.job for info in self._executor.active_jobs]
+            active = list(self._executor.active_jobs)
         now = time.monotonic()
-        self._since = {job: self._since[job] for job in jobs if job in self._since}
-        ages = [now - since for since in self._since.values()]
+        self._since = {info.job: self._since[info.job] for info in active if info.job in self._since}
+        numbers = {info.external_jobid for info in active}
+        self._began = {number: began for number, began in self._began.items() if number in numbers}
+        ages = [now - moment for moment in (self._began or self._since).values()]
         usual = LATE * statistics.median(ages) if ages else 0.0
         return min(max(SHORTEST_SILENCE, usual), LONGEST_SILENCE)
+
+    def see(self, states: Mapping[str, str]) -> None:
+        """Note which jobs run by now."""
+        now = time.monotonic()
+        for number, state in states.items():
+            if state == "RUNNING":
+                self._began.setdefault(number, now)
 
     def cancel(self) -> None:
         """End a run at its user's word: submit nothing more, and cancel all of it that is in the queue."""
@@ -181,6 +201,7 @@ def noting_time_limits(report: Callable[..., None], limits: Limits) -> Callable[
     """The executor's report of a failed job, before which a met time limit is recorded."""
 
     def report_job_error(info: Any, msg: str | None = None, **others: Any) -> None:
+        msg = msg and msg.split(OF_FAILED_NODES)[0]
         if msg and "'TIMEOUT'" in msg and not info.job.is_group():
             minutes, most = int(info.job.resources.get("runtime") or 0), limits.longest(info.job)
             for log in map(Path, info.job.log):
@@ -194,11 +215,12 @@ def noting_time_limits(report: Callable[..., None], limits: Limits) -> Callable[
     return report_job_error
 
 
-def telling_the_ended(query: Query) -> Query:
-    """The executor's question to the cluster, its answers put right."""
+def telling_the_ended(query: Query, see: Callable[[Mapping[str, str]], None]) -> Query:
+    """The executor's question to the cluster, its answers put right; `see` looks at them as they came."""
 
     async def query_job_status(*words: Any) -> tuple[dict[str, str] | None, float | None]:
         states, seconds = await query(*words)
+        see(states or {})
         return states and {job: as_ended(state) for job, state in states.items()}, seconds
 
     return query_job_status
