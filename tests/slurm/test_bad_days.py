@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import subprocess
 
 import pytest
 from safetensors.torch import load_file
@@ -101,6 +102,54 @@ def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, plac
     assert same_weights(there, "limited", "unlimited", LONG)
     # no step is lost and none is told twice
     assert steps_of(there, "limited", LONG) == steps_of(there, "unlimited", LONG)
+    assert half_made(there) == []
+
+
+@pytest.mark.long
+@pytest.mark.timeout(2700)
+def test_what_a_site_takes_away_goes_on_in_the_next_job(limited, place):
+    """A node of a two-node training dies, an urgent job takes another's place, an administrator requeues one."""
+    names = ("halved", "whole", "preempted", "requeued", "undisturbed", "other")
+    study = study_of(names, {SHORT: STEPS})
+    study["resources"]["backbones"] = {
+        "halved": {"train": {"nodes": 2, "partition": "gpu"}},
+        "whole": {"train": {"nodes": 2}},
+        "preempted": {"train": {"partition": "spare", "memory_gb": 10}},
+    }
+    there = place("there", study)
+    run = there.start(*THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in names[:-1])))
+
+    def job_of(name):
+        assert run.poll() is None, there.said()[-6000:]
+        return has_saved(there, name) and limited.running(f"{name}_{SHORT}")
+
+    try:
+        halved = until(lambda: job_of("halved"), "a training on two nodes that has saved", 400)
+        limited.cut_power("n4")
+        preempted = until(lambda: job_of("preempted"), "a training to preempt", 400)
+        node = limited.node_of(preempted)
+        urgent = ["sbatch", "--partition=urgent", "--mem=9000", f"--nodelist={node}", "--output=/dev/null"]
+        limited.ask(*urgent, "--wrap=sleep 5")
+        requeued = until(lambda: job_of("requeued"), "a training to requeue", 400)
+        refused = subprocess.run(["scontrol", "requeue", requeued], capture_output=True, text=True)
+        assert refused.returncode != 0  # the profile forbids it, unless an administrator insists
+        limited.ask("scontrol", "update", f"jobid={requeued}", "requeue=1")
+        limited.ask("scontrol", "requeue", requeued)
+        until(lambda: requeued not in limited.jobs("RUNNING"), "a requeued job", 60)
+        until(lambda: halved not in limited.jobs("RUNNING"), "SLURM to miss the node", 180)
+        limited.restart_node("n4")
+        assert run.wait(1500) == 0, there.said()[-6000:]
+    finally:
+        run.kill()
+
+    for name, alike in (("halved", "whole"), ("preempted", "undisturbed"), ("requeued", "undisturbed")):
+        assert same_weights(there, name, alike, SHORT), name
+        assert steps_of(there, name, SHORT) == list(range(1, STEPS + 1)), name
+        assert "going on from step" in log_of(there, name, SHORT), name
+    for job in (halved, preempted):
+        assert f"SLURM-job '{job}' failed" in there.said()
+    assert f"SLURM-job '{requeued}' failed" not in there.said()  # SLURM ran it again under its number
+    assert "asked to leave (SIGTERM)" in log_of(there, "preempted", SHORT)
     assert half_made(there) == []
 
 
