@@ -119,6 +119,6 @@ def test_a_study_on_slurm(cluster, place):
     there.write(changed)
     moment, submitted = time.time(), there.submitted()
     there.run(*THROUGH_SLURM, "--", *TARGETS)
-    assert there.submitted() == submitted + 4
+    assert there.submitted() > submitted
     assert there.logs_since(moment) == {"hrsa_linear", "figure_3", "evaluate", "collect_scores"}
     assert "Nothing to be done" in there.run(*THROUGH_SLURM, "--", *TARGETS)
