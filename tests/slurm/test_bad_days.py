@@ -110,32 +110,32 @@ def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, plac
 def test_what_a_site_takes_away_goes_on_in_the_next_job(limited, place):
     """A node of a two-node training dies, an urgent job takes another's place, an administrator requeues one."""
     names = ("halved", "whole", "preempted", "requeued", "undisturbed", "other")
-    study = study_of(names, {SHORT: STEPS})
+    steps = STEPS // 3
+    study = study_of(names, {SHORT: steps})
     study["resources"]["backbones"] = {
         "halved": {"train": {"nodes": 2, "partition": "gpu"}},
         "whole": {"train": {"nodes": 2}},
         "preempted": {"train": {"partition": "spare", "memory_gb": 10}},
     }
     there = place("there", study)
-    run = there.start(*THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in names[:-1])))
+    wanted = trained(*((n, SHORT) for n in names[:-1]))
+    there.run(*LOCAL, "--until", "mine", "import_path", "check_pair", "--", *wanted)
+    run = there.start(*THROUGH_SLURM, "--", *wanted)
 
-    def job_of(name):
-        assert run.poll() is None, there.said()[-6000:]
-        return has_saved(there, name) and limited.running(f"{name}_{SHORT}")
+    def preempt(job):
+        urgent = ["sbatch", "--partition=urgent", "--mem=9000", f"--nodelist={limited.node_of(job)}"]
+        limited.ask(*urgent, "--output=/dev/null", "--wrap=sleep 5")
 
-    try:
-        halved = until(lambda: job_of("halved"), "a training on two nodes that has saved", 400)
-        limited.cut_power("n4")
-        preempted = until(lambda: job_of("preempted"), "a training to preempt", 400)
-        node = limited.node_of(preempted)
-        urgent = ["sbatch", "--partition=urgent", "--mem=9000", f"--nodelist={node}", "--output=/dev/null"]
-        limited.ask(*urgent, "--wrap=sleep 5")
-        requeued = until(lambda: job_of("requeued"), "a training to requeue", 400)
-        refused = subprocess.run(["scontrol", "requeue", requeued], capture_output=True, text=True)
+    def requeue(job):
+        refused = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
         assert refused.returncode != 0  # the profile forbids it, unless an administrator insists
-        limited.ask("scontrol", "update", f"jobid={requeued}", "requeue=1")
-        limited.ask("scontrol", "requeue", requeued)
-        until(lambda: requeued not in limited.jobs("RUNNING"), "a requeued job", 60)
+        limited.ask("scontrol", "update", f"jobid={job}", "requeue=1")
+        limited.ask("scontrol", "requeue", job)
+
+    blows = {"halved": lambda job: limited.cut_power("n4"), "preempted": preempt, "requeued": requeue}
+    try:
+        befell = strike_each(limited, there, run, blows)
+        halved, preempted, requeued = (befell[name][0] for name in blows)
         until(lambda: halved not in limited.jobs("RUNNING"), "SLURM to miss the node", 180)
         limited.restart_node("n4")
         assert run.wait(1500) == 0, there.said()[-6000:]
@@ -144,7 +144,7 @@ def test_what_a_site_takes_away_goes_on_in_the_next_job(limited, place):
 
     for name, alike in (("halved", "whole"), ("preempted", "undisturbed"), ("requeued", "undisturbed")):
         assert same_weights(there, name, alike, SHORT), name
-        assert steps_of(there, name, SHORT) == list(range(1, STEPS + 1)), name
+        assert steps_of(there, name, SHORT) == list(range(1, steps + 1)), name
         assert "going on from step" in log_of(there, name, SHORT), name
     for job in (halved, preempted):
         assert f"SLURM-job '{job}' failed" in there.said()
@@ -180,31 +180,20 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place, warned):
     run = there.start(
         *THROUGH_SLURM, "--", *trained(*((n, SHORT) for n in (*BEFALLEN, "twofold", "undisturbed")))
     )
-    befell = {}
 
     def lose(job):
         node = cluster.node_of(job)
         cluster.kill_node(node)
         return node
 
-    waiting = {
+    blows = {
         "signalled": lambda job: cluster.ask("scancel", "--signal=USR1", job),
         "twofold": lambda job: cluster.ask("scancel", "--signal=USR1", job),
         "cancelled": lambda job: cluster.ask("scancel", job),
         "lost": lose,
     }
-
-    def strike():
-        """Strike each training once it has saved something."""
-        assert run.poll() is None, there.said()[-6000:]
-        for name in [*waiting]:
-            job = cluster.running(f"{name}_{SHORT}")
-            if job and has_saved(there, name):
-                befell[name] = (job, waiting.pop(name)(job))
-        return not waiting
-
     try:
-        until(strike, "trainings that have saved", 400)
+        befell = strike_each(cluster, there, run, blows)
         lost, node = befell["lost"]
         until(lambda: lost not in cluster.jobs("RUNNING"), "SLURM to miss the node", 180)
         cluster.restart_node(node)
@@ -244,6 +233,22 @@ def test_what_befalls_a_job_is_survived_or_told(cluster, place, warned):
     log = log_of(elsewhere, "base", LONG)
     assert "asked to leave (SIGUSR1)" in log
     assert has_saved(elsewhere, "base", LONG)
+
+
+def strike_each(cluster, place, run, blows):
+    """Strike each training once it has saved something; its job, and what the blow returned."""
+    befell, waiting = {}, dict(blows)
+
+    def strike():
+        assert run.poll() is None, place.said()[-6000:]
+        for name in [*waiting]:
+            job = cluster.running(f"{name}_{SHORT}")
+            if job and has_saved(place, name):
+                befell[name] = (job, waiting.pop(name)(job))
+        return not waiting
+
+    until(strike, "trainings that have saved", 400)
+    return befell
 
 
 def has_saved(place, name, recipe=SHORT):
