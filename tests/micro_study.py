@@ -219,6 +219,10 @@ class Cluster:
     def wait_until_empty(self, seconds: float = 240.0) -> None:
         until(lambda: not self.jobs(), "an empty queue", seconds)
 
+    def cancel_all(self) -> None:
+        self.ask("scancel", "--user=root")
+        self.wait_until_empty()
+
     def limit_jobs(self, count: int) -> None:
         """How many jobs a user may have submitted at a time; -1 for any number. Needs accounting."""
         self.ask("sacctmgr", "-i", "modify", "user", "root", "set", f"MaxSubmitJobs={count}")

@@ -22,8 +22,7 @@ def cluster():
     assert up.returncode == 0, up.stdout + up.stderr
     running = Cluster()
     yield running
-    subprocess.run(["scancel", "--user=root"], check=True)
-    running.wait_until_empty()
+    running.cancel_all()
     subprocess.run(["bash", str(CLUSTER), "down", "wipe"], check=True, timeout=120)
 
 
@@ -32,6 +31,7 @@ def limited(cluster):
     """The cluster with accounting, which may then limit what a user submits."""
     _again("accounting")
     yield cluster
+    cluster.cancel_all()  # a test that failed may leave some, which would outlive the daemons
     cluster.limit_jobs(-1)
     _again()
 
