@@ -8,7 +8,7 @@ import pytest
 
 from realign.artifacts.command import Interrupted, UserError
 from realign.engine import launch as launching
-from realign.engine.launch import OutOfMemory, WorkerFailed, command_line, launch
+from realign.engine.launch import OutOfMemory, WorkerFailed, _judge, command_line, launch
 from realign.engine.signals import Leaving
 
 WORKER = """
@@ -89,6 +89,13 @@ def send_when_ready(tmp_path, number):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=send, daemon=True).start()
+
+
+def test_peers_that_were_ended_with_a_killed_one_do_not_hide_that_it_was(tmp_path):
+    with pytest.raises(WorkerFailed, match=r"ranks 0, 1 left no word: killed, perhaps for lack of memory"):
+        _judge(tmp_path / "spec.json", 1, 2)
+    with pytest.raises(WorkerFailed, match="rank 0 left no word; see the log"):  # by its own code, not killed
+        _judge(tmp_path / "spec.json", 1, 1)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])

@@ -212,4 +212,6 @@ def _judge(spec: Path, code: int, processes: int) -> None:
         raise Interrupted(said["interrupted"])
     if code in (-signal.SIGKILL, 128 + signal.SIGKILL):
         raise WorkerFailed("a worker was killed (SIGKILL); perhaps the machine ran out of memory")
-    raise WorkerFailed(f"the workers ended with exit code {code}; {ranks} left no word; see the log")
+    # torchrun's code is 1 whatever happened, and it ends the others of a killed one, perhaps before a word.
+    why = ": killed, perhaps for lack of memory, or ended as they started" if processes > 1 else ""
+    raise WorkerFailed(f"the workers ended with exit code {code}; {ranks} left no word{why}; see the log")
