@@ -10,7 +10,7 @@ VENV := .venv
 BIN  := $(VENV)/bin
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-long test-slurm test-slurm-long test-gpu gpu-check gpu-check-2 check format docs figure lock bench clean help
+.PHONY: setup demo slurm-demo run plan flash-attn test test-slow test-long test-slurm test-slurm-long test-gpu gpu-check gpu-check-2 check format docs figure lock bench bench-quick clean help
 
 help:
 	@echo "make demo    set up, run the embedded study to its figures and report"
@@ -23,7 +23,7 @@ help:
 	@echo "make docs    generate the configuration reference, the schema, the API pages and the benchmarks' table"
 	@echo "make figure  draw the README's figure from the embedded study's results"
 	@echo "make lock    resolve the locks in envs/ anew"
-	@echo "make bench   speed and memory beside peers, as ratios"
+	@echo "make bench   speed and memory beside peers, as ratios; bench-quick takes ten minutes"
 	@echo "make clean   remove .venv and caches (results stay)"
 
 setup: $(VENV)/ready
@@ -120,6 +120,9 @@ lock: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+bench-quick: setup
+	$(BIN)/python -m bench --quick
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

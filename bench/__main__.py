@@ -1,6 +1,7 @@
 """Every benchmark in turn, or one with its options; what each measures is kept as data.
 
-    python -m bench                         all, at the sizes that the manual tells of: some hours
+    python -m bench                         all, at the sizes that the manual tells of: two to three hours
+    python -m bench --quick                 all but the longest, small, in ten minutes; keeps nothing
     python -m bench mining --rows 200000    one; its own options follow its name
     python -m bench --list                  what each measures
 
@@ -38,7 +39,14 @@ ON_A_GPU = "gpu_check"  # run by `make gpu-check`, on a machine that has one
 # What is run where none is named: beside its default size, or in place of it, sizes and questions of its own.
 VARIANTS = {
     "extraction": ([], ["--layers", "24", "--width", "896", "--texts", "16"]),
-    "hrsa": (["--size", "medium"], ["--size", "full"], ["--flat"], ["--baseline", "--size", "medium"]),
+    "hrsa": (
+        ["--size", "medium"],
+        ["--size", "full"],
+        ["--flat"],
+        ["--baseline", "--size", "medium"],
+        ["--baseline", "--size", "medium", "--threads", "1"],
+        ["--contention"],
+    ),
     "mining": ([], ["--rows", "50000"], ["--rows", "200000"]),
     "coverage": (
         [],
@@ -60,16 +68,29 @@ VARIANTS = {
     ),
     "scale": (["--jobs", "50000"],),
 }
+# To see on one's own machine, in ten minutes, that nothing has become slow: one small case of each.
+QUICK = {
+    "dag": ["--jobs", "300", "--pairs", "1"],
+    "extraction": ["--texts", "16", "--repeats", "1"],
+    "hrsa": ["--baseline", "--size", "small", "--rounds", "1"],
+    "coverage": ["--samples", "20"],
+    "mining": ["--rows", "5000", "--rounds", "1"],
+    "training": ["--steps", "2", "--rounds", "1"],
+    "evaluation": ["--texts", "100", "--rounds", "1"],
+    "footprint": ["--repeats", "1"],
+}
 
 
 def main(words: list[str]) -> int:
-    """Run what is named, or all; the exit code counts those that failed."""
+    """Run what is named, or all; the exit code is 1 if any fails."""
     if words == ["--list"]:
         for name in (*NAMES, ON_A_GPU):
             print(
                 f"{name:12}{(HERE / f'{name}.py').read_text(encoding='utf-8').splitlines()[0].strip(chr(34))}"
             )
         return 0
+    if words == ["--quick"]:
+        return int(not all([run(name, options, keep=False) for name, options in QUICK.items()]))
     if words and words[0] not in (*NAMES, ON_A_GPU):
         print(f"no benchmark {words[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2
@@ -79,8 +100,8 @@ def main(words: list[str]) -> int:
     return int(failed)
 
 
-def run(name: str, options: list[str]) -> bool:
-    """Run one benchmark, show what it says, and keep its numbers."""
+def run(name: str, options: list[str], keep: bool = True) -> bool:
+    """Run one benchmark, show what it says, and keep its numbers if they are wanted."""
     print(f"\n== {name} {' '.join(options)}", flush=True)
     load, started, rows = os.getloadavg()[0], time.monotonic(), []
     command = [sys.executable, "-u", str(HERE / f"{name}.py"), *options]
@@ -89,8 +110,8 @@ def run(name: str, options: list[str]) -> bool:
             print(line, end="", flush=True)
             if line.startswith(MARK):
                 rows.append(json.loads(line.removeprefix(MARK)))
-    if child.returncode:
-        return False
+    if child.returncode or not keep:
+        return not child.returncode
     if changed := results.uncommitted():
         print(f"not kept, since this is not committed:\n{changed}", file=sys.stderr)
     elif rows:

@@ -3,25 +3,27 @@
     python bench/hrsa.py                     a small size, in a minute or two
     python bench/hrsa.py --size full         20,000 tokens × 25 layers × 896 (needs 8 GB of disk)
     python bench/hrsa.py --flat              memory against the number of layers and of texts
-    python bench/hrsa.py --baseline          the whole analysis of a pair, ours and the published way
+    python bench/hrsa.py --baseline          ours beside the published way (bench/published.py) and a bound
+    python bench/hrsa.py --contention        each family beside as many busy processes as there are cores
 
-Each family runs in a process of its own, whose peak memory is the figure given (the imports' share
-included); times are to be compared within one run only, and on a busy machine those of the
-processor. The baseline is written anew from the description of the published code: it extracts the
-states of both models again for each measure, keeps all tokens of all layers of both in float32, and
-goes layer pair by layer pair.
+Each family runs in a process of its own, whose peak memory is the figure given; times and memory
+include the imports. Times are to be compared within one run only, and on a busy machine those of the
+processor. The bound is the time of the matrix products alone, at the speed that this machine multiplies
+large matrices with just then; `--rounds` repeats a comparison, and a ratio is the median of its rounds.
 """
 
 import argparse
+import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from measured import measured
+from measured import measured, spread
 
 from realign.measures.families import FAMILIES
 
@@ -32,6 +34,8 @@ SIZES = {  # tokens, layers, width, texts
     "full": (20_000, 25, 896, 200),
 }
 OF_STATES = [family.name for family in FAMILIES.values() if family.reads != "models"]
+COMPARED = ("linear", "neighbours")  # the families that measure what the published way measures
+KS = (5, 10, 50)
 
 
 def write_states(path, tokens, layers, width, texts, seed, base=None):
@@ -82,9 +86,9 @@ def run_family(family, folder, threads, name="", settings=None):
     kind = "pooled-" if FAMILIES[family].reads == "pooled" else ""
     words = [f"hrsa_{family}", "--threads", str(threads), "--store", str(folder / "store"), "--force"]
     words += ["--left", str(folder / f"{name}{kind}a.h5"), "--right", str(folder / f"{name}{kind}b.h5")]
-    words += ["--measures", str(folder / f"{family}.parquet")]
+    words += ["--measures", str(folder / f"{name}{family}.parquet")]
     for output in FAMILIES[family].outputs:
-        words += [f"--{output}", str(folder / f"{output}.h5")]
+        words += [f"--{output}", str(folder / f"{name}{output}.h5")]
     words += ["--settings", json.dumps(settings)] if settings else []
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
     child = subprocess.run(
@@ -132,93 +136,7 @@ def flat(size, threads, families):
                 measured(f"{told(size, threads)}, {case}", f"peak memory, {family}", megabytes, "MB")
 
 
-# --- The published way ----------------------------------------------------------------------------
-
-
-def make_models(layers, width):
-    """Two small random language models, so that extraction costs what it costs."""
-    import torch
-    from transformers import AutoModel, Qwen3Config
-
-    config = Qwen3Config(
-        vocab_size=1000, hidden_size=width, intermediate_size=3 * width, num_hidden_layers=layers - 1,
-        num_attention_heads=4, num_key_value_heads=2, head_dim=width // 4,
-    )  # fmt: skip
-    models = []
-    for seed in (1, 2):
-        torch.manual_seed(seed)
-        models.append(AutoModel.from_config(config).eval())
-    return models
-
-
-def extract_all(model, ids):
-    """All hidden states of all tokens in memory: (layers, tokens, width)."""
-    import torch
-
-    with torch.inference_mode():
-        states = [
-            torch.stack(model(batch, output_hidden_states=True).hidden_states) for batch in ids.split(8)
-        ]
-    return torch.cat([s.flatten(1, 2) for s in states], dim=1)
-
-
-def published_way(models, ids, ks):
-    """Four measures, the states of both models extracted again for each; values by measure."""
-    import torch
-
-    def both():
-        return [extract_all(model, ids) for model in models]
-
-    def centred(x):
-        return x - x.mean(0, keepdim=True)
-
-    found = {}
-    x, y = both()
-    layers = range(len(x))
-    found["correlation"] = torch.tensor(
-        [
-            [
-                (
-                    (centred(x[i]) * centred(y[j])).sum(0) / (len(x[i]) - 1) / (x[i].std(0) * y[j].std(0))
-                ).nanmean()
-                for j in layers
-            ]
-            for i in layers
-        ]
-    )
-    x, y = (torch.stack([centred(layer) for layer in side]) for side in both())
-
-    def cka(a, b):
-        return (a.T @ b).norm() ** 2 / ((a.T @ a).norm() * (b.T @ b).norm() + 1e-12)
-
-    found["cka"] = torch.tensor([[cka(x[i], y[j]) for j in layers] for i in layers])
-    x, y = both()
-    for i in layers:
-        u, _, v = torch.linalg.svd(centred(x[i]).T @ centred(y[i]))
-        found["rotation"] = u @ v
-    x, y = both()
-    found["overlap"] = torch.tensor([overlap(x[i], y[i], ks) for i in layers])
-    return found
-
-
-def overlap(x, y, ks):
-    """Jaccard overlap of cosine neighbours, a thousand tokens at a time."""
-    import torch
-
-    lists = []
-    for side in (x, y):
-        unit = torch.nn.functional.normalize(side)
-        parts = []
-        for start in range(0, len(unit), 1024):
-            near = unit[start : start + 1024] @ unit.T
-            near[torch.arange(len(near)), torch.arange(start, start + len(near))] = -torch.inf
-            parts.append(near.topk(ks[-1]).indices)
-        lists.append(torch.cat(parts))
-    results = []
-    for k in ks:
-        shared = (lists[0][:, :k, None] == lists[1][:, None, :k]).any(2).sum(1)
-        results.append((shared / (2 * k - shared)).mean())
-    return results
+# --- Beside the published way ---------------------------------------------------------------------
 
 
 def save_states(model, ids, path):
@@ -226,14 +144,15 @@ def save_states(model, ids, path):
     import h5py
     import numpy as np
     import torch
+    from published import BATCH
 
     texts, length = ids.shape
     layers, width = model.config.num_hidden_layers + 1, model.config.hidden_size
     with h5py.File(path, "w") as file, torch.inference_mode():
         file.attrs.update(format="realign-states", version=1, corpus="bench", attention="causal")
         states = file.create_dataset("states", (layers, texts * length, width), "f4")
-        for start in range(0, texts, 8):
-            batch = ids[start : start + 8]
+        for start in range(0, texts, BATCH):
+            batch = ids[start : start + BATCH]
             hidden = model(batch, output_hidden_states=True).hidden_states
             rows = slice(start * length, (start + len(batch)) * length)
             for layer, values in enumerate(hidden):
@@ -243,35 +162,119 @@ def save_states(model, ids, path):
         file["position"] = np.tile(np.arange(length), texts).astype("i4")
 
 
-def baseline(size, threads):
-    """The whole analysis of a pair, extraction included: ours with intervals, theirs without."""
-    import numpy as np
+def as_one_text(folder):
+    """The same states as of one text, of which there is no interval."""
+    import h5py
+
+    for side in "ab":
+        shutil.copy(folder / f"{side}.h5", folder / f"one-{side}.h5")
+        with h5py.File(folder / f"one-{side}.h5", "r+") as file:
+            file["text_index"][:] = 0
+
+
+def clocks():
+    """Wall clock and processor time of this process, in seconds."""
+    return time.perf_counter(), time.process_time()
+
+
+def taken(work, times=1):
+    """What some work gives, and how long it took each time by either clock."""
+    started = clocks()
+    for _ in range(times):
+        found = work()
+    return found, [(now - then) / times for now, then in zip(clocks(), started, strict=True)]
+
+
+def bound(tokens, layers, width):
+    """Seconds that the matrix products of each family take by either clock, at this machine's best speed.
+
+    `linear`: Σ x yᵀ of all layer pairs and of each layer with itself in float32, and of corresponding layers
+    once more in float64, for the rotation. `neighbours`: x·y of all pairs of tokens, each pair once.
+    """
     import torch
+
+    single = torch.randn(2048, 2048)
+    best = {}
+    for kind, matrix in (("float32", single), ("float64", single.double())):
+        libraries = matrix, matrix.numpy()
+        runs = [taken(lambda m=m: m @ m, 3)[1] for m in libraries]
+        best[kind] = [min(by_clock) / (2 * 2048**3) for by_clock in zip(*runs, strict=True)]
+    features = 2 * tokens * width**2
+    counts = {
+        "linear": {"float32": features * (layers**2 + 2 * layers), "float64": features * layers},
+        "neighbours": {"float32": tokens**2 * width * 2 * layers},
+    }
+    return {
+        family: [sum(count * best[kind][clock] for kind, count in of_kind.items()) for clock in (0, 1)]
+        for family, of_kind in counts.items()
+    }
+
+
+def baseline(size, threads, rounds):
+    """The whole analysis of a pair, with extraction and without: ours, and the published way."""
+    import torch
+    from published import make_models
 
     torch.set_num_threads(threads)
     tokens, layers, width, texts = SIZES[size]
     torch.manual_seed(0)
     ids = torch.randint(1000, (texts, tokens // texts))
     models = make_models(layers, width)
-    ks = (5, 10, 50)
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        started = time.perf_counter(), time.process_time()
+        found = [one_round(models, ids, Path(place), threads) for _ in range(rounds)]
+    report(told(size, threads), found)
+
+
+def one_round(models, ids, folder, threads):
+    """What each way took by either clock, in seconds."""
+    from published import compare, extract
+
+    def save():
         for model, side in zip(models, "ab", strict=True):
             save_states(model, ids, folder / f"{side}.h5")
-        extraction = np.subtract((time.perf_counter(), time.process_time()), started)
-        ours = [run_family(f, folder, threads) for f in ("linear", "neighbours")]
-        started = time.perf_counter(), time.process_time()
-        theirs = published_way(models, ids, ks)
-        elapsed = np.subtract((time.perf_counter(), time.process_time()), started)
-        check(theirs, folder)
-    for i, (clock, what) in enumerate((("seconds", "time"), ("cpu", "processor time"))):
-        parts = [extraction[i], *(f[clock] for f in ours)]
-        case, ratio = told(size, threads), elapsed[i] / sum(parts)
-        for part, seconds in zip(("extraction", "linear", "neighbours"), parts, strict=True):
-            measured(case, f"{what}, our {part} with intervals", round(seconds, 1), "s")
-        measured(case, f"{what}, the published way", round(elapsed[i], 1), "s")
-        measured(case, f"{what}, the published way / ours", round(ratio, 2), "×", "≥ 10")
+
+    found = {"our extraction": taken(save)[1]}
+    as_one_text(folder)
+    for name, what in (("", "with intervals"), ("one-", "point estimates alone")):
+        for family in COMPARED:
+            ours = run_family(family, folder, threads, name)
+            found[f"our {family}, {what}"] = [ours["seconds"], ours["cpu"]]
+    states = [extract(model, ids) for model in models]
+    ways = {
+        "states at hand": lambda: states,
+        "with extraction": lambda: [extract(model, ids) for model in models],
+    }
+    for what, both in ways.items():
+        for collect, of_collector in ((True, ""), (False, " without its collector")):
+            theirs, seconds = taken(lambda both=both, collect=collect: compare(both, KS, collect))
+            check(theirs, folder)
+            found[f"the published way{of_collector}, {what}"] = seconds
+        states.clear()  # from here on each measure extracts its own
+    config = models[0].config
+    for family, seconds in bound(ids.numel(), config.num_hidden_layers + 1, config.hidden_size).items():
+        found[f"bound of the products, {family}"] = seconds
+    return found
+
+
+def report(case, rounds):
+    """All times, and the ratios that have an aim; each ratio is within a round."""
+
+    theirs = "the published way without its collector"
+    ours = [f"our {family}, with intervals" for family in COMPARED]
+    bounds = [f"bound of the products, {family}" for family in COMPARED]
+    ratios = {
+        f"{theirs} / ours, extraction included": ([f"{theirs}, with extraction"], [*ours, "our extraction"], "≥ 2"),
+        f"{theirs} / ours, states at hand": ([f"{theirs}, states at hand"], ours, "≥ 1"),
+        "ours with intervals / bound": (ours, bounds, "≤ 1.5"),
+        **{f"our {f} with intervals / bound": ([o], [b], "≤ 1.5") for f, o, b in zip(COMPARED, ours, bounds, strict=True)},
+    }  # fmt: skip
+    for clock, of_clock in enumerate(("time", "processor time")):
+        seconds = [{what: both[clock] for what, both in found.items()} for found in rounds]
+        for what in rounds[0]:
+            spread(case, f"{of_clock}, {what}", [found[what] for found in seconds], "s")
+        for what, (above, below, aim) in ratios.items():
+            values = [sum(found[w] for w in above) / sum(found[w] for w in below) for found in seconds]
+            spread(case, f"{of_clock}, {what}", values, "×", aim)
 
 
 def check(theirs, folder):
@@ -284,6 +287,44 @@ def check(theirs, folder):
             np.testing.assert_allclose(file[name][:], theirs[name].numpy(), atol=2e-3)
 
 
+# --- Beside busy processes ------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def busy(count):
+    """So many processes that never wait, beside what is measured."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield others
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def contention(size, threads, families, rounds):
+    """Each family alone, and beside as many busy processes as the machine has cores.
+
+    Threads that wait for one another at every product would take many times as long, not once more for each
+    process that shares the cores.
+    """
+    cores = os.cpu_count()
+    case = f"{told(size, threads)}, beside {cores} busy processes on {cores} cores"
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        make_pair(folder, *SIZES[size])
+        for family in families:
+            alone, beside = [], []
+            for _ in range(rounds):
+                alone.append(run_family(family, folder, threads)["seconds"])
+                with busy(cores):
+                    beside.append(run_family(family, folder, threads)["seconds"])
+            spread(case, f"seconds, {family}, alone", alone, "s")
+            spread(case, f"seconds, {family}", beside, "s")
+            ratios = [with_others / by_itself for with_others, by_itself in zip(beside, alone, strict=True)]
+            spread(case, f"time, {family}, busy / alone", ratios, "×", f"≤ {cores + 1}")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=SIZES, default="small")
@@ -291,9 +332,13 @@ def main():
     parser.add_argument("--families", nargs="*", choices=OF_STATES, default=OF_STATES)
     parser.add_argument("--flat", action="store_true")
     parser.add_argument("--baseline", action="store_true")
+    parser.add_argument("--contention", action="store_true")
+    parser.add_argument("--rounds", type=int, default=3, help="of --baseline and --contention")
     asked = parser.parse_args()
     if asked.baseline:
-        baseline(asked.size, asked.threads)
+        baseline(asked.size, asked.threads, asked.rounds)
+    elif asked.contention:
+        contention(asked.size, asked.threads, asked.families, asked.rounds)
     elif asked.flat:
         flat(asked.size, asked.threads, asked.families)
     else:

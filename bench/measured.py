@@ -8,6 +8,8 @@ A person reads the lines as they come; `python -m bench NAME` keeps them as data
 """
 
 import json
+import statistics
+from collections.abc import Sequence
 
 MARK = "MEASURED "
 
@@ -28,3 +30,9 @@ def measured(
     if between:
         row["between"] = between
     print(MARK + json.dumps(row, ensure_ascii=False), flush=True)
+
+
+def spread(case: str, measure: str, values: Sequence[float], unit: str, aim: str = "") -> None:
+    """Print the median of some rounds; of more than one, with the least and the greatest."""
+    median, least, greatest = (round(f(values), 2) for f in (statistics.median, min, max))
+    measured(case, measure, median, unit, aim, (least, greatest) if len(values) > 1 else None)

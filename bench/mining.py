@@ -16,7 +16,6 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measured import measured
+from measured import measured, spread
 
 RANGE_MAX = 100
 
@@ -222,12 +221,6 @@ def tell(case: str, rounds: list[dict[str, dict]]) -> None:
             spread(case, f"{what}, {name}", [taken[name][key] for taken in rounds], unit)
         ratios = [taken["library"][key] / taken["ours"][key] for taken in rounds]
         spread(case, f"{what}, library / ours", ratios, "×", aim)
-
-
-def spread(case: str, measure: str, values: list[float], unit: str, aim: str = "") -> None:
-    """Print the median of some rounds; of more than one, with the least and the greatest."""
-    median, least, greatest = (round(f(values), 2) for f in (statistics.median, min, max))
-    measured(case, measure, median, unit, aim, (least, greatest) if len(values) > 1 else None)
 
 
 if __name__ == "__main__":
