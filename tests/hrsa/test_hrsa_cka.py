@@ -250,3 +250,32 @@ def test_the_cheaper_form_follows_the_shape(random, prepared):
     few, many = (prepared(*random.standard_normal((2, 4, n, 16))) for n in (30, 500))
     assert gram_is_cheaper(30, few[0], few[1])
     assert not gram_is_cheaper(500, many[0], many[1])
+
+
+@pytest.mark.parametrize("form", ["features", "gram"])
+def test_a_device_gets_the_states_once_and_gives_sums_alone(form, prepared, monkeypatch):
+    """What crosses between host and device, in bytes: `_there` is the way there, `_back` the way back."""
+    moved = {"up": 0, "down": 0}
+    there, back = TorchProducts._there, TorchProducts._back
+
+    def counted_there(self, values):
+        moved["up"] += values.nbytes if isinstance(values, np.ndarray) else 0
+        return there(self, values)
+
+    def counted_back(values):
+        found = back(values)
+        moved["down"] += found.nbytes
+        return found
+
+    monkeypatch.setattr(TorchProducts, "_there", counted_there)
+    monkeypatch.setattr(TorchProducts, "_back", staticmethod(counted_back))
+    layers, tokens, width, texts = 3, 400, 16, 10
+    made = np.random.default_rng(0).standard_normal((2, layers, tokens, width)).astype(np.float32)
+    left, right, groups, products = prepared(*made, np.arange(tokens) % texts, products=TorchProducts())
+    cka_sums(left, right, groups, products, form=form)
+    assert moved["up"] == made.nbytes
+    pairs = layers**2 + 2 * layers
+    if form == "features":  # of a pair of layers, sums by two groups, and by group and dimension
+        assert moved["down"] == 8 * pairs * (texts**2 + texts * width)
+    else:  # of two groups, a sum for each pair of layers
+        assert moved["down"] == 8 * pairs * texts * (texts + 1) / 2
