@@ -90,7 +90,7 @@ def main(words: list[str]) -> int:
             )
         return 0
     if words == ["--quick"]:
-        return int(not all([run(name, options, keep=False) for name, options in QUICK.items()]))
+        return int(sum(not run(name, options, keep=False) for name, options in QUICK.items()) > 0)
     if words and words[0] not in (*NAMES, ON_A_GPU):
         print(f"no benchmark {words[0]}; there are {', '.join(NAMES)}", file=sys.stderr)
         return 2

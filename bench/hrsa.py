@@ -33,7 +33,7 @@ SIZES = {  # tokens, layers, width, texts
     "medium": (8000, 13, 512, 100),
     "full": (20_000, 25, 896, 200),
 }
-OF_STATES = [family.name for family in FAMILIES.values() if family.reads != "models"]
+OF_STATES = [family.name for family in FAMILIES.values() if family.reads != "models" and not family.heads]
 COMPARED = ("linear", "neighbours")  # the families that measure what the published way measures
 KS = (5, 10, 50)
 

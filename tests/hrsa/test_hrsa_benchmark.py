@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import realign.hrsa.api
+from realign.hrsa import commands
 
 BENCH = Path(__file__).parents[2] / "bench"
 
@@ -69,6 +70,11 @@ def test_both_ways_measure_the_same(benchmark):
     cka = tidy[(tidy.measure == "cka") & (tidy.statistic == "value")]
     ours = cka.pivot(index="layer_left", columns="layer_right", values="value")
     assert ours.to_numpy(float) == pytest.approx(found[0]["cka"].numpy(), abs=1e-5)
+
+
+def test_families_that_are_measured_need_two_files_alone(similarity):
+    for family in similarity.OF_STATES:
+        assert set(getattr(commands, family.upper()).inputs) == {"left", "right"}, family
 
 
 def test_each_benchmark_knows_the_options_that_it_is_run_with(monkeypatch):
