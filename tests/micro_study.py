@@ -1,6 +1,5 @@
 """A micro-study through every kind of stage, models of a few thousand parameters, and a SLURM to run it on."""
 
-import contextlib
 import json
 import os
 import random
@@ -236,19 +235,6 @@ class Cluster:
 
     def kill_node(self, node: str) -> None:
         os.kill(int(Path(f"/run/slurmd-{node}.pid").read_text()), signal.SIGKILL)
-
-    def cut_power(self, node: str) -> None:
-        """End a node's daemon and all that runs there, so that none of it says a word."""
-        import psutil
-
-        self.kill_node(node)
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error):
-                if process.environ().get("SLURMD_NODENAME") == node:
-                    starter = process.parent()
-                    if starter and starter.name() == "slurmstepd":
-                        starter.kill()
-                    process.kill()
 
     def restart_node(self, node: str) -> None:
         Path(f"/run/slurmd-{node}.pid").unlink(missing_ok=True)

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # A real SLURM of four nodes on this one machine, for tests: two with CPUs, two with stand-in GPUs.
-# Jobs of the partition `urgent` take the nodes from jobs of `spare`.
 #   tests/slurm/cluster.sh install     tests/slurm/cluster.sh up [accounting]     tests/slurm/cluster.sh down [wipe]
 # Needs root and Debian's packages (installed if they are missing); no systemd. The stand-in GPUs are
 # device nodes that do nothing, which is what SLURM needs to hand them out.
@@ -109,12 +108,8 @@ GresTypes=gpu
 $accounting
 NodeName=n[1-2] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[17001-17002] CPUs=8 RealMemory=16000 State=UNKNOWN
 NodeName=n[3-4] NodeHostname=$(hostname -s) NodeAddr=127.0.0.1 Port=[17003-17004] CPUs=8 RealMemory=16000 Gres=gpu:h100:4 State=UNKNOWN
-PreemptType=preempt/partition_prio
-PreemptMode=REQUEUE
-PartitionName=cpu Nodes=n[1-2] Default=YES DefMemPerCPU=500 MaxTime=INFINITE PreemptMode=OFF State=UP
-PartitionName=gpu Nodes=n[3-4] DefMemPerCPU=500 MaxTime=INFINITE PreemptMode=OFF State=UP
-PartitionName=spare Nodes=n[1-2] DefMemPerCPU=500 MaxTime=INFINITE GraceTime=20 State=UP
-PartitionName=urgent Nodes=n[1-2] DefMemPerCPU=500 MaxTime=INFINITE PriorityTier=10 PreemptMode=OFF State=UP
+PartitionName=cpu Nodes=n[1-2] Default=YES DefMemPerCPU=500 MaxTime=INFINITE State=UP
+PartitionName=gpu Nodes=n[3-4] DefMemPerCPU=500 MaxTime=INFINITE State=UP
 CONF
     cat >/etc/slurm/gres.conf <<CONF
 AutoDetect=off

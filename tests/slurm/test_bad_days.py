@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-import subprocess
 
 import pytest
 from safetensors.torch import load_file
@@ -102,55 +101,6 @@ def test_a_training_longer_than_its_limit_is_several_jobs_in_a_row(cluster, plac
     assert same_weights(there, "limited", "unlimited", LONG)
     # no step is lost and none is told twice
     assert steps_of(there, "limited", LONG) == steps_of(there, "unlimited", LONG)
-    assert half_made(there) == []
-
-
-@pytest.mark.long
-@pytest.mark.timeout(2700)
-def test_what_a_site_takes_away_goes_on_in_the_next_job(limited, place):
-    """A node of a two-node training dies, an urgent job takes another's place, an administrator requeues one."""
-    names = ("halved", "whole", "preempted", "requeued", "undisturbed", "other")
-    steps = STEPS // 3
-    study = study_of(names, {SHORT: steps})
-    study["resources"]["backbones"] = {
-        "halved": {"train": {"nodes": 2, "partition": "gpu"}},
-        "whole": {"train": {"nodes": 2}},
-        "preempted": {"train": {"partition": "spare", "memory_gb": 10}},
-    }
-    there = place("there", study)
-    wanted = trained(*((n, SHORT) for n in names[:-1]))
-    checked = [f"results/micro/pairs/{a}--vs--{b}.json" for a, b in zip(names[::2], names[1::2], strict=True)]
-    there.run(*LOCAL, "--", "results/micro/mined/topics/pairs.jsonl", *checked)
-    run = there.start(*THROUGH_SLURM, "--", *wanted)
-
-    def preempt(job):
-        urgent = ["sbatch", "--partition=urgent", "--mem=9000", f"--nodelist={limited.node_of(job)}"]
-        limited.ask(*urgent, "--output=/dev/null", "--wrap=sleep 5")
-
-    def requeue(job):
-        refused = subprocess.run(["scontrol", "requeue", job], capture_output=True, text=True)
-        assert refused.returncode != 0  # the profile forbids it, unless an administrator insists
-        limited.ask("scontrol", "update", f"jobid={job}", "requeue=1")
-        limited.ask("scontrol", "requeue", job)
-
-    blows = {"halved": lambda job: limited.cut_power("n4"), "preempted": preempt, "requeued": requeue}
-    try:
-        befell = strike_each(limited, there, run, blows)
-        halved, preempted, requeued = (befell[name][0] for name in blows)
-        until(lambda: halved not in limited.jobs("RUNNING"), "SLURM to miss the node", 180)
-        limited.restart_node("n4")
-        assert run.wait(1500) == 0, there.said()[-6000:]
-    finally:
-        run.kill()
-
-    for name, alike in (("halved", "whole"), ("preempted", "undisturbed"), ("requeued", "undisturbed")):
-        assert same_weights(there, name, alike, SHORT), name
-        assert steps_of(there, name, SHORT) == list(range(1, steps + 1)), name
-        assert "going on from step" in log_of(there, name, SHORT), name
-    for job in (halved, preempted):
-        assert f"SLURM-job '{job}' failed" in there.said()
-    assert f"SLURM-job '{requeued}' failed" not in there.said()  # SLURM ran it again under its number
-    assert "asked to leave (SIGTERM)" in log_of(there, "preempted", SHORT)
     assert half_made(there) == []
 
 
