@@ -254,7 +254,9 @@ def test_jobs_of_different_rules_may_share_a_group(tmp_path):
     """Snakemake adds up numbers over a group's jobs; a text that one has and another lacks ends the run."""
     flow = Flow(open_study([write(tmp_path / "mine.yaml", backbones={"b": {"path": "x"}})], {}))
     for gpus in (0, None):
-        assert all(isinstance(value, int) for value in flow.limits("hrsa_linear", 4, gpus=gpus).values())
+        assert all(
+            isinstance(value, int) for value in flow.limits("hrsa_linear", memory_gb=4, gpus=gpus).values()
+        )
 
 
 def test_jobs_call_the_commands_of_the_environment_that_runs(tmp_path, monkeypatch):

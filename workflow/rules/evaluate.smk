@@ -56,7 +56,7 @@ rule evaluate_warm:
         f"{R}/logs/evaluate_warm/{{model}}.{{round}}.log",
     threads: threads_of("evaluate_warm", 1)
     resources:
-        **limits("evaluate_warm", 8, 12, gpus=0),
+        **limits("evaluate_warm", memory_gb=8, hours=12, gpus=0),
         vectors_gb=str(VECTORS_GB),
     shell:
         "REALIGN_VECTORS_GB={resources.vectors_gb} realign evaluate_warm --force --job {params.job:q}"
@@ -98,7 +98,7 @@ rule evaluate:
         f"{R}/logs/evaluate/{{model}}/{{task}}.log",
     threads: threads_of("evaluate", 1)
     resources:
-        **limits("evaluate", 8, 12, gpus=0),
+        **limits("evaluate", memory_gb=8, hours=12, gpus=0),
         vectors_gb=str(VECTORS_GB),
     wildcard_constraints:
         task=none_of(EVALUATION.warm),

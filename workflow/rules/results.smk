@@ -91,7 +91,7 @@ for plate_name in PLATES:
             f"{R}/logs/{plate_name}.log",
         threads: 1
         resources:
-            **limits(plate_name, 2, 0.5),
+            **limits(plate_name, memory_gb=2, hours=0.5),
         shell:
             "realign {params.plate} --job {params.job:q} --log {log:q} --threads {threads}"
             " --tidy {input.tidy:q} --reference {input.reference:q} {params.places}"
@@ -112,7 +112,7 @@ rule claims:
         f"{R}/logs/claims.log",
     threads: 1
     resources:
-        **limits("claims", 4, 0.5),
+        **limits("claims", memory_gb=4, hours=0.5),
     shell:
         "realign claims --job {params.job:q} --log {log:q} --threads {threads} --tidy {input.tidy:q}"
         " --verdicts {output.verdicts:q} --json {output.json:q} --md {output.md:q}"
@@ -133,7 +133,7 @@ rule report:
         f"{R}/logs/report.log",
     threads: 1
     resources:
-        **limits("report", 2, 0.5),
+        **limits("report", memory_gb=2, hours=0.5),
     shell:
         "realign report --job {params.job:q} --log {log:q} --threads {threads} --study {input.study:q}"
         " --claims {input.claims:q} --figures {input.figures:q} --tables {input.tables:q}"

@@ -188,7 +188,7 @@ class Flow:
         )
 
     def limits(
-        self, rule: str, memory_gb: float, hours: float = 1.0, gpus: int | None = None
+        self, rule: str, *, memory_gb: float, hours: float = 1.0, gpus: int | None = None
     ) -> dict[str, Any]:
         """A rule's `resources:`, its own defaults unless the study says otherwise for its backbone.
 
