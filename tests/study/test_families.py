@@ -98,3 +98,38 @@ def test_a_family_without_a_corpus_is_added_as_the_guide_says(copied):
     assert (what, verdict) == ("Relative update, backbones", "holds")
     assert value == pytest.approx(moved.mean(), rel=1e-5)
     assert error == pytest.approx(moved.std(ddof=1) / np.sqrt(8), rel=1e-5)
+
+
+def test_a_family_of_states_is_added_as_the_guide_says(tmp_path):
+    guide = (ROOT / "docs" / "how-to.md").read_text("utf-8").split("## … add a family of comparisons")[1]
+    code = re.findall(r"^```python\n(.*?)^```", guide, re.DOTALL | re.MULTILINE)[0]
+    package = shutil.copytree(ROOT / "src" / "realign", tmp_path / "realign")
+    number = 'Statistic("the mean ratio of lengths", ABOVE_ZERO)'
+    declared = (
+        "from realign.measures.registry import ABOVE_ZERO, Measure, Statistic, register\n"
+        f'register(Measure("length_ratio", "lengths", "coordinates", "Lengths", {{"mean": {number}}}))\n'
+    )
+    (package / "measures/lengths.py").write_text(declared, "utf-8")
+    (package / "hrsa/lengths.py").write_text(code, "utf-8")
+    for file, before, added in (
+        (
+            "measures/families.py",
+            "    for family in (\n",
+            'Family("lengths", help="", run="realign.hrsa.lengths:run"),\n',
+        ),
+        ("study/hrsa.py", "JOBS: dict[str, type[ComparingModels]] = {\n", '"lengths": Comparing,\n'),
+        ("measures/table.py", "from realign.measures import ", "lengths, "),
+    ):
+        text = (package / file).read_text("utf-8")
+        (package / file).write_text(text.replace(before, before + added), "utf-8")
+    use = (
+        "import numpy as np; from realign.hrsa import compare; x = np.random.default_rng(0).random((40, 3))\n"
+        "rows = compare(x, 2 * x, families=['lengths']).query('measure == \"length_ratio\"')\n"
+        "print(rows[['layer_left', 'value', 'se']].to_json(orient='values'))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", use], env={"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (row,) = json.loads(done.stdout)
+    assert row == pytest.approx([0, 2, 0], abs=1e-9)
