@@ -6,6 +6,7 @@ are plain functions `main(words) -> int`. Only the table of commands is needed f
 
 import argparse
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from realign.artifacts.store import Work
 
 # A path that is not there, not the user's, or a file where a folder is wanted: no error of the code.
-OF_PATHS = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError)
+OF_PATHS = (FileNotFoundError, FileExistsError, PermissionError, NotADirectoryError, IsADirectoryError)
+NO_PATHS = (errno.ELOOP, errno.ENAMETOOLONG)  # nor are these, which have no class of their own
 # Crashes that another node or another hour may not see; any other comes again from the same code and data.
 MAY_PASS = re.compile(r"CUDA|NCCL|gloo|[Tt]imed? ?out|[Cc]onnection|SIG[A-Z]+|no word|[Mm]emory")
 CRASHES, LATE_FILES, ALWAYS = 2, 3, 10**6  # failures alike in a row after which a job is not tried again
@@ -52,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         from realign.artifacts.disk import explain_full_disk
 
-        if not (sentence := explain_full_disk(error, Path.cwd())):
+        of_a_path = _sentence(error) if error.errno in NO_PATHS else ""
+        if not (sentence := explain_full_disk(error, Path.cwd()) or of_a_path):
             raise
         print(f"realign: {sentence}", file=sys.stderr)
         return 1
@@ -228,7 +231,7 @@ def _note_failure(log: Path | None, failure: str, times: int) -> None:
 
 def _sentence(error: BaseException) -> str:
     """An error in one sentence, that of a path with the path first."""
-    if isinstance(error, OF_PATHS) and error.filename is not None:
+    if isinstance(error, OSError) and error.filename is not None:
         return f"{os.fsdecode(error.filename)}: {(error.strerror or 'it cannot be used').lower()}"
     return str(error)
 

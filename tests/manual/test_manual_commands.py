@@ -226,6 +226,7 @@ def try_realign(words, here):
     if name == "compare":  # up to its run, which tests/tools/test_compare.py has
         for model in rest[:2]:
             (here / model).mkdir(parents=True, exist_ok=True)
+            (here / model / "config.json").write_text("{}")
         return write_study(compare_parser().parse_args(rest))
     if name == "rank":
         make_board(here / "path" / "to" / "results")

@@ -293,13 +293,18 @@ def test_a_longer_warning_goes_over_that_of_the_profile():
 
 def test_a_home_that_nobody_can_write_to_is_no_hindrance(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    for variable in ("XDG_CACHE_HOME", "MTEB_CACHE", "MPLCONFIGDIR"):
+        monkeypatch.setenv(variable, "")  # so that what the function sets is taken back
+        monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     have_a_cache()
     assert "XDG_CACHE_HOME" not in os.environ
     monkeypatch.setenv("HOME", "/proc")  # where root can't make a folder either
     have_a_cache()
-    assert os.environ["XDG_CACHE_HOME"] == str(tmp_path / ".snakemake" / "cache")
+    cache = tmp_path / ".snakemake" / "cache"
+    assert os.environ["XDG_CACHE_HOME"] == str(cache)
+    assert os.environ["MTEB_CACHE"] == str(cache / "mteb")
+    assert os.environ["MPLCONFIGDIR"] == str(cache / "matplotlib")
 
 
 def test_a_sites_words_stand_beside_the_profiles_flags():

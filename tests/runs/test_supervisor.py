@@ -94,7 +94,16 @@ def test_a_warning_does_not_end_work_that_has_nothing_to_save(job, tmp_path):
     assert process.returncode == 0
 
 
-def test_a_job_that_answers_no_signal_is_told_of_with_the_setting_to_change(job, tmp_path):
+def test_a_stop_on_this_machine_is_no_time_limit(job, tmp_path, monkeypatch):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    said = signalled(job, tmp_path, "waits", signal.SIGTERM).communicate()[1]
+    assert "train, job base+full+s0" in said
+    assert "stopped by SIGTERM; what was finished is kept. Run it again to go on" in said
+    assert "resources" not in said
+
+
+def test_a_job_that_answers_no_signal_is_told_of_with_the_setting_to_change(job, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
     process = signalled(job, tmp_path, "waits", signal.SIGTERM)
     said = process.communicate()[1]
     assert process.returncode == 128 + signal.SIGTERM

@@ -47,6 +47,8 @@ def test_the_good_study_is_good(tmp_path):
         (changed(studdy={}), "studdy: unknown key (did you mean 'study'?)"),
         (changed(study={"seedz": [1]}), "study.seedz: unknown key (did you mean 'seed'?)"),
         (changed(study={"seed": "many"}), "study.seed: input should be a valid integer"),
+        (changed(backbones={"base": {"hub": None, "path": ""}}), "backbones.base: path is empty"),
+        (changed(data={"datasets": {"nli": {"file": ""}}}), "data.datasets.nli: file is empty"),
         (changed(study={"seed": -1}), "study.seed: input should be greater than or equal to 0 (got -1)"),
         (changed(study={"seed": True}), "study.seed: input should be a number (got true)"),
         (changed(study={"seeds": [5, True]}), "study.seeds[1]: input should be a number (got true)"),

@@ -39,8 +39,14 @@ def written(folder, *words):
 @pytest.fixture
 def models(tmp_path):
     for name in ("base", "tuned", "more"):
-        (tmp_path / "models" / name).mkdir(parents=True)
+        make_model(tmp_path / "models" / name)
     return tmp_path / "models"
+
+
+def make_model(folder):
+    """A folder that looks like a model's."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
 
 
 def test_two_folders_are_a_pair_beside_random_weights(models, tmp_path):
@@ -70,7 +76,7 @@ def test_a_further_model_joins_the_earlier_ones(models, tmp_path):
         ("more", "sft"),
         ("random-weights", "control"),
     ]
-    (models / "else" / "more").mkdir(parents=True)
+    make_model(models / "else" / "more")
     with pytest.raises(UserError, match=r"'more' is another model there.*--out"):
         written(tmp_path, models / "base", models / "else" / "more")
 
@@ -99,7 +105,7 @@ def test_a_first_call_that_fails_leaves_no_study(models, tmp_path, monkeypatch):
 
 def test_a_long_name_is_cut(models, tmp_path):
     name = "deepseek-r1-distill-qwen-1.5b-multilingual-reasoning-v2"
-    (models / name).mkdir()
+    make_model(models / name)
     _, study = written(tmp_path, models / "base", models / name)
     assert list(study["backbones"])[1] == name[:40]
 
@@ -111,7 +117,7 @@ def test_a_model_beside_itself_has_a_name_of_its_own(models, tmp_path):
 
 def test_names_of_models_stay_their_own(models, tmp_path):
     for run in ("one", "two"):
-        (models / run / "checkpoint-500").mkdir(parents=True)
+        make_model(models / run / "checkpoint-500")
     _, study = written(tmp_path, models / "one" / "checkpoint-500", models / "two" / "checkpoint-500")
     assert list(study["backbones"]) == ["checkpoint-500", "checkpoint-500.2", "random-weights"]
 

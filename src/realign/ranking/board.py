@@ -50,7 +50,10 @@ def read_board(places: Sequence[Path], benchmark: str = "", chosen: Sequence[str
         runs = runs[runs["task"].isin(chosen)]
     if runs.empty:
         what = f" on tasks of {benchmark}" if benchmark else ""
-        raise UserError(f"{', '.join(map(str, places))}: no benchmark scores found{what}")
+        raise UserError(
+            f"{', '.join(map(str, places))}: no benchmark scores found{what}; "
+            "give a study's results, or a folder or file of mteb's results (JSON)"
+        )
     return _common(runs)
 
 

@@ -354,7 +354,10 @@ def backbone_in(wildcards: Any) -> str | None:
 
 
 def have_a_cache() -> None:
-    """Let Snakemake, which can't do without a cache folder, keep it here where the home is read-only."""
+    """Let libraries that can't do without folders of their own keep them here where the home is read-only.
+
+    Those are Snakemake, matplotlib, and mteb, which makes its folder when it is imported.
+    """
     given = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 (never raises)
     try:
         Path(given, "snakemake").mkdir(parents=True, exist_ok=True)
@@ -362,7 +365,10 @@ def have_a_cache() -> None:
     except OSError:
         usable = False
     if not usable:
-        os.environ["XDG_CACHE_HOME"] = str(Path(".snakemake", "cache").absolute())
+        cache = Path(".snakemake", "cache").absolute()
+        os.environ["XDG_CACHE_HOME"] = str(cache)
+        for variable, library in (("MPLCONFIGDIR", "matplotlib"), ("MTEB_CACHE", "mteb")):
+            os.environ.setdefault(variable, str(cache / library))
 
 
 def find_commands() -> None:

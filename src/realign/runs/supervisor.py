@@ -95,6 +95,8 @@ def _cause_of_death(
     if number in STOPS:
         return f"{here}: stopped by {STOPS[number]}; {KEPT}. Run it again to go on"
     name = signal.Signals(number).name
+    if number == signal.SIGTERM and "SLURM_JOB_ID" not in os.environ:
+        return f"{here}: stopped by {name}; {KEPT}. Run it again to go on"
     if number in SIGNALS:
         return (
             f"{here}: ended by {name}: a time limit, a preemption or scancel; {KEPT}. "

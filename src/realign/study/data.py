@@ -41,6 +41,8 @@ class Source(Section):
         if len(given) != 1:
             listed = f"{', '.join(places[:-1])} and {places[-1]}"
             raise ValueError(f"give exactly one of {listed} (given: {', '.join(given) or 'none'})")
+        if self.file == "":
+            raise ValueError("file is empty")
         return self
 
 

@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         at = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
-        raise StudyError(path, [f"{at}{error.problem}"]) from None
+        raise StudyError(path, [f"{at}{_yaml_problem(error)}"]) from None
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise StudyError(path, [f"not usable as YAML: {error}"]) from None
     except OSError as error:
@@ -57,6 +57,16 @@ def read_yaml(path: Path) -> dict[str, Any]:
         nothing = "a study is a mapping of sections, and this file holds none; `realign init` writes one"
         raise StudyError(path, [nothing])
     return content
+
+
+def _yaml_problem(error: yaml.MarkedYAMLError) -> str:
+    """What is wrong with YAML, and for what people often meet also what to do."""
+    problem = error.problem or "not usable as YAML"
+    if "'\\t'" in problem:
+        return "a tab, which YAML does not allow here; indent with spaces"
+    if problem == "but found another document":
+        return "a second document begins here; a file holds one study, so give the other a file of its own"
+    return problem
 
 
 def overlay(content: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -179,6 +179,8 @@ class Backbone(_AnySource):
         if len(given) != 1:
             found = f"got {' and '.join(given)}" if given else "got none"
             raise ValueError(f"exactly one source is needed ({', '.join(SOURCES)}); {found}")
+        if getattr(self, given[0]) == "":
+            raise ValueError(f"{given[0]} is empty")
         source = SOURCES[given[0]]
         for name, info in type(self).model_fields.items():
             is_set = getattr(self, name) != info.default

@@ -4,6 +4,7 @@ What a file is packed with is read from its first bytes, since published files o
 suffix; what is written follows the suffix and holds no time stamp, so equal rows give equal bytes.
 """
 
+import codecs
 import contextlib
 import gzip
 import io
@@ -126,7 +127,9 @@ def read_lines(path: Path, max_bytes: int = MAX_LINE_BYTES) -> Iterator[tuple[in
 def not_utf8(path: Path, number: int, error: UnicodeDecodeError) -> LineError:
     """The error of a line in another encoding, such as Latin-1."""
     reason = f"not UTF-8 at byte {error.start} of the line"
-    return LineError(path, number, reason, "convert the file, for example with iconv -f latin1 -t utf-8")
+    is_utf16 = number == 1 and error.object.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    code = "utf-16" if is_utf16 else "latin1"
+    return LineError(path, number, reason, f"convert the file, for example with iconv -f {code} -t utf-8")
 
 
 def _skip_line(stream: BinaryIO, step: int) -> None:

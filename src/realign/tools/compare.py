@@ -171,6 +171,8 @@ def write_study(asked: argparse.Namespace) -> Study:
     """Write the study of these models, or add them to the one that an earlier call wrote."""
     if len(asked.models) < 2:
         raise UserError("give two models or more: the one before post-training first")
+    if Path(asked.out).is_file():
+        raise UserError(f"--out {asked.out}: this is a file; name a folder")
     names, file = _names(asked.models), study_file(asked)
     base, study = names[0], read_study(file)
     backbones = study.get("backbones", {})
@@ -239,6 +241,10 @@ def source_of(model: str) -> dict[str, Any]:
     """Where a model comes from, as a study says it."""
     path = Path(model).expanduser()
     if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise UserError(
+                f"{model}: no config.json in this folder; give one with a model in Hugging Face layout"
+            )
         return {"path": str(path.resolve())}
     if path.is_file():
         if path.suffix != ".gguf":
@@ -277,6 +283,8 @@ def _probes(asked: argparse.Namespace, base: str, limit: int) -> dict[str, Any]:
         return {name: {"embedded": name, "limit": limit} for name in ("docs", "reasoning")}
     if not asked.texts.exists():
         raise UserError(f"--texts {asked.texts}: no such file")
+    if asked.texts.is_dir():
+        raise UserError(f"--texts {asked.texts}: this is a folder; name a file in it")
     if asked.texts.suffix in (".txt", ".md", ""):
         texts = _as_jsonl(asked.texts, base, asked.out)
         return {"texts": {"file": str(texts.resolve()), "limit": limit}}

@@ -23,6 +23,7 @@ from realign.artifacts.store import WorkStore
 from realign.engine.logs import start_logging
 from realign.evaluation.commands import EVALUATE
 from realign.plan.evaluations import Planned, parse_prompts, planned_tasks, task_files, task_settings
+from realign.runs.flow import have_a_cache
 from realign.study.benchmarks import benchmarks, planned_mteb, tasks
 from realign.study.errors import StudyError, describe, nearest
 from realign.study.evaluation import CollectScores, Evaluation
@@ -91,6 +92,11 @@ def main(words: Sequence[str]) -> int:
         return 0
     if asked.model is None or not (asked.tasks or asked.task_file):
         parser().error("--model and --tasks are needed (or --list)")
+    if not asked.model.is_dir():
+        raise UserError(
+            f"--model {asked.model}: no such folder; fetch a hub's model first (realign fetch_hub)"
+        )
+    have_a_cache()
     start_logging(asked.log)
     evaluation, planned = plan(asked)
     out = asked.out or Path("results/evaluate") / asked.model.resolve().name
