@@ -50,6 +50,7 @@ def planned(place: Path) -> set[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.long  # the demo draws all of them, too
 @pytest.mark.timeout(1800)
 def test_the_embedded_study_fills_every_plate_and_a_colour_redraws_figures_alone(place):
     snakemake(place)
