@@ -8,6 +8,7 @@ from backbones_help import MICRO, make, pretraining, weights, write_lines
 
 from realign.artifacts.command import UserError
 from realign.backbones.layout import load_tokenizer
+from realign.backbones.pair import LONGEST, cuts
 from realign.study.pairs import Pair
 
 
@@ -114,3 +115,14 @@ def test_random_weights_in_the_same_shape_make_a_pair(base, probes, tmp_path):
     assert {k: v.shape for k, v in ours.items()} == {k: v.shape for k, v in theirs.items()}
     matrices = [k for k, v in ours.items() if v.ndim == 2]
     assert not any(ours[k].equal(theirs[k]) or theirs[k].equal(more[k]) for k in matrices)
+
+
+def test_a_text_of_many_megabytes_is_cut_at_its_beginning_alone(base):
+    lengths = []
+
+    def tokenizer(text, **_):
+        lengths.append(len(text))
+        return {"input_ids": [1], "offset_mapping": [(0, 1)]}
+
+    assert cuts(tokenizer, tokenizer, {"docs": ["word " * 2_000_000]}).texts == 1
+    assert lengths == [LONGEST, LONGEST]

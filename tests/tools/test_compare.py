@@ -1,10 +1,12 @@
 """`realign compare`: the study that it writes, and its verdict on models whose relation is known."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
@@ -18,9 +20,12 @@ from realign.study.description import PairEntry
 from realign.study.errors import StudyError
 from realign.study.load import load_study
 from realign.tools.compare import (
+    Line,
     main,
+    not_compared,
     parser,
     read_lines,
+    read_study,
     reads_as,
     reads_as_number,
     reads_as_readout,
@@ -66,6 +71,71 @@ def test_two_folders_are_a_pair_beside_random_weights(models, tmp_path):
     assert list(claims) == ["basis_kept", "geometry_kept", "neighbourhoods_kept", "readout_kept"]
     assert {test.kind for claim in claims.values() for test in claim.tests} == {"any"}
     assert {test.attentions for claim in claims.values() for test in claim.tests} == {("causal",)}
+
+
+def test_models_may_differ_in_depth_width_architecture_and_tokenizer(models, tmp_path, monkeypatch, capsys):
+    for name in ("base", "tuned", "more"):
+        (models / name / "tokenizer.json").write_text("other" if name == "more" else "same")
+    ran = []
+
+    def run(words):
+        ran.append(words[words.index("--") + 1 :] if "--" in words else [])
+        return 1 if len(ran) == 3 else 0
+
+    class Cut(list):
+        first = property(lambda self: {"ids": 1})
+
+    monkeypatch.setattr("realign.tools.compare.run", run)
+    monkeypatch.setattr("realign.backbones.corpus.read_texts", lambda _: [])
+    monkeypatch.setattr("realign.backbones.layout.load_tokenizer", lambda _: None)
+    monkeypatch.setattr("realign.backbones.pair.cuts", lambda *_: Cut())
+    monkeypatch.setattr("realign.tools.compare.read_lines", lambda *_: [])
+    monkeypatch.chdir(tmp_path)
+    one = [str(models / "base"), str(models / "tuned"), "--out", "one"]
+    assert main(one) == 0
+    assert ran == [[]]  # equal files of tokenizers need no look at texts
+    study = read_study(study_file(parser().parse_args(one)))
+    assert {tuple(pair.get("allow", ())) for pair in study["pairs"]} == {
+        ("depth", "width", "architecture"),
+        (),
+    }
+    assert study["hrsa"]["alignment"] == "ids"
+    other = [str(models / "base"), str(models / "more"), "--out", "other"]
+    assert main(other) == 1  # its last run fails
+    assert "results/compare-base/backbones/more/model.manifest.json" in ran[1]
+    assert "more: another tokenizer; compared are tokens of the same characters" in capsys.readouterr().err
+    assert not Path("other/compare-base.yaml").exists()
+    assert main(other) == 0
+    study = read_study(Path("other/compare-base.yaml"))
+    assert (study["hrsa"]["alignment"], study["states"]["tokens"]["count"]) == ("offsets", None)
+    with pytest.raises(UserError, match=r"more: another tokenizer than base's.*write into another folder"):
+        main([str(models / "base"), str(models / "more"), "--out", "one"])
+    assert "more" not in read_study(Path("one/compare-base.yaml"))["backbones"]
+
+
+def test_a_level_without_a_number_is_explained():
+    lines = [Line("a--vs--b", "geometry", "cka_debiased", "docs", 0.5, 0.4, 0.6, 0.1, "")]
+    lines += [Line("a--vs--b", "weights", "update_norm", "", np.nan, np.nan, np.nan, np.nan, "")]
+    assert list(not_compared(["geometry", "weights"], lines)) == [
+        "a → b: no weights, since the two share no tensor of the same shape"
+    ]
+
+
+def test_the_surroundings_are_chosen(models, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(
+        "realign.tools.compare.run",
+        lambda _: seen.append([os.environ.get(n) for n in ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")]) or 1,
+    )
+    words = [str(models / "base"), str(models / "tuned"), "--out", str(tmp_path)]
+    for name in ("base", "tuned"):
+        (models / name / "tokenizer.json").write_text("same")
+    assert main([*words, "--device", "cpu", "--offline"]) == 1
+    assert seen == [["", "1"]]
+    with pytest.raises(UserError, match=r"--device cuda: no GPU is visible here"):
+        main([*words, "--device", "cuda"])
 
 
 def test_a_further_model_joins_the_earlier_ones(models, tmp_path):

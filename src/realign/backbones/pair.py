@@ -18,6 +18,7 @@ NEEDED = {
     "width": ("hidden_size", "without correlation, Procrustes and probes read from the other model"),
     "depth": ("num_hidden_layers", "by their final layers, and by CKA of all pairs of layers"),
 }
+LONGEST = 100_000  # characters of a text that are tokenised: a difference shows long before
 WIDTHS = ("hidden_size", "num_attention_heads", "num_key_value_heads", "intermediate_size")
 
 
@@ -84,10 +85,7 @@ def check_tokens(
 ) -> dict[str, Any]:
     """Whether the tokens of both sides can be matched by `alignment`, as comparisons do it."""
     a, b = load_tokenizer(left), load_tokenizer(right)
-    found = Cuts()
-    for corpus, inside in corpora.items():
-        for number, text in enumerate(inside, 1):
-            found.compare(_cut(a, text), _cut(b, text), f"{corpus}, text {number}")
+    found = cuts(a, b, corpora)
     names = f"{settings.left_name} and {settings.right_name}"
     if settings.alignment == "offsets":
         if found.texts and not found.shared:
@@ -153,8 +151,17 @@ class Cuts:
         return ", ".join(ways) or "they can't be compared token by token"
 
 
+def cuts(a: Any, b: Any, corpora: Mapping[str, Sequence[str]]) -> Cuts:
+    """How two tokenizers cut the texts of some corpora."""
+    found = Cuts()
+    for corpus, inside in corpora.items():
+        for number, text in enumerate(inside, 1):
+            found.compare(_cut(a, text), _cut(b, text), f"{corpus}, text {number}")
+    return found
+
+
 def _cut(tokenizer: Any, text: str) -> Any:
-    return tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return tokenizer(text[:LONGEST], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
 
 
 def _shown(tokenizer: Any, ids: Sequence[int], at: int) -> str:

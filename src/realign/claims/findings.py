@@ -10,7 +10,7 @@ import pandas as pd
 
 from realign.results.gains import Gain, gains
 from realign.results.statistics import Estimate
-from realign.results.tidy import Tidy, of_preset, task_scores, without_sinks
+from realign.results.tidy import Tidy, counterparts, of_preset, task_scores, without_sinks
 from realign.results.verdicts import UNDECIDED
 from realign.study.claims import ClaimTest
 from realign.study.description import PairEntry
@@ -49,7 +49,7 @@ class Evidence:
         """
         preset = self.asked.view.preset
         rows = self.tidy.measures
-        rows = rows[rows["layer_left"].isna() | (rows["layer_left"] == rows["layer_right"])]
+        rows = pd.concat([rows[rows["layer_left"].isna()], counterparts(rows)]).sort_index()
         return of_preset(rows, preset).assign(with_sinks=np.nan) if preset else without_sinks(rows)
 
     @cached_property

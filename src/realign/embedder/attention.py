@@ -24,6 +24,10 @@ PADDING_TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-9}
 HALF_TOLERANCE = 1e-1
 # A state that cannot have seen the other token is the same to the bit; one that has, differs by far more.
 SEES = 1e-6
+ENCODER = (
+    "; if the model is an encoder, it reads both ways: choose `bidirectional` attention "
+    "(`hrsa.backbone_attention: [bidirectional]`, or --attention bidirectional of `realign compare`)"
+)
 
 
 def choose_implementation(asked: str, dtype: torch.dtype, device: torch.device) -> str:
@@ -86,6 +90,7 @@ def assert_attention(model: Any, attention: str, source: object = "model", packe
             raise UserError(
                 f"{source}: padding on the {side} changes states by {moved:.1e} (allowed: {tolerance:.0e}); "
                 f"the attention kernel {model.config._attn_implementation} ignores the padding mask"
+                + (ENCODER if attention == "causal" else "")
             )
     shown = ", ".join(f"{moved:.1e} on the {side}" for side, moved in effects.items())
     log.info("%s: padding changes states by %s (allowed: %.0e)", source, shown, tolerance)

@@ -6,7 +6,7 @@ import pandas as pd
 from realign.measures.table import MEASURES
 from realign.results.columns import PUBLISHED
 from realign.results.statistics import Estimate, from_interval, moving_together, over_seeds
-from realign.results.tidy import of_preset, pick, readings
+from realign.results.tidy import counterparts, of_preset, pick, readings
 
 
 def row_estimates(rows: pd.DataFrame, bounds: tuple[float, float] = (-np.inf, np.inf)) -> list[Estimate]:
@@ -49,7 +49,7 @@ def number_of(frame: pd.DataFrame, measure: str, preset: str = "", first: int = 
     whole = rows[rows["layer_left"].isna()]
     if len(whole):  # a number of the models themselves rather than of their layers
         return moving_together(row_estimates(whole, declared.main.bounds))
-    rows = rows[rows["layer_left"] == rows["layer_right"]]
+    rows = counterparts(rows)
     last = declared.layers == "final"
     rows = rows[rows["layer_left"] == rows["layer_left"].max()] if last else rows[rows["layer_left"] >= first]
     return moving_together(row_estimates(rows, declared.main.bounds))

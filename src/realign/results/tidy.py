@@ -189,10 +189,21 @@ def matrix(frame: pd.DataFrame) -> np.ndarray:
     return np.divide(total, count, out=np.full(shape, np.nan), where=count > 0)
 
 
+def counterparts(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows that compare a layer with its own counterpart; of unequal depths, the last ones."""
+    deepest = frame.groupby("pair")[["layer_left", "layer_right"]].transform("max")
+    alike = deepest["layer_left"] == deepest["layer_right"]
+    last = (frame[["layer_left", "layer_right"]] == deepest).all(axis=1)
+    return frame[last | (alike & (frame["layer_left"] == frame["layer_right"]))]
+
+
 def by_layer(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows that compare a layer with its own counterpart, averaged over seeds, in order."""
-    own = frame[frame["layer_left"] == frame["layer_right"]]
-    return over_seeds(own, "layer_left").sort_values("layer_left").rename(columns={"layer_left": "layer"})
+    return (
+        over_seeds(counterparts(frame), "layer_left")
+        .sort_values("layer_left")
+        .rename(columns={"layer_left": "layer"})
+    )
 
 
 def mean_over_layers(frame: pd.DataFrame, first: int = 1) -> dict[str, float]:

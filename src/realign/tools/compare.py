@@ -6,14 +6,16 @@ So everything is kept: a second call only prints, and a further model adds its o
 
 import argparse
 import contextlib
+import filecmp
 import itertools
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ import yaml
 
 from realign.artifacts.command import UserError
 from realign.artifacts.files import write_text_whole
+from realign.engine.gpus import visible_gpus
 from realign.measures.table import MEASURES
 from realign.plan.comparisons import comparisons, measured_corpora
 from realign.results.controls import random_weights
@@ -31,6 +34,7 @@ from realign.runs.run import main as run
 from realign.study.description import PairEntry
 from realign.study.kinds import KINDS
 from realign.study.load import parse_study
+from realign.study.pairs import Difference
 from realign.study.study import Study
 
 MARK = "# Written by `realign compare`, which adds to it."
@@ -79,6 +83,14 @@ CLAIMS: dict[str, dict[str, Any]] = {
         }
     },
 }
+# Why a level may have no number.
+WITHOUT = {
+    "weights": "since the two share no tensor of the same shape",
+    "coordinates": "since the two differ in width, so that no dimension of one stands for one of the other",
+    "geometry": "since too few tokens are left",
+    "readout": "since the two differ in width, or the texts have no labels",
+    "behaviour": "since it needs one tokenizer, and a head on both models that tells what comes next",
+}
 FAMILIES = {name: {MEASURES[m].family for m in measures} for name, measures in LEVELS.items()}
 ROUNDING = 1e-6  # of a number that stands for no change
 # How a similarity reads, by its place between random weights (0) and no change at all (1).
@@ -110,27 +122,35 @@ class Line:
 def main(words: Sequence[str]) -> int:
     """Say what post-training did to a model: compare a model with each later one."""
     asked = parser().parse_args(words)
+    _choose_surroundings(asked)
     file, earlier = study_file(asked), read_study(study_file(asked))
     study = write_study(asked)
     base, *others = _names(asked.models)
-    options = [f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
+    try:
+        code, other_tokens = _look_at_tokenizers(asked, study, earlier)
+        if other_tokens:
+            study = _by_characters(asked, other_tokens, earlier)
+        code = code or _run(asked)
+    except UserError:
+        _put_back(file, earlier)
+        raise
+    if code:
+        _put_back(file, earlier)
+        return code
+    pairs = [
+        PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind)
+        for p in study.pairs
+        if p.left == base and p.right in others
+    ]
     with contextlib.chdir(file.parent):
-        with contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout):
-            code = run([file.name, *options])
-        if code:  # a model that can't be read must not stand in the way of those to come
-            _write(Path(file.name), earlier) if earlier else Path(file.name).unlink()
-            return code
-        pairs = [
-            PairEntry(name=p.name, left=p.left, right=p.right, kind=p.kind)
-            for p in study.pairs
-            if p.left == base and p.right in others
-        ]
         lines = list(read_lines(study, pairs))
     if asked.json:
         rows = [{k: v if v == v else None for k, v in asdict(line).items()} for line in lines]
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
         print(as_text(lines))
+        for note in not_compared(asked.levels, lines):
+            print(note)
         print(f"\nTo train embedders too, add `data`, `recipes` and `evaluation` to a copy of {file}.")
     return 0
 
@@ -155,6 +175,10 @@ def parser() -> argparse.ArgumentParser:
     own.add_argument("--attention", choices=("causal", "bidirectional"), default="causal",
         help="what a token sees while the models read (default: causal)",
     )  # fmt: skip
+    own.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+        help="where models run (default: on a GPU where there is one)",
+    )  # fmt: skip
+    own.add_argument("--offline", action="store_true", help="use no network: hub models come from the cache")
     own.add_argument("--quick", action="store_true", help="fewer texts and tokens: a first look")
     own.add_argument("--out", type=Path, default=Path(), help="where the study is written (default: here)")
     own.add_argument("--cores", default="all", help="cores to use (default: all)")
@@ -162,12 +186,97 @@ def parser() -> argparse.ArgumentParser:
     return own
 
 
+def _choose_surroundings(asked: argparse.Namespace) -> None:
+    """Where the jobs of this call compute, and whether they may use a network."""
+    if asked.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    elif asked.device == "cuda" and not visible_gpus():
+        raise UserError("--device cuda: no GPU is visible here; leave --device out to compare on the CPU")
+    if asked.offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def _run(asked: argparse.Namespace, *targets: str) -> int:
+    """Run the study, or only what makes these files."""
+    file = study_file(asked)
+    words = [file.name, f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
+    with (
+        contextlib.chdir(file.parent),
+        contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout),
+    ):
+        return run([*words, "--", *targets] if targets else words)
+
+
+def _put_back(file: Path, earlier: Mapping[str, Any]) -> None:
+    """Write the study of before a call that failed: its models must not stand in the way of others."""
+    if earlier:
+        _write(file, earlier)
+    else:
+        file.unlink()
+
+
+def _look_at_tokenizers(
+    asked: argparse.Namespace, study: Study, earlier: Mapping[str, Any]
+) -> tuple[int, list[str]]:
+    """Which models that join now cut the texts otherwise than the base; the code of a run that failed."""
+    base, *others = _names(asked.models)
+    new = {
+        name: model
+        for name, model in zip(others, asked.models[1:], strict=True)
+        if name not in earlier.get("backbones", {}) and not _same_tokenizer_file(asked.models[0], model)
+    }
+    if not new:
+        return 0, []
+    place = Path("results") / study.study.name
+    texts = [place / "text/probes" / f"{name}.jsonl" for name in study.text.probes]
+    folders = {name: place / "backbones" / name / "model" for name in (base, *new)}
+    made = [*texts, *(folder.with_name("model.manifest.json") for folder in folders.values())]
+    if code := _run(asked, *map(str, made)):
+        return code, []
+    from realign.backbones.corpus import read_texts
+    from realign.backbones.layout import load_tokenizer
+    from realign.backbones.pair import cuts
+
+    with contextlib.chdir(study_file(asked).parent):
+        read = {path.stem: [text.text for text in read_texts(path)] for path in texts}
+        own = load_tokenizer(folders[base])
+        return 0, [name for name in new if "ids" in cuts(own, load_tokenizer(folders[name]), read).first]
+
+
+def _same_tokenizer_file(base: str, other: str) -> bool:
+    one, two = (Path(model).expanduser() / "tokenizer.json" for model in (base, other))
+    return one.is_file() and two.is_file() and filecmp.cmp(one, two, shallow=False)
+
+
+def _by_characters(asked: argparse.Namespace, others: Sequence[str], earlier: Mapping[str, Any]) -> Study:
+    """The study again, with tokens that stand for each other if they are the same characters."""
+    if earlier and earlier["hrsa"].get("alignment") != "offsets":
+        raise UserError(
+            f"{' and '.join(others)}: another tokenizer than {_names(asked.models)[0]}'s, and "
+            f"{study_file(asked)} compares token by token; write into another folder with --out"
+        )
+    print(
+        f"{' and '.join(others)}: another tokenizer; compared are tokens of the same characters.",
+        file=sys.stderr,
+    )
+    return write_study(asked, "offsets")
+
+
+def not_compared(levels: Sequence[str], lines: Sequence[Line]) -> Iterator[str]:
+    """A sentence for each level that was asked and has no number, pair by pair."""
+    for pair in dict.fromkeys(line.pair for line in lines):
+        told = {line.level for line in lines if line.pair == pair and np.isfinite(line.value)}
+        for level in levels:
+            if level not in told:
+                yield f"{pair.replace('--vs--', ' → ')}: no {level}, {WITHOUT[level]}"
+
+
 def study_file(asked: argparse.Namespace) -> Path:
     """Where the study of a base and its successors stands."""
     return Path(asked.out) / f"compare-{_names(asked.models[:1])[0]}.yaml"
 
 
-def write_study(asked: argparse.Namespace) -> Study:
+def write_study(asked: argparse.Namespace, alignment: str = "") -> Study:
     """Write the study of these models, or add them to the one that an earlier call wrote."""
     if len(asked.models) < 2:
         raise UserError("give two models or more: the one before post-training first")
@@ -175,6 +284,7 @@ def write_study(asked: argparse.Namespace) -> Study:
         raise UserError(f"--out {asked.out}: this is a file; name a folder")
     names, file = _names(asked.models), study_file(asked)
     base, study = names[0], read_study(file)
+    alignment = alignment or study.get("hrsa", {}).get("alignment", "ids")
     backbones = study.get("backbones", {})
     for name, model in zip(names, asked.models, strict=True):
         source = source_of(model)
@@ -187,7 +297,16 @@ def write_study(asked: argparse.Namespace) -> Study:
         if known:
             known[0]["kind"] = asked.kind
         else:
-            pairs.insert(-1, {"left": base, "right": right, "kind": asked.kind, "embed": False})
+            pairs.insert(
+                -1,
+                {
+                    "left": base,
+                    "right": right,
+                    "kind": asked.kind,
+                    "embed": False,
+                    "allow": list(get_args(Difference)),
+                },
+            )
     tokens, limit = (
         (min(asked.tokens, 2000), min(asked.limit, 64)) if asked.quick else (asked.tokens, asked.limit)
     )
@@ -197,11 +316,14 @@ def write_study(asked: argparse.Namespace) -> Study:
         "pairs": pairs,
         "backbone_scores": {"backbones": "none"},
         "text": {"probes": _probes(asked, base, limit)},
-        "states": {"tokens": {"count": tokens}},
+        # Two tokenizers would draw other tokens; all of each text's are kept then.
+        "states": {"tokens": {"count": tokens if alignment == "ids" else None}},
         "hrsa": {
             "families": sorted(set().union(*(FAMILIES[level] for level in asked.levels))),
             "backbone_attention": [asked.attention],
             "floors": [],
+            "alignment": alignment,
+            **({} if alignment == "ids" else {"neighbours": {"max_tokens": tokens}}),
             "probe": {"procrustes": True, "layers": "final"},
         },
         "figures": {"view": {"attention": asked.attention}},
