@@ -95,20 +95,20 @@ def run(folder: Path, *words: str) -> tuple[float, float, str]:
     return time.perf_counter() - started, processor, done.stdout + done.stderr
 
 
-def shape_of(jobs: list[PlannedJob], targets: list[str]) -> dict:
-    """The same jobs as a bare workflow reads them, and its counterpart of each target."""
+def shape_of(jobs: list[PlannedJob]) -> dict:
+    """The same jobs as a bare workflow reads them; its targets are what no other job takes."""
     rules: dict[str, dict] = {}
     made: dict[str, list[str]] = {}  # a job's name → its outputs in the bare workflow
-    twin: dict[str, str] = {}  # our output → the bare workflow's
     for job in jobs:
         path = "/".join([job.rule, *(f"{{{name}}}" for name in job.wildcards)])
         outputs = [f"results/bare/{path}.{i}" for i in range(len(job.outputs))]
         rules.setdefault(job.rule, {"path": path, "outputs": outputs, "inputs": {}})
         made[job.name] = [output.format(**job.wildcards) for output in outputs]
-        twin.update(zip(job.outputs, made[job.name], strict=True))
     for job in jobs:
         rules[job.rule]["inputs"]["/".join(job.wildcards.values())] = _inputs(job, made)
-    return {"rules": rules, "targets": [twin[path] for path in targets]}
+    followed = {name for job in jobs for name in job.after}
+    ends = [path for name, outputs in made.items() if name not in followed for path in outputs]
+    return {"rules": rules, "targets": ends}
 
 
 def _inputs(job: PlannedJob, made: dict[str, list[str]]) -> list[str]:
@@ -127,11 +127,10 @@ def compare(name: str, study: Path, pairs: int) -> None:
             if "path" in model:
                 (folder / model["path"]).mkdir(parents=True)
         ours_words = ("--snakefile", str(ROOT / "Snakefile"), "--configfile", str(study), "--directory", ".")
-        *_, said = dry_run(folder, *ours_words)  # this also warms the file cache
-        targets = said.split("rule all:\n    input: ", 1)[1].split("\n", 1)[0].split(", ")
+        dry_run(folder, *ours_words)  # warms the file cache
         jobs = planned_jobs(ROOT / "Snakefile", folder, study)
         (folder / "given").touch()
-        (folder / "shape.json").write_text(json.dumps(shape_of(jobs, targets)), encoding="utf-8")
+        (folder / "shape.json").write_text(json.dumps(shape_of(jobs)), encoding="utf-8")
         (folder / "bare.smk").write_text(BARE, encoding="utf-8")
         print(dict(Counter(job.rule for job in jobs).most_common(6)), file=sys.stderr)
         times = [

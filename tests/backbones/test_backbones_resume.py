@@ -256,6 +256,7 @@ def test_a_derivation_goes_on_with_smaller_chunks_when_memory_runs_out(
 ):
     from realign.backbones import steps
 
+    undisturbed = uninterrupted("sft")
     real, seen = steps._language_loss, []
     engines, parameters = weakref.WeakValueDictionary(), weakref.WeakValueDictionary()
 
@@ -277,7 +278,7 @@ def test_a_derivation_goes_on_with_smaller_chunks_when_memory_runs_out(
     gc.collect()
     assert not engines
     assert not parameters
-    one, other = weights(uninterrupted("sft") / "model"), weights(tmp_path / "model")
+    one, other = weights(undisturbed / "model"), weights(tmp_path / "model")
     assert all(torch.allclose(one[name], other[name], atol=2e-4) for name in one)
 
 
