@@ -4,11 +4,11 @@
 
 People plan all day long, so the study's typed settings, slices and fingerprints must not cost much
 beside what Snakemake itself takes. The bare workflow has our rules by name and number, and for each of
-our jobs one with the same wildcards, as many outputs, as many inputs from the same jobs, a log, a
-benchmark and a parameter; its targets are as many, of the same jobs. It looks inputs up in a table. It
-has none of our code, no study, no resources, a one-word parameter and a one-word command, and it is run
-with the same options as ours, so what Snakemake takes to start and to show jobs is in both. Both are run in turn, as whole
-processes in an empty folder, our memory of the code's syntax being warm as it is on every day but the
+our jobs one with the same wildcards, as many outputs, as many inputs from the same jobs, a log and a
+parameter; its targets are the outputs that no other job takes. It looks inputs up in a table. It has none
+of our code, no study, no resources, a one-word parameter and a one-word command, and it is run with the
+same options as ours, so what Snakemake takes to start and to show jobs is in both. Both are run in turn,
+as whole processes in an empty folder, our memory of the code's syntax being warm as it is on every day but the
 first; the ratio is the median over pairs, of wall clock and of processor seconds (which other work on
 the machine disturbs less). Where the embedded study has been run (`make demo`), a second run that finds
 nothing to do is timed too.
@@ -52,7 +52,6 @@ for name, shape in SHAPE["rules"].items():
         output: shape["outputs"],
         params: job="one",
         log: f"results/bare/logs/{shape['path']}.log",
-        benchmark: f"results/bare/benchmarks/{shape['path']}.tsv"
         threads: 1
         shell: "true"
 """

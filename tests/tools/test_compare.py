@@ -76,16 +76,21 @@ def test_two_folders_are_a_pair_beside_random_weights(models, tmp_path):
 def test_models_may_differ_in_depth_width_architecture_and_tokenizer(models, tmp_path, monkeypatch, capsys):
     for name in ("base", "tuned", "more"):
         (models / name / "tokenizer.json").write_text("other" if name == "more" else "same")
-    ran = []
+    ran, looked = [], []
 
-    def run(words):
-        ran.append(words[words.index("--") + 1 :] if "--" in words else [])
-        return 1 if len(ran) == 3 else 0
+    def run(_):
+        ran.append(Path("compare-base.yaml").read_text())
+        return 1 if len(ran) == 2 else 0
+
+    def look(_, files):
+        looked.append([str(file) for file in files])
+        return 0
 
     class Cut(list):
         first = property(lambda self: {"ids": 1})
 
     monkeypatch.setattr("realign.tools.compare.run", run)
+    monkeypatch.setattr("realign.tools.compare._make", look)
     monkeypatch.setattr("realign.backbones.corpus.read_texts", lambda _: [])
     monkeypatch.setattr("realign.backbones.layout.load_tokenizer", lambda _: None)
     monkeypatch.setattr("realign.backbones.pair.cuts", lambda *_: Cut())
@@ -93,7 +98,8 @@ def test_models_may_differ_in_depth_width_architecture_and_tokenizer(models, tmp
     monkeypatch.chdir(tmp_path)
     one = [str(models / "base"), str(models / "tuned"), "--out", "one"]
     assert main(one) == 0
-    assert ran == [[]]  # equal files of tokenizers need no look at texts
+    assert len(ran) == 1
+    assert not looked  # equal files of tokenizers need no look at texts
     study = read_study(study_file(parser().parse_args(one)))
     assert {tuple(pair.get("allow", ())) for pair in study["pairs"]} == {
         ("depth", "width", "architecture"),
@@ -101,8 +107,9 @@ def test_models_may_differ_in_depth_width_architecture_and_tokenizer(models, tmp
     }
     assert study["hrsa"]["alignment"] == "ids"
     other = [str(models / "base"), str(models / "more"), "--out", "other"]
-    assert main(other) == 1  # its last run fails
-    assert "results/compare-base/backbones/more/model.manifest.json" in ran[1]
+    assert main(other) == 1  # its run fails
+    assert "results/compare-base/backbones/more/model.manifest.json" in looked[0]
+    assert "alignment: offsets" in ran[1]
     assert "more: another tokenizer; compared are tokens of the same characters" in capsys.readouterr().err
     assert not Path("other/compare-base.yaml").exists()
     assert main(other) == 0
@@ -116,15 +123,25 @@ def test_models_may_differ_in_depth_width_architecture_and_tokenizer(models, tmp
 def test_a_level_without_a_number_is_explained():
     lines = [Line("a--vs--b", "geometry", "cka_debiased", "docs", 0.5, 0.4, 0.6, 0.1, "")]
     lines += [Line("a--vs--b", "weights", "update_norm", "", np.nan, np.nan, np.nan, np.nan, "")]
-    assert list(not_compared(["geometry", "weights"], lines)) == [
-        "a → b: no weights, since the two share no tensor of the same shape"
+    lines += [Line("a--vs--c", "geometry", "cka_debiased", "docs", 0.5, 0.4, 0.6, 0.1, "")]
+    pairs = [PairEntry(name=f"a--vs--{right}", left="a", right=right, kind="other") for right in "bd"]
+    asked = parser().parse_args(["a", "b", "--levels", "geometry", "weights"])
+    no_tensor = "no weights, since the two share no tensor of the same shape"
+    assert list(not_compared(asked, pairs, lines)) == [
+        f"a → b: {no_tensor}",
+        "a → d: no geometry, since too few tokens are left",
+        f"a → d: {no_tensor}",
+    ]
+    asked = parser().parse_args(["a", "b", "--levels", "behaviour", "--attention", "bidirectional"])
+    assert list(not_compared(asked, pairs[:1], lines)) == [
+        "a → b: no behaviour, since it is read with causal attention alone"
     ]
 
 
 def test_the_surroundings_are_chosen(models, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")  # what the command sets is undone with it
     monkeypatch.setattr(
         "realign.tools.compare.run",
         lambda _: seen.append([os.environ.get(n) for n in ("CUDA_VISIBLE_DEVICES", "HF_HUB_OFFLINE")]) or 1,
@@ -428,7 +445,9 @@ def test_from_python_a_list_of_texts_is_enough_and_a_mistake_is_an_error(models,
 
     monkeypatch.setattr("realign.tools.compared.subprocess.run", called)
     pair = str(models / "base"), str(models / "tuned")
-    found = realign.compare(*pair, texts=["One.", "Two."], levels=["geometry"], quick=True, out=tmp_path)
+    options = {"levels": ["geometry"], "quick": True, "offline": True, "json": False}
+    found = realign.compare(*pair, texts=["One.", "Two."], out=tmp_path, **options)
+    assert "--offline" in asked
     assert found.study == tmp_path / "compare-base.yaml"
     assert list(found.summary["pair"]) == ["base--vs--tuned"]
     assert asked[asked.index("--levels") + 1] == "geometry"

@@ -24,26 +24,24 @@ sys.exit("there is a way out of this namespace")
 """
 
 
-@pytest.fixture(scope="module")
-def unshare():
+def alone() -> list[str]:
+    """The words before a command that take the network away; none where this machine can't."""
     if shutil.which("unshare") is None:
-        pytest.skip("there is no unshare, which takes the network away")
-    tried = subprocess.run(["unshare", "-rn", "true"], capture_output=True, text=True)
-    if tried.returncode:
-        pytest.skip(f"the network can't be taken away here: {tried.stderr.strip()}")
-    return ["unshare", "-rn", sys.executable, "-c", ALONE]
+        return []
+    tried = subprocess.run(["unshare", "-rn", "true"], capture_output=True)
+    return [] if tried.returncode else ["unshare", "-rn", sys.executable, "-c", ALONE]
 
 
 @pytest.fixture
-def offline(unshare, tmp_path):
-    """Runs a module in a place, without a network and without anything that a hub's cache may hold."""
+def offline(tmp_path):
+    """Runs a module in a place, without anything that a hub's cache may hold; without a network if it can."""
 
     def run(place, module, *words):
         environment = {
             k: v for k, v in os.environ.items() if not k.startswith(("REALIGN_", "PYTEST_", "HF_"))
         }
         done = subprocess.run(
-            [*unshare, sys.executable, "-m", module, *words],
+            [*alone(), sys.executable, "-m", module, *words],
             cwd=place.folder, env=environment | {"HF_HOME": str(tmp_path / "hub")},
             capture_output=True, text=True,
         )  # fmt: skip
@@ -54,6 +52,8 @@ def offline(unshare, tmp_path):
 
 
 def test_the_embedded_study_is_planned_without_a_network(offline, tmp_path):
+    if not alone():
+        pytest.skip("the network can't be taken away on this machine (`unshare -rn true` fails)")
     place = Place(tmp_path / "place", yaml.safe_load((ROOT / "config.yaml").read_text()))
     planned = offline(place, "realign.cli", "plan", "--all")
     assert {"corpora", "pretrain", "train", "evaluate_warm", "report"} <= set(planned.split())

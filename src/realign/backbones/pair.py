@@ -161,7 +161,13 @@ def cuts(a: Any, b: Any, corpora: Mapping[str, Sequence[str]]) -> Cuts:
 
 
 def _cut(tokenizer: Any, text: str) -> Any:
-    return tokenizer(text[:LONGEST], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    try:
+        return tokenizer(text[:LONGEST], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    except NotImplementedError:
+        raise UserError(
+            f"{tokenizer.name_or_path}: its tokenizer has no fast form, which tells where tokens lie in a "
+            "text; save one with transformers (`AutoTokenizer.from_pretrained(…).save_pretrained(…)`)"
+        ) from None
 
 
 def _shown(tokenizer: Any, ids: Sequence[int], at: int) -> str:

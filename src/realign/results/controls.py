@@ -21,7 +21,7 @@ def across_seeds(measures: pd.DataFrame, pair: PairEntry) -> pd.DataFrame:
 def random_weights(measures: pd.DataFrame, pair: PairEntry, untrained: Iterable[str]) -> pd.DataFrame:
     """The base beside random weights of its shape, of the backbones that have such (`untrained`)."""
     beside = [f"{pair.left}--vs--{name}" for name in untrained]
-    return pick(measures, stage="backbone", pair=beside)
+    return pick(measures, kind="control", stage="backbone", pair=beside)
 
 
 def chance_overlap(k: int, tokens: float) -> float:

@@ -1,5 +1,6 @@
 """What the planned trainings need of their GPUs' memory, beside what these have."""
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable
@@ -67,12 +68,12 @@ def _guide(study: Study, recipe: Recipe) -> Path | None:
 
 
 def _parameters(folder: Path) -> int:
-    """The numbers in a model's weight files, by their headers."""
-    from safetensors import safe_open
+    """The numbers in a model's weight files, by their headers; an unreadable file adds none."""
+    from safetensors import SafetensorError, safe_open
 
     count = 0
     for file in folder.rglob("*.safetensors"):
-        with safe_open(file, "numpy") as weights:
+        with contextlib.suppress(SafetensorError), safe_open(file, "numpy") as weights:
             count += sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
     return count
 

@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -131,7 +132,7 @@ def main(words: Sequence[str]) -> int:
         if other_tokens:
             study = _by_characters(asked, other_tokens, earlier)
         code = code or _run(asked)
-    except UserError:
+    except BaseException:
         _put_back(file, earlier)
         raise
     if code:
@@ -149,7 +150,7 @@ def main(words: Sequence[str]) -> int:
         print(json.dumps(rows, indent=1, allow_nan=False))
     else:
         print(as_text(lines))
-        for note in not_compared(asked.levels, lines):
+        for note in not_compared(asked, pairs, lines):
             print(note)
         print(f"\nTo train embedders too, add `data`, `recipes` and `evaluation` to a copy of {file}.")
     return 0
@@ -196,15 +197,23 @@ def _choose_surroundings(asked: argparse.Namespace) -> None:
         os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-def _run(asked: argparse.Namespace, *targets: str) -> int:
-    """Run the study, or only what makes these files."""
-    file = study_file(asked)
-    words = [file.name, f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
+def _words(asked: argparse.Namespace) -> list[str]:
+    return [study_file(asked).name, f"--cores={asked.cores}", *(["--quiet=all"] if asked.json else [])]
+
+
+def _run(asked: argparse.Namespace) -> int:
+    """Run the study."""
     with (
-        contextlib.chdir(file.parent),
+        contextlib.chdir(study_file(asked).parent),
         contextlib.redirect_stdout(sys.stderr if asked.json else sys.stdout),
     ):
-        return run([*words, "--", *targets] if targets else words)
+        return run(_words(asked))
+
+
+def _make(asked: argparse.Namespace, files: Sequence[Path]) -> int:
+    """Make only these files, in a process of its own: a run holds on to the study that it began with."""
+    command = [sys.executable, "-m", "realign.cli", "run", *_words(asked), "--", *map(str, files)]
+    return subprocess.run(command, cwd=study_file(asked).parent, stdout=2).returncode
 
 
 def _put_back(file: Path, earlier: Mapping[str, Any]) -> None:
@@ -212,7 +221,7 @@ def _put_back(file: Path, earlier: Mapping[str, Any]) -> None:
     if earlier:
         _write(file, earlier)
     else:
-        file.unlink()
+        file.unlink(missing_ok=True)
 
 
 def _look_at_tokenizers(
@@ -231,7 +240,7 @@ def _look_at_tokenizers(
     texts = [place / "text/probes" / f"{name}.jsonl" for name in study.text.probes]
     folders = {name: place / "backbones" / name / "model" for name in (base, *new)}
     made = [*texts, *(folder.with_name("model.manifest.json") for folder in folders.values())]
-    if code := _run(asked, *map(str, made)):
+    if code := _make(asked, made):
         return code, []
     from realign.backbones.corpus import read_texts
     from realign.backbones.layout import load_tokenizer
@@ -262,13 +271,16 @@ def _by_characters(asked: argparse.Namespace, others: Sequence[str], earlier: Ma
     return write_study(asked, "offsets")
 
 
-def not_compared(levels: Sequence[str], lines: Sequence[Line]) -> Iterator[str]:
+def not_compared(
+    asked: argparse.Namespace, pairs: Sequence[PairEntry], lines: Sequence[Line]
+) -> Iterator[str]:
     """A sentence for each level that was asked and has no number, pair by pair."""
-    for pair in dict.fromkeys(line.pair for line in lines):
-        told = {line.level for line in lines if line.pair == pair and np.isfinite(line.value)}
-        for level in levels:
-            if level not in told:
-                yield f"{pair.replace('--vs--', ' → ')}: no {level}, {WITHOUT[level]}"
+    for pair in pairs:
+        told = {line.level for line in lines if line.pair == pair.name and np.isfinite(line.value)}
+        for level in [level for level in asked.levels if level not in told]:
+            reads_ahead = level == "behaviour" and asked.attention != "causal"
+            why = "since it is read with causal attention alone" if reads_ahead else WITHOUT[level]
+            yield f"{pair.left} → {pair.right}: no {level}, {why}"
 
 
 def study_file(asked: argparse.Namespace) -> Path:
@@ -295,7 +307,7 @@ def write_study(asked: argparse.Namespace, alignment: str = "") -> Study:
     for right in names[1:]:
         known = [pair for pair in pairs if pair["right"] == right]
         if known:
-            known[0]["kind"] = asked.kind
+            known[0] |= {"kind": asked.kind, "allow": list(get_args(Difference))}
         else:
             pairs.insert(
                 -1,

@@ -84,7 +84,9 @@ def compare(
         texts = own
     options |= {"texts": texts, "labels": labels}
     for name, value in options.items():
-        if value is not None:
+        if value is True:
+            words.append(f"--{name}")
+        elif value is not None and value is not False:
             several = isinstance(value, list | tuple)
             words += [f"--{name}", *map(str, value if several else [value])]
     words += ["--quick"] if quick else []
