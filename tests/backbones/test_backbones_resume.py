@@ -195,7 +195,8 @@ def test_sigkill_of_the_real_command(recipe, uninterrupted, corpora, base, tmp_p
 @pytest.mark.parametrize(
     ("recipe", "stage"),
     [
-        *(("pretrain", stage) for stage in (0, 1, 2, 3)),
+        *(("pretrain", stage) for stage in (2, 3)),
+        *(pytest.param("pretrain", stage, marks=pytest.mark.long) for stage in (0, 1)),
         *(pytest.param("sft", stage, marks=pytest.mark.long) for stage in (0, 1, 2, 3)),
     ],
 )

@@ -100,7 +100,7 @@ def test_all_ranks_leave_within_seconds_when_one_fails_under_nccl(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stage", [pytest.param(0, marks=pytest.mark.long), 1, 2, 3])
+@pytest.mark.parametrize("stage", [*(pytest.param(s, marks=pytest.mark.long) for s in (0, 1)), 2, 3])
 @pytest.mark.parametrize(("how", "error", "words"), WAYS)
 def test_all_ranks_leave_within_seconds_when_one_fails(tmp_path, monkeypatch, stage, how, error, words):
     (tmp_path / "failing_worker.py").write_text(WORKER)

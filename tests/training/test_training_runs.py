@@ -258,7 +258,7 @@ def close(one, other, limit):
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+@pytest.mark.parametrize("stage", [*(pytest.param(s, marks=pytest.mark.long) for s in (0, 1)), 2, 3])
 def test_resumed_bit_for_bit_on_two_processes_and_close_to_one(
     whole, tmp_path, tiny_backbone, dataset, stage
 ):
