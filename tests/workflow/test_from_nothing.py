@@ -93,7 +93,7 @@ def numbers(place):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_a_run_without_a_network_and_another_give_the_same_numbers_to_the_last_bit(offline, tmp_path):
     first, second = (Place(tmp_path / name, small_study()) for name in ("one", "two"))
     offline(first, "snakemake", *LOCAL)
